@@ -1,0 +1,250 @@
+/*
+ * body.c: the doors that a running body uses.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime.h"
+
+#define FAIL_TEXT_BYTES    1024
+#define FAIL_PAYLOAD_BYTES ((size_t)64 << 10)
+
+weft *weft_task_runtime(const weft_task *self)
+{
+	return self->rt;
+}
+
+void *weft_task_arg(weft_task *self, size_t *size)
+{
+	if (size)
+		*size = self->arg_size;
+	return self->arg;
+}
+
+weft_ref weft_task_ref(const weft_task *self)
+{
+	struct wf_cell *cell = self->cell;
+
+	/* relaxed: whoever drops the last count meanwhile makes any answer a snapshot. */
+	if (cell->flags & WF_CELL_FORGET || wf_load_relaxed(&cell->promise.waiters) & WF_W_ORPHAN)
+		return (weft_ref){ 0 };
+	return wf_ref_of(self->rt, cell);
+}
+
+const char *weft_task_name(const weft_task *self)
+{
+	return wf_task_name(self->cell, self->fn);
+}
+
+uint32_t weft_task_attempt(const weft_task *self)
+{
+	return self->attempt;
+}
+
+int32_t weft_task_worker(const weft_task *self)
+{
+	struct wf_local *local = wf_self();
+
+	(void)self;
+	return local && local->worker ? local->id : -1;
+}
+
+bool weft_task_cancelled(const weft_task *self)
+{
+	/* relaxed, both: a request may be seen late. */
+	return wf_load_relaxed(&self->cell->cancel) != WF_CANCEL_NO ||
+	       wf_load_relaxed(&self->rt->cancel_all);
+}
+
+/* ---- Inputs -------------------------------------------------------------------------------- */
+
+uint32_t weft_input_count(const weft_task *self)
+{
+	return self->cell->ext ? self->cell->ext->n_inputs : 0;
+}
+
+static struct wf_cell *input_cell(const weft_task *self, uint32_t i)
+{
+	if (i >= weft_input_count(self))
+		return NULL;
+	return &self->rt->cells[self->cell->ext->edges[i].src];
+}
+
+int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
+{
+	struct wf_cell *src = view ? input_cell(self, i) : NULL;
+
+	if (!src)
+		return -EINVAL;
+	if (!(src->flags & WF_CELL_ERROR)) {
+		*view = wf_cell_view(src);
+		return 0;
+	}
+	if (self->cell->ext->policy == WEFT_INPUT_AS_VALUE)
+		return src->u.error->pub.status;
+	*view = (struct weft_view){ NULL, 0 };
+	return 0;
+}
+
+weft_ref weft_input_ref(const weft_task *self, uint32_t i)
+{
+	struct wf_cell *src = input_cell(self, i);
+
+	return src ? wf_ref_of(self->rt, src) : (weft_ref){ 0 };
+}
+
+/* ---- Outputs ------------------------------------------------------------------------------- */
+
+static int output_main(weft_task *self, size_t size, void **data)
+{
+	struct wf_local *local = wf_local_of(self->rt);
+	struct wf_payload *payload = NULL;
+
+	if (!local)
+		return -ENOMEM;
+	if (size > WF_INLINE_BYTES) {
+		payload = wf_payload_alloc(local, size);
+		if (!payload)
+			return -ENOMEM;
+	}
+	wf_payload_free(local, self->payload);
+	self->payload = payload;
+	self->cell->size = payload ? 0 : (uint8_t)size;
+	*data = payload ? (void *)payload->data : self->cell->data;
+	return 0;
+}
+
+static int output_further(weft_task *self, struct wf_cell *out, size_t size, void **data)
+{
+	struct wf_local *local = wf_local_of(self->rt);
+	struct wf_payload *payload = NULL;
+
+	if (!local)
+		return -ENOMEM;
+	if (size > WF_INLINE_BYTES) {
+		payload = wf_payload_alloc(local, size);
+		if (!payload)
+			return -ENOMEM;
+	}
+	if (out->flags & WF_CELL_BIG)
+		wf_payload_free(local, out->u.payload);
+	out->flags = (uint8_t)(out->flags & ~WF_CELL_BIG);
+	out->size = (uint8_t)(payload ? 0 : size);
+	if (payload) {
+		out->flags |= WF_CELL_BIG;
+		out->u.payload = payload;
+	}
+	*data = payload ? (void *)payload->data : out->data;
+	return 0;
+}
+
+int weft_task_output(weft_task *self, uint32_t i, size_t size, void **data)
+{
+	struct wf_ext *ext = self->cell->ext;
+	uint32_t n = ext ? ext->n_outputs : 1;
+
+	if (!data || i >= (n ? n : 1))
+		return -EINVAL;
+	if (i == 0)
+		return output_main(self, size, data);
+	return output_further(self, ext->outs[i - 1], size, data);
+}
+
+int weft_return(weft_task *self, const void *data, size_t size)
+{
+	void *room;
+
+	if (WF_LIKELY(size <= WF_INLINE_BYTES && !self->payload)) {
+		if (size == 8)
+			memcpy(self->cell->data, data, 8);
+		else if (size)
+			memcpy(self->cell->data, data, size);
+		self->cell->size = (uint8_t)size;
+		return 0;
+	}
+	int rc = output_main(self, size, &room);
+
+	if (rc)
+		return weft_fail(self, rc, "no memory for a result of %zu bytes", size);
+	if (size)
+		memcpy(room, data, size);
+	return 0;
+}
+
+/* ---- Failing ------------------------------------------------------------------------------- */
+
+static int fail(weft_task *self, int code, const void *payload, size_t size, const char *format,
+		va_list args)
+{
+	char text[FAIL_TEXT_BYTES];
+
+	if (code >= 0)
+		code = -EIO;
+	if (!format || vsnprintf(text, sizeof(text), format, args) < 0)
+		text[0] = 0;
+	if (size > FAIL_PAYLOAD_BYTES || !payload)
+		size = 0;
+	wf_error_release(self->error);
+	self->error = wf_error_create(&(struct wf_error_args){
+		.status = WEFT_ETASK, .code = code, .attempt = self->attempt, .text = text,
+		.task = wf_task_name(self->cell, self->fn), .site = wf_task_site(self->cell->ext),
+		.payload = payload, .payload_size = size });
+	return code;
+}
+
+int weft_fail(weft_task *self, int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int rc = fail(self, code, NULL, 0, format, args);
+
+	va_end(args);
+	return rc;
+}
+
+int weft_fail_with(weft_task *self, int code, const void *payload, size_t size,
+		   const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	int rc = fail(self, code, payload, size, format, args);
+
+	va_end(args);
+	return rc;
+}
+
+void weft_log(weft_task *self, int level, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	wf_log_task(self, level, format, args);
+	va_end(args);
+}
+
+/* ---- Blocking parts ------------------------------------------------------------------------ */
+
+int weft_block_enter(weft *rt, int mode)
+{
+	struct wf_local *self = wf_self();
+
+	if (!rt || (mode != WEFT_BLOCK_RELEASE && mode != WEFT_BLOCK_HOLD))
+		return -EINVAL;
+	if (!self || self->rt != rt || !self->current)
+		return -EINVAL;
+	/* Beside the workers already: nothing to give. */
+	if (mode == WEFT_BLOCK_HOLD || !self->worker)
+		return 0;
+	int rc = wf_spare_take_over(wf_worker_of(self));
+
+	/* A thread that may not be left holds its slot: correct, only slower. */
+	return rc == -EBUSY ? 0 : rc;
+}
+
+void weft_block_exit(weft *rt)
+{
+	(void)rt;
+}

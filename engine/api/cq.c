@@ -1,0 +1,462 @@
+/*
+ * cq.c: completion queues.
+ *
+ * Shared
+ *   done      items whose ref is ready: pushed by whoever completes it, taken by the drainer
+ *   signal    0 quiet, 1 an event is in the eventfd: only the first item since a drain writes it
+ *   waiter    the one sleeping weft_cq_wait(), or 0
+ * The table of registrations, by ref and tag, is under the mutex.
+ *
+ * An item is a waiter node in its ref's list, and holds a count of the ref until it is taken or
+ * removed. Removal races with completion in the promise: exactly one of them gets the node.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "runtime.h"
+
+struct item {
+	struct wf_waiter waiter;
+	struct wf_mpsc_node link;     /* in done, then in ready */
+	struct weft_cq *cq;
+	struct wf_cell *cell;
+	struct item *next;            /* in its bucket */
+	uint64_t tag;
+	struct wf_a32 fired;          /* in `done`, and its completer has let it go */
+};
+
+struct weft_cq {
+	weft *rt;
+	pthread_mutex_t mutex;
+	struct item **buckets;
+	uint32_t bucket_count;        /* a power of two */
+	uint32_t item_count;          /* registered and not taken */
+	struct wf_mpsc_node *ready;   /* taken from done, oldest first; under the mutex */
+	struct wf_mpsc done;
+	struct wf_a32 firing;         /* completers inside fire() */
+	struct wf_aptr waiter;        /* struct wf_wait */
+	struct wf_a32 signal;
+	struct wf_a32 fd;             /* eventfd + 1 */
+};
+
+/* ---- The table ----------------------------------------------------------------------------- */
+
+static uint32_t bucket_of(const struct weft_cq *cq, const struct wf_cell *cell, uint64_t tag)
+{
+	uint64_t x = ((uint64_t)(uintptr_t)cell >> 6) * UINT64_C(0x9e3779b97f4a7c15) ^
+		     tag * UINT64_C(0xbf58476d1ce4e5b9);
+
+	return (uint32_t)(x >> 32) & (cq->bucket_count - 1);
+}
+
+static bool table_grow(struct weft_cq *cq)
+{
+	uint32_t count = cq->bucket_count * 2, old = cq->bucket_count;
+	struct item **from = cq->buckets;
+	struct item **to = wf_calloc(count, sizeof(*to));
+
+	if (!to)
+		return false;
+	cq->buckets = to;
+	cq->bucket_count = count;
+	for (uint32_t i = 0; i < old; i++) {
+		while (from[i]) {
+			struct item *item = from[i];
+			uint32_t b = bucket_of(cq, item->cell, item->tag);
+
+			from[i] = item->next;
+			item->next = to[b];
+			to[b] = item;
+		}
+	}
+	wf_free(from);
+	return true;
+}
+
+static struct item **table_find(struct weft_cq *cq, const struct wf_cell *cell, uint64_t tag)
+{
+	struct item **at = &cq->buckets[bucket_of(cq, cell, tag)];
+
+	while (*at && ((*at)->cell != cell || (*at)->tag != tag))
+		at = &(*at)->next;
+	return at;
+}
+
+static void item_free(struct weft_cq *cq, struct wf_local *self, struct item *item)
+{
+	struct item **at = &cq->buckets[bucket_of(cq, item->cell, item->tag)];
+
+	while (*at != item)
+		at = &(*at)->next;
+	*at = item->next;
+	cq->item_count--;
+	wf_cell_release(self, item->cell);
+	wf_free(item);
+}
+
+/* ---- Completion ---------------------------------------------------------------------------- */
+
+static void signal_fd(struct weft_cq *cq)
+{
+	/* acquire [B1]: the descriptor. */
+	uint32_t fd = wf_load_acquire(&cq->fd);
+	uint64_t one = 1;
+
+	/* acq_rel [B2]: one write per drain. */
+	if (fd && !wf_swap_acq_rel(&cq->signal, 1)) {
+		ssize_t n = write((int)fd - 1, &one, sizeof(one));
+
+		/* A full counter is readable, which is all that matters. */
+		(void)n;
+	}
+}
+
+static void fire(struct wf_waiter *waiter, struct wf_cell *cell, struct wf_local *self)
+{
+	struct item *item = wf_container_of(waiter, struct item, waiter);
+	struct weft_cq *cq = item->cq;
+	struct wf_wait *wait = NULL;
+
+	(void)cell;
+	/* relaxed: made visible by [B5], before anyone can miss the item. */
+	wf_add_relaxed(&cq->firing, 1);
+	wf_mpsc_push_mt(&cq->done, &item->link);
+	/* release [B5]: the last touch of the item. */
+	wf_store_release(&item->fired, 1);
+	/* Pairs with the sleeper, which stores itself and then looks at `done`. */
+	wf_fence_seq_cst();
+	/* relaxed: decided by the fence. */
+	if (wf_load_relaxed(&cq->waiter))
+		/* acq_rel [B3]: the wait; whoever swaps it out wakes it. */
+		wait = (struct wf_wait *)wf_swap_acq_rel(&cq->waiter, 0);
+	if (wait)
+		wf_wait_wake(wait, WF_WAKE_READY, self);
+	signal_fd(cq);
+	/* release [B4]: the last touch of the queue. */
+	wf_add_release(&cq->firing, (uint32_t)-1);
+}
+
+/* Until no completer is inside: what it took from us, it has let go. */
+static void wait_for_completers(struct weft_cq *cq)
+{
+	/* acquire [B4] */
+	while (wf_load_acquire(&cq->firing))
+		wf_cpu_relax();
+}
+
+/* ---- Life ---------------------------------------------------------------------------------- */
+
+int weft_cq_create(weft *rt, weft_cq **out)
+{
+	if (!rt || !out)
+		return -EINVAL;
+	struct weft_cq *cq = wf_calloc(1, sizeof(*cq));
+
+	if (!cq)
+		return -ENOMEM;
+	cq->rt = rt;
+	cq->bucket_count = 64;
+	cq->buckets = wf_calloc(cq->bucket_count, sizeof(*cq->buckets));
+	if (!cq->buckets) {
+		wf_free(cq);
+		return -ENOMEM;
+	}
+	pthread_mutex_init(&cq->mutex, NULL);
+	wf_mpsc_init(&cq->done);
+	*out = cq;
+	return 0;
+}
+
+void weft_cq_destroy(weft_cq *cq)
+{
+	if (!cq)
+		return;
+	struct wf_local *self = wf_local_of(cq->rt);
+
+	WF_CHECK(self);
+	for (uint32_t i = 0; i < cq->bucket_count; i++) {
+		while (cq->buckets[i]) {
+			struct item *item = cq->buckets[i];
+
+			/* acquire [B5]: fired items are nobody's but ours. */
+			if (!wf_load_acquire(&item->fired) &&
+			    !wf_promise_remove(&item->cell->promise, &item->waiter)) {
+				while (!wf_load_acquire(&item->fired))
+					wf_cpu_relax();
+			}
+			item_free(cq, self, item);
+		}
+	}
+	wait_for_completers(cq);
+	/* relaxed: nobody else is left. */
+	if (wf_load_relaxed(&cq->fd))
+		close((int)wf_load_relaxed(&cq->fd) - 1);
+	pthread_mutex_destroy(&cq->mutex);
+	wf_free(cq->buckets);
+	wf_free(cq);
+}
+
+/* ---- Registering --------------------------------------------------------------------------- */
+
+int weft_cq_add(weft_cq *cq, weft_ref ref, uint64_t tag)
+{
+	struct wf_cell *cell = cq ? wf_cell_of(cq->rt, ref) : NULL;
+	struct wf_local *self = cell ? wf_local_of(cq->rt) : NULL;
+	struct item *item = self ? wf_calloc(1, sizeof(*item)) : NULL;
+	uintptr_t taken = 0;
+
+	if (!item)
+		return cell ? -ENOMEM : -EINVAL;
+	item->waiter.fire = fire;
+	item->cq = cq;
+	item->cell = cell;
+	item->tag = tag;
+	pthread_mutex_lock(&cq->mutex);
+	if (cq->item_count >= cq->bucket_count && !table_grow(cq) &&
+	    cq->item_count >= cq->bucket_count * 64) {
+		pthread_mutex_unlock(&cq->mutex);
+		wf_free(item);
+		return -ENOMEM;
+	}
+	uint32_t b = bucket_of(cq, cell, tag);
+
+	item->next = cq->buckets[b];
+	cq->buckets[b] = item;
+	cq->item_count++;
+	wf_promise_retain(&cell->promise);
+	bool foreign = wf_cell_foreign(self, cell);
+
+	/* Under the mutex, so that a drain cannot free the item between table and list. */
+	if (wf_promise_is_done(&cell->promise) ||
+	    !wf_promise_push(&cell->promise, &item->waiter, foreign, &taken))
+		fire(&item->waiter, cell, self);
+	else if (foreign)
+		/* relaxed: a hint, see mind_strangers(). */
+		wf_add_relaxed(&cq->rt->locals[cell->owner]->foreign_touches, 1);
+	pthread_mutex_unlock(&cq->mutex);
+	if (taken)
+		wf_cell_fire(self, cell, taken);
+	return 0;
+}
+
+int weft_cq_remove(weft_cq *cq, weft_ref ref, uint64_t tag)
+{
+	struct wf_cell *cell = cq ? wf_cell_of(cq->rt, ref) : NULL;
+	struct wf_local *self = cell ? wf_local_of(cq->rt) : NULL;
+
+	if (!self)
+		return cell ? -ENOMEM : -EINVAL;
+	pthread_mutex_lock(&cq->mutex);
+	struct item *item = *table_find(cq, cell, tag);
+	int rc = item ? 0 : -ENOENT;
+
+	/* acquire [B5]; removal races with completion in the promise. */
+	if (item && !wf_load_acquire(&item->fired) &&
+	    wf_promise_remove(&cell->promise, &item->waiter)) {
+		item_free(cq, self, item);
+		rc = 1;
+	}
+	pthread_mutex_unlock(&cq->mutex);
+	return rc;
+}
+
+/* ---- Taking -------------------------------------------------------------------------------- */
+
+static struct item *next_ready(struct weft_cq *cq)
+{
+	if (!cq->ready && !wf_mpsc_is_empty(&cq->done))
+		cq->ready = wf_mpsc_take_all(&cq->done);
+	struct wf_mpsc_node *node = cq->ready;
+
+	if (!node)
+		return NULL;
+	/* relaxed: the chain is ours since take_all(). */
+	cq->ready = (struct wf_mpsc_node *)wf_load_relaxed(&node->next);
+	return wf_container_of(node, struct item, link);
+}
+
+/* Nothing is left: the descriptor turns quiet. True: something came meanwhile. */
+static bool quiet_fd(struct weft_cq *cq)
+{
+	uint32_t fd = wf_load_acquire(&cq->fd); /* acquire [B1] */
+	uint64_t count;
+
+	if (fd) {
+		ssize_t n = read((int)fd - 1, &count, sizeof(count));
+
+		(void)n;
+		/* acq_rel [B2]: whoever pushes after this writes again. */
+		wf_swap_acq_rel(&cq->signal, 0);
+	}
+	return !wf_mpsc_is_empty(&cq->done);
+}
+
+int weft_cq_drain(weft_cq *cq, struct weft_cq_item *items, uint32_t n)
+{
+	if (!cq || (n && !items))
+		return -EINVAL;
+	struct wf_local *self = wf_local_of(cq->rt);
+	uint32_t taken = 0;
+
+	if (!self)
+		return -ENOMEM;
+	pthread_mutex_lock(&cq->mutex);
+	while (taken < n && taken < INT32_MAX) {
+		struct item *item = next_ready(cq);
+
+		if (!item) {
+			if (quiet_fd(cq))
+				continue;
+			break;
+		}
+		/* acquire [B5]: its completer has let it go. */
+		while (!wf_load_acquire(&item->fired))
+			wf_cpu_relax();
+		items[taken++] = (struct weft_cq_item){ .tag = item->tag,
+			.ref = wf_ref_of(cq->rt, item->cell), .status = wf_cell_status(item->cell) };
+		item_free(cq, self, item);
+	}
+	pthread_mutex_unlock(&cq->mutex);
+	return (int)taken;
+}
+
+/* A ref that is registered and not ready, retained; NULL when there is none. */
+static struct wf_cell *some_pending(struct weft_cq *cq)
+{
+	struct wf_cell *cell = NULL;
+
+	pthread_mutex_lock(&cq->mutex);
+	for (uint32_t i = 0; !cell && i < cq->bucket_count; i++) {
+		for (struct item *item = cq->buckets[i]; item && !cell; item = item->next) {
+			if (!wf_load_acquire(&item->fired)) /* acquire [B5] */
+				cell = item->cell;
+		}
+	}
+	if (cell)
+		wf_promise_retain(&cell->promise);
+	pthread_mutex_unlock(&cq->mutex);
+	return cell;
+}
+
+/* Sleep until an item is there. 0 look again, or an error. */
+static int cq_sleep(struct weft_cq *cq, struct wf_local *self, int64_t until)
+{
+	struct wf_wait wait;
+	uintptr_t nobody = 0;
+
+	wf_wait_init(&wait, self, 1, until);
+	wait.external = true;
+	/* release [B3]: the wait. */
+	if (!wf_cas_acq_rel(&cq->waiter, &nobody, (uintptr_t)&wait))
+		return -EBUSY;
+	/* Pairs with the fence in fire(). */
+	wf_fence_seq_cst();
+	uintptr_t me = (uintptr_t)&wait;
+
+	if (!wf_mpsc_is_empty(&cq->done) && wf_cas_acq_rel(&cq->waiter, &me, 0))
+		return 0;
+	int rc = wf_wait_sleep(&wait);
+
+	me = (uintptr_t)&wait;
+	/* acq_rel [B3]: ours again, or a completer has it and is inside fire(). */
+	if (rc && !wf_cas_acq_rel(&cq->waiter, &me, 0))
+		wait_for_completers(cq);
+	return rc;
+}
+
+int weft_cq_wait(weft_cq *cq, struct weft_cq_item *items, uint32_t n, weft_deadline until)
+{
+	if (!cq || !n || !items)
+		return -EINVAL;
+	struct wf_local *self = wf_local_of(cq->rt);
+
+	if (!self)
+		return -ENOMEM;
+	for (;;) {
+		int rc = weft_cq_drain(cq, items, n);
+
+		if (rc)
+			return rc;
+		pthread_mutex_lock(&cq->mutex);
+		bool empty = !cq->item_count;
+
+		pthread_mutex_unlock(&cq->mutex);
+		if (empty)
+			return -ENOENT;
+		if (until == WEFT_POLL)
+			return 0;
+		self = wf_local_of(cq->rt);
+		if (wf_self_cancelled(self))
+			return -EINTR;
+		if (!wf_can_suspend(self) && !cq->rt->workers) {
+			struct wf_cell *cell = some_pending(cq);
+
+			rc = cell ? wf_run_until(cq->rt, cell, until) : 0;
+			if (cell)
+				wf_cell_release(self, cell);
+		} else {
+			rc = cq_sleep(cq, self, until);
+		}
+		if (rc == -ETIMEDOUT)
+			return weft_cq_drain(cq, items, n);
+		if (rc)
+			return rc;
+	}
+}
+
+int weft_cq_fd(weft_cq *cq)
+{
+	if (!cq)
+		return -EINVAL;
+	pthread_mutex_lock(&cq->mutex);
+	/* relaxed: written under the mutex. */
+	int fd = (int)wf_load_relaxed(&cq->fd) - 1;
+
+	if (fd < 0) {
+		fd = wf_fault(WF_FAULT_EVENTFD) ? -1 : eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (fd < 0) {
+			int rc = errno ? -errno : -EMFILE;
+
+			pthread_mutex_unlock(&cq->mutex);
+			return rc;
+		}
+		/* release [B1] */
+		wf_store_release(&cq->fd, (uint32_t)fd + 1);
+		wf_fence_seq_cst();
+		if (cq->ready || !wf_mpsc_is_empty(&cq->done))
+			signal_fd(cq);
+	}
+	pthread_mutex_unlock(&cq->mutex);
+	return fd;
+}
+
+/* ---- Callbacks ----------------------------------------------------------------------------- */
+
+struct on_done {
+	weft_done_fn *fn;
+	void *arg;
+	weft_ref ref;
+};
+
+static int on_done_body(weft_task *self)
+{
+	const struct on_done *done = weft_task_arg(self, NULL);
+	weft *rt = weft_task_runtime(self);
+
+	done->fn(done->arg, done->ref, wf_cell_status(wf_cell_of(rt, done->ref)));
+	return 0;
+}
+
+/* A task that waits for the ref and ignores its failure: it is retained as any input is. */
+int weft_on_done(weft *rt, weft_ref ref, weft_done_fn *fn, void *arg)
+{
+	static const struct weft_task_options options = { .struct_size = sizeof(options),
+		.name = "weft_on_done", .on_input_error = WEFT_INPUT_IGNORE };
+	struct on_done done = { .fn = fn, .arg = arg, .ref = ref };
+	struct weft_call call = { .fn = on_done_body, .arg = &done, .arg_size = sizeof(done),
+				  .inputs = &ref, .n_after = 1, .opts = &options };
+
+	return rt && fn ? weft_submit_call(rt, &call, NULL) : -EINVAL;
+}

@@ -1,0 +1,192 @@
+/*
+ * host.c: identities: who the calling thread is in a runtime.
+ *
+ * A worker's identity goes with the worker. Any other thread gets a guest the first time it calls
+ * in, found again through thread-local storage, and returned to the runtime's free list when the
+ * thread ends, with whatever cells it owns: the next guest goes on with them.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "runtime.h"
+
+/* A thread's guests, one per runtime it has called, and the runtime's id: rt may be long gone. */
+struct guest_slot {
+	struct guest_slot *next;
+	weft *rt;
+	uint32_t rt_id;
+	struct wf_local *guest;
+};
+
+_Thread_local struct wf_local *wf_local_tls __attribute__((tls_model("initial-exec")));
+static _Thread_local struct wf_thread_state *thread_tls __attribute__((tls_model("initial-exec")));
+static _Thread_local struct guest_slot *guests_tls __attribute__((tls_model("initial-exec")));
+
+static pthread_key_t guests_key;
+static pthread_once_t guests_once = PTHREAD_ONCE_INIT;
+static bool guests_key_ok;
+
+WF_NOINLINE struct wf_local *wf_self_call(void)
+{
+	__asm__ volatile("");
+	return wf_local_tls;
+}
+
+WF_NOINLINE void wf_local_set(struct wf_local *self)
+{
+	__asm__ volatile("");
+	wf_local_tls = self;
+}
+
+WF_NOINLINE struct wf_thread_state *wf_thread_current(void)
+{
+	__asm__ volatile("");
+	return thread_tls;
+}
+
+WF_NOINLINE void wf_thread_set(struct wf_thread_state *thread)
+{
+	__asm__ volatile("");
+	thread_tls = thread;
+}
+
+static WF_NOINLINE struct guest_slot **guest_slots(void)
+{
+	__asm__ volatile("");
+	return &guests_tls;
+}
+
+static void thread_ends(void *arg)
+{
+	(void)arg;
+	struct guest_slot *slot = *guest_slots();
+
+	*guest_slots() = NULL;
+	wf_local_set(NULL);
+	while (slot) {
+		struct guest_slot *next = slot->next;
+
+		wf_registry_lock();
+		if (wf_registry_has(slot->rt, slot->rt_id))
+			wf_local_forget(slot->guest);
+		wf_registry_unlock();
+		wf_free(slot);
+		slot = next;
+	}
+}
+
+static void make_key(void)
+{
+	guests_key_ok = !pthread_key_create(&guests_key, thread_ends);
+}
+
+/* ---- Locals -------------------------------------------------------------------------------- */
+
+struct wf_local *wf_local_create(weft *rt, bool worker)
+{
+	size_t bytes = worker ? sizeof(struct wf_worker) : sizeof(struct wf_local);
+	struct wf_local *self = wf_aligned_alloc(128, (bytes + 127) & ~(size_t)127);
+
+	if (!self)
+		return NULL;
+	memset(self, 0, bytes);
+	pthread_mutex_lock(&rt->locals_mutex);
+	/* relaxed: under the mutex. */
+	uint32_t id = wf_load_relaxed(&rt->locals_end);
+
+	if (id == WF_LOCALS_MAX) {
+		pthread_mutex_unlock(&rt->locals_mutex);
+		wf_free(self);
+		return NULL;
+	}
+	self->rt = rt;
+	self->id = (uint16_t)id;
+	self->worker = worker;
+	self->fast = worker && !rt->timing;
+	self->cell_flags = worker && rt->asymmetric ? 0 : WF_CELL_SHARED;
+	wf_random_init(&self->random, rt->options.seed + id);
+	rt->locals[id] = self;
+	/* release [L1]: the entry, to whoever reads the end. */
+	wf_store_release(&rt->locals_end, id + 1);
+	pthread_mutex_unlock(&rt->locals_mutex);
+	return self;
+}
+
+void wf_local_forget(struct wf_local *guest)
+{
+	weft *rt = guest->rt;
+
+	wf_slab_flush(guest);
+	pthread_mutex_lock(&rt->locals_mutex);
+	guest->next_free = rt->guests_free;
+	rt->guests_free = guest;
+	pthread_mutex_unlock(&rt->locals_mutex);
+}
+
+static struct wf_local *guest_create(weft *rt)
+{
+	pthread_mutex_lock(&rt->locals_mutex);
+	struct wf_local *guest = rt->guests_free;
+
+	if (guest)
+		rt->guests_free = guest->next_free;
+	pthread_mutex_unlock(&rt->locals_mutex);
+	if (!guest)
+		guest = wf_local_create(rt, false);
+	if (guest && rt->node_count > 1)
+		guest->node = (uint16_t)wf_random_below(&guest->random, rt->node_count);
+	return guest;
+}
+
+struct wf_local *wf_local_slow(weft *rt)
+{
+	struct guest_slot **slots = guest_slots();
+	struct wf_local *now = wf_self();
+
+	/* A slot of a closed runtime whose address was reused is dropped here. */
+	for (struct guest_slot **at = slots; *at;) {
+		struct guest_slot *slot = *at;
+
+		if (slot->rt == rt && slot->rt_id == rt->id) {
+			if (!now || !now->worker)
+				wf_local_set(slot->guest);
+			return slot->guest;
+		}
+		if (slot->rt == rt) {
+			*at = slot->next;
+			wf_free(slot);
+			continue;
+		}
+		at = &slot->next;
+	}
+	pthread_once(&guests_once, make_key);
+	struct guest_slot *slot = guests_key_ok ? wf_malloc(sizeof(*slot)) : NULL;
+
+	if (!slot)
+		return NULL;
+	struct wf_local *guest = guest_create(rt);
+
+	if (!guest) {
+		wf_free(slot);
+		return NULL;
+	}
+	*slot = (struct guest_slot){ .next = *slots, .rt = rt, .rt_id = rt->id, .guest = guest };
+	*slots = slot;
+	pthread_setspecific(guests_key, slot);
+	if (!now || !now->worker)
+		wf_local_set(guest);
+	return guest;
+}
+
+void wf_locals_free(weft *rt)
+{
+	uint32_t end = wf_load_acquire(&rt->locals_end); /* acquire [L1]: the entries. */
+
+	for (uint32_t i = 0; i < end; i++)
+		wf_free(rt->locals[i]);
+	/* This thread's own pointer may be one of them. */
+	struct wf_local *self = wf_self();
+
+	if (self && self->rt == rt)
+		wf_local_set(NULL);
+}

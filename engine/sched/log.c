@@ -1,0 +1,48 @@
+/*
+ * log.c: one line to the embedder's callback, from slow paths only.
+ */
+#include <stdio.h>
+
+#include "runtime.h"
+
+#define LINE_MAX_BYTES 1024
+
+static void emit(weft *rt, struct weft_log_record *record, const char *format, va_list args)
+{
+	char text[LINE_MAX_BYTES];
+
+	if (vsnprintf(text, sizeof(text), format, args) < 0)
+		return;
+	record->runtime = rt->id;
+	record->text = text;
+	rt->options.log(rt->options.log_arg, record);
+}
+
+void wf_log(weft *rt, int level, const char *format, ...)
+{
+	va_list args;
+	struct wf_local *self = wf_self();
+	struct weft_log_record record = { .level = level, .worker = -1, .task = "" };
+
+	if (!rt->options.log)
+		return;
+	if (self && self->rt == rt && self->worker)
+		record.worker = self->id;
+	va_start(args, format);
+	emit(rt, &record, format, args);
+	va_end(args);
+}
+
+void wf_log_task(weft_task *task, int level, const char *format, va_list args)
+{
+	struct wf_local *self = wf_self();
+	struct weft_log_record record = { .level = level, .worker = -1 };
+
+	if (!task->rt->options.log)
+		return;
+	if (self && self->worker)
+		record.worker = self->id;
+	record.task = wf_task_name(task->cell, task->fn);
+	record.attempt = task->attempt;
+	emit(task->rt, &record, format, args);
+}

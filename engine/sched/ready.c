@@ -1,0 +1,232 @@
+/*
+ * ready.c: where a ready task or fiber goes, and who is woken for it.
+ *
+ * A worker pushes on its own deque; everybody else on the injector of a node. When a queue cannot
+ * grow, ready things wait on an intrusive list that workers look at when it is not empty, so that
+ * nothing that was accepted is ever lost to -ENOMEM.
+ *
+ * Waking. `idle` counts workers that sleep or search. A worker that pushes and reads 0 does
+ * nothing more. Otherwise it exposes its oldest task, and wakes one sleeper only when nobody
+ * searches and either the backlog is at least two or nobody watches. The watcher is the one
+ * sleeper that looks up by itself now and then while others run; so a short task that its
+ * submitter is about to run itself costs no wake, and a long-running submitter is noticed within
+ * tens of microseconds.
+ *
+ * Sleep against push is a Dekker: the sleeper counts itself idle, issues a membarrier [S1] and
+ * looks at all queues once more; the pusher stores its item and then reads `idle`, with a full
+ * fence of its own only where membarrier does not exist.
+ */
+#include <errno.h>
+
+#include "runtime.h"
+
+static void *item_of_fiber(struct wf_fiber *fiber)
+{
+	return (void *)((uintptr_t)fiber | WF_ITEM_FIBER);
+}
+
+/* ---- The list of last resort --------------------------------------------------------------- */
+
+static void overflow_cell(weft *rt, struct wf_ext *ext)
+{
+	pthread_mutex_lock(&rt->overflow_mutex);
+	/* A ready task has no use for its last edge or its cause any more; cause links it. */
+	ext->cause = (struct wf_error *)(void *)rt->overflow_tasks;
+	rt->overflow_tasks = ext;
+	/* release [O1]: workers that read the count take the mutex. */
+	wf_add_release(&rt->overflow_count, 1);
+	pthread_mutex_unlock(&rt->overflow_mutex);
+}
+
+static void overflow_fiber(weft *rt, struct wf_fiber *fiber)
+{
+	pthread_mutex_lock(&rt->overflow_mutex);
+	fiber->next = rt->overflow_fibers;
+	rt->overflow_fibers = fiber;
+	/* release [O1] */
+	wf_add_release(&rt->overflow_count, 1);
+	pthread_mutex_unlock(&rt->overflow_mutex);
+}
+
+void *wf_overflow_take(weft *rt)
+{
+	void *item = NULL;
+
+	pthread_mutex_lock(&rt->overflow_mutex);
+	if (rt->overflow_fibers) {
+		struct wf_fiber *fiber = rt->overflow_fibers;
+
+		rt->overflow_fibers = fiber->next;
+		item = item_of_fiber(fiber);
+	} else if (rt->overflow_tasks) {
+		struct wf_ext *ext = rt->overflow_tasks;
+
+		rt->overflow_tasks = (struct wf_ext *)(void *)ext->cause;
+		ext->cause = NULL;
+		item = ext->cell;
+	}
+	if (item)
+		/* relaxed: under the mutex. */
+		wf_add_relaxed(&rt->overflow_count, (uint32_t)-1);
+	pthread_mutex_unlock(&rt->overflow_mutex);
+	return item;
+}
+
+/* ---- Waking -------------------------------------------------------------------------------- */
+
+/* Take one sleeper off the map, near `node` first by index order. NULL: nobody sleeps. */
+static struct wf_worker *claim_sleeper(weft *rt)
+{
+	for (uint32_t i = 0; i * 64 < rt->slots; i++) {
+		/* relaxed: a guess for the exchange. */
+		uint64_t bits = wf_load_relaxed(&rt->parked_bits[i]);
+
+		while (bits) {
+			uint64_t bit = bits & -bits;
+			/* acq_rel [W1]: one waker per sleeper; its own clearing in wake_done(). */
+			uint64_t old = wf_and_acq_rel(&rt->parked_bits[i], ~bit);
+
+			if (old & bit)
+				return rt->worker[i * 64 + (uint32_t)__builtin_ctzll(bit)];
+			bits = old & ~bit;
+		}
+	}
+	return NULL;
+}
+
+void wf_wake_one(weft *rt)
+{
+	struct wf_worker *sleeper = claim_sleeper(rt);
+
+	if (sleeper)
+		wf_parker_unpark_mt(&sleeper->parker);
+}
+
+void wf_wake_all(weft *rt)
+{
+	for (uint32_t i = 0; i < rt->slots; i++)
+		wf_parker_unpark_mt(&rt->worker[i]->parker);
+}
+
+static uint32_t backlog(struct wf_worker *worker)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < WF_PRIORITIES; i++)
+		n += wf_deque_count_mt(&worker->deque[i]);
+	return n;
+}
+
+void wf_push_hungry(struct wf_worker *worker)
+{
+	weft *rt = worker->local.rt;
+
+	/* Where there is no membarrier the pusher's half of the Dekker [S1] is a fence here. */
+	if (!rt->asymmetric)
+		wf_fence_seq_cst();
+	/* relaxed, here and below: decided by [S1]. */
+	if (!wf_load_relaxed(&rt->idle))
+		return;
+	for (uint32_t i = 0; i < WF_PRIORITIES; i++) {
+		struct wf_deque *deque = &worker->deque[i];
+
+		if (wf_deque_private_count_local(deque) && !wf_deque_has_public(deque))
+			wf_deque_expose_local(deque, 1);
+	}
+	if (wf_load_relaxed(&rt->searching) || !wf_load_relaxed(&rt->sleeping))
+		return;
+	if (wf_load_relaxed(&rt->watcher) && backlog(worker) < 2)
+		return;
+	wf_bump(&worker->local.count.woken);
+	wf_wake_one(rt);
+}
+
+/* After a push on an injector. */
+static void injected(weft *rt)
+{
+	/* Pairs with the sleeper's barrier [S1]. Foreign threads pay for it themselves. */
+	wf_fence_seq_cst();
+	/* relaxed: decided by [S1]. */
+	if (!wf_load_relaxed(&rt->searching) && wf_load_relaxed(&rt->sleeping))
+		wf_wake_one(rt);
+}
+
+/* ---- Pushing ------------------------------------------------------------------------------- */
+
+static int inject(struct wf_local *self, void *item, uint32_t priority)
+{
+	int rc = wf_injector_push_mt(&self->rt->inject[self->node][priority], item);
+
+	if (!rc) {
+		if (!self->worker)
+			/* relaxed: only has to change, see wf_deadlock_search(). */
+			wf_add_relaxed(&self->rt->external, 1);
+		injected(self->rt);
+	}
+	return rc;
+}
+
+static int push(struct wf_local *self, void *item, uint32_t priority)
+{
+	struct wf_worker *worker = wf_worker_of(self);
+
+	if (priority != WEFT_PRIORITY_NORMAL && !wf_load_relaxed(&self->rt->prio_used))
+		/* relaxed: workers that see it late only find the task later. */
+		wf_store_relaxed(&self->rt->prio_used, 1);
+	if (!self->worker || wf_deque_push_local(&worker->deque[priority], item))
+		return inject(self, item, priority);
+	wf_pushed(worker);
+	return 0;
+}
+
+int wf_ready_try(struct wf_local *self, struct wf_cell *cell)
+{
+	return push(self, cell, WEFT_PRIORITY_NORMAL);
+}
+
+void wf_ready_cell(struct wf_local *self, struct wf_cell *cell)
+{
+	WF_CHECK(cell->ext);
+	if (push(self, cell, cell->ext->priority)) {
+		overflow_cell(self->rt, cell->ext);
+		injected(self->rt);
+	}
+}
+
+/* A fiber that may only resume on its worker goes to that worker's inbox, also from itself. */
+static bool went_home(struct wf_local *self, struct wf_fiber *fiber)
+{
+	struct wf_fiber_user *user = wf_fiber_user(fiber);
+	struct wf_worker *home = user->home;
+
+	if (!home)
+		return false;
+	wf_mpsc_push_mt(&home->inbox, &user->link);
+	if (&home->local != self) {
+		/* relaxed: see inject(). */
+		wf_add_relaxed(&self->rt->external, 1);
+		wf_parker_unpark_mt(&home->parker);
+	}
+	return true;
+}
+
+void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber)
+{
+	if (went_home(self, fiber))
+		return;
+	if (push(self, item_of_fiber(fiber), WEFT_PRIORITY_NORMAL)) {
+		overflow_fiber(self->rt, fiber);
+		injected(self->rt);
+	}
+}
+
+/* The far end of the queues: after everything that is ready now. */
+void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber)
+{
+	if (went_home(self, fiber))
+		return;
+	if (inject(self, item_of_fiber(fiber), WEFT_PRIORITY_NORMAL)) {
+		overflow_fiber(self->rt, fiber);
+		injected(self->rt);
+	}
+}

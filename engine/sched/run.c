@@ -1,0 +1,136 @@
+/*
+ * run.c: a host thread that runs tasks itself: it borrows a helper slot, which is a worker without
+ * a thread of its own, and gives it back when its condition holds.
+ */
+#include <errno.h>
+
+#include "runtime.h"
+
+bool wf_helper_done(struct wf_worker *worker)
+{
+	struct wf_wait *wait = worker->helper_wait;
+
+	if (!wait)
+		return false;
+	/* acquire [F1]: the result it waits for. */
+	if (wf_load_acquire(&wait->phase) >= WF_WAIT_FIRED)
+		return true;
+	if (wait->until != WEFT_FOREVER && wf_clock_now(&worker->local.rt->clock) >= wait->until)
+		return true;
+	return !wait->node_count && wf_runtime_is_quiet(worker->local.rt);
+}
+
+int64_t wf_helper_until(struct wf_worker *worker)
+{
+	weft *rt = worker->local.rt;
+	int64_t until = worker->helper_wait ? worker->helper_wait->until : WEFT_FOREVER;
+
+	/* Quiet may come by another thread's doing, and a virtual clock by its owner's. */
+	if (!worker->helper_wait || !worker->helper_wait->node_count || rt->clock.virtual_time) {
+		int64_t soon = wf_clock_now(NULL) + 1000000;
+
+		return until < soon && !rt->clock.virtual_time ? until : soon;
+	}
+	return until;
+}
+
+static struct wf_worker *slot_take(weft *rt)
+{
+	/* relaxed: a guess for the exchange. */
+	uint32_t used = wf_load_relaxed(&rt->helpers_used);
+	uint32_t free_slot;
+
+	do {
+		if (used == (1u << WF_HELPERS_MAX) - 1)
+			return NULL;
+		free_slot = (uint32_t)__builtin_ctz(~used);
+		/* acquire [R1]: what the slot's last user left. */
+	} while (!wf_cas_acquire(&rt->helpers_used, &used, used | 1u << free_slot));
+	return rt->worker[rt->workers + free_slot];
+}
+
+/* Nothing may stay behind in a slot that nobody runs. */
+static void slot_give(struct wf_worker *worker)
+{
+	weft *rt = worker->local.rt;
+
+	for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
+		void *item;
+
+		while ((item = wf_deque_pop_local(&worker->deque[p])) != NULL) {
+			while (wf_injector_push_mt(&rt->inject[worker->local.node][p], item))
+				wf_cpu_relax();
+			wf_wake_one(rt);
+		}
+	}
+	wf_slab_flush(&worker->local);
+	wf_stack_cache_flush(rt->stacks, &worker->stacks);
+	worker->helper_wait = NULL;
+	/* relaxed: its deques are empty. */
+	wf_store_relaxed(&worker->active, 0);
+	/* release [R1] */
+	wf_and_acq_rel(&rt->helpers_used, ~(1u << (worker->index - rt->workers)));
+	/* A quiet check of others may have counted on us. */
+	wf_wake_one(rt);
+}
+
+int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
+{
+	struct wf_wait_node node;
+	struct wf_wait wait;
+	struct wf_local *self = wf_local_of(rt);
+
+	if (!self)
+		return -ENOMEM;
+	struct wf_worker *worker = slot_take(rt);
+
+	if (!worker)
+		return -EAGAIN;
+	struct wf_thread_state *before = wf_thread_current();
+	struct wf_thread_state thread = { .rt = rt, .guest = self };
+
+	wf_wait_init(&wait, self, 1, until);
+	wait.helper = worker;
+	wait.nodes = &node;
+	wait.node_count = cell ? 1 : 0;
+	worker->helper_wait = &wait;
+	wf_overflow_thread_init();
+	wf_thread_set(&thread);
+	int rc = 0;
+
+	if (!cell || wf_wait_add(self, &wait, &node, cell))
+		rc = wf_worker_enter(&thread, worker);
+	wf_local_set(self);
+	if (!rc && cell && !wf_promise_is_done(&cell->promise))
+		rc = -ETIMEDOUT;
+	if (!rc && !cell && !wf_runtime_is_quiet(rt))
+		rc = -ETIMEDOUT;
+	if (cell)
+		wf_wait_leave(&wait);
+	slot_give(worker);
+	wf_thread_set(before);
+	if (!before)
+		wf_overflow_thread_fini();
+	return rc;
+}
+
+int weft_run(weft *rt, weft_ref ref, weft_deadline until)
+{
+	struct wf_local *self = wf_self();
+	struct wf_cell *cell = NULL;
+
+	if (!rt)
+		return -EINVAL;
+	if (self && self->rt == rt && self->current)
+		return -EDEADLK;
+	if (wf_load_acquire(&rt->gate) == WF_GATE_FORKED) /* acquire [G1] */
+		return -ECHILD;
+	if (ref.bits) {
+		cell = wf_cell_of(rt, ref);
+		if (!cell)
+			return -EINVAL;
+		if (wf_promise_is_done(&cell->promise))
+			return 0;
+	}
+	return wf_run_until(rt, cell, until);
+}

@@ -1,0 +1,540 @@
+/*
+ * runtime.h: a runtime, its workers, and a thread's identity in it.
+ */
+#ifndef WF_RUNTIME_H
+#define WF_RUNTIME_H
+
+#include <pthread.h>
+
+#include "base.h"
+#include "cell.h"
+#include "device.h"
+#include "error.h"
+#include "fiber.h"
+#include "queue.h"
+#include "slab.h"
+#include "weft.h"
+
+#define WF_HELPERS_MAX    16u   /* host threads inside weft_run() at once */
+#define WF_WORKERS_MAX    1024u
+#define WF_LOCALS_MAX     32768u
+#define WF_PRIORITIES     3
+#define WF_STEAL_MAX      64u   /* items moved by one steal */
+#define WF_SPIN_US        15u   /* searching before sleeping; 10 to 20 measured best elsewhere */
+#define WF_INJECT_PERIOD  61u   /* tasks between looks at the injector */
+
+/* ---- Items of the queues: a task, a parked fiber, or a fork on somebody's stack ------------ */
+
+#define WF_ITEM_CELL  0u
+#define WF_ITEM_FIBER 1u
+#define WF_ITEM_FORK  2u
+#define WF_ITEM_MASK  3u
+
+/* ---- The running task's frame, on its stack ------------------------------------------------ */
+
+struct weft_task {
+	struct wf_cell *cell;
+	weft *rt;
+	void *arg;
+	weft_task_fn *fn;
+	struct weft_task *outer;      /* the task this one runs in place on top of */
+	struct wf_payload *payload;   /* of output 0, when it does not fit the cell */
+	struct wf_error *error;       /* of weft_fail() */
+	uint32_t arg_size;
+	uint32_t attempt;
+	bool borrowed;                /* a stolen fork: the cell is the forking task's */
+	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
+};
+
+/* ---- A thread's identity ------------------------------------------------------------------- */
+
+struct wf_counters {
+	struct wf_a64 failed, cancelled, inlined, stolen, steals, forced, suspended, parked, woken;
+};
+
+struct wf_local {
+	weft *rt;
+	struct weft_task *current;    /* innermost frame */
+	struct wf_fiber *fiber;       /* whose stack we are on; NULL on a thread's own */
+	char *stack_floor;            /* below this a get parks instead of running in place */
+	uint16_t id;
+	uint16_t node;
+	uint16_t group;
+	bool worker;                  /* this is a struct wf_worker */
+	bool fast;                    /* a worker, nothing extra to record per task */
+	uint8_t cell_flags;           /* of new cells: 0 or WF_CELL_SHARED */
+	uint16_t shared_left;         /* inbox drains until new cells start private again */
+	uint32_t touches_seen;
+	struct wf_a32 foreign_touches;/* that cost a membarrier: many make cells start shared */
+	struct wf_slab slab;
+	struct wf_counters count;     /* written by this thread, read racily for statistics */
+	struct wf_a64 submitted, completed; /* tasks: the sums decide whether all is done */
+	struct wf_random random;
+	struct wf_local *next_free;   /* guests: returned by threads that have ended */
+};
+
+struct wf_worker {
+	struct wf_local local;
+	WF_ALIGNED(64) struct wf_deque deque[WF_PRIORITIES];
+	WF_ALIGNED(64) struct wf_stack_cache stacks;
+	struct wf_context *thread_ctx;  /* of the OS thread that runs this worker now */
+	struct wf_thread_state *thread;
+	/* What the code after the next switch must do on this worker. */
+	struct wf_fiber *switched_from; /* NULL: nothing */
+	struct wf_wait *switched_wait;  /* commit this wait */
+	bool switched_yield;            /* queue it last; neither: its stack is free */
+	uint32_t tick;
+	uint32_t index;
+	uint32_t cpu;
+	bool helper;                    /* a host thread in weft_run() */
+	struct wf_wait *helper_wait;    /* its exit condition */
+	struct wf_a32 active;           /* its deques may be stolen from */
+	struct wf_a32 stay_parked;      /* WEFT_TASK_STAY fibers that wait to resume here */
+	uint16_t victims_count;
+	uint16_t *victims;              /* nearest first */
+	WF_ALIGNED(64) struct wf_parker parker;
+	struct wf_mpsc inbox;           /* WEFT_TASK_STAY fibers made ready by others */
+};
+
+/* ---- Waiting ------------------------------------------------------------------------------- */
+
+/* ARMING -> PARKED by the sleeper's successor on its thread; either -> FIRED + enum wf_wake. */
+enum wf_wait_phase { WF_WAIT_ARMING = 0, WF_WAIT_PARKED, WF_WAIT_FIRED };
+enum wf_wake { WF_WAKE_READY = 0, WF_WAKE_TIMEOUT, WF_WAKE_CANCEL, WF_WAKE_DEADLOCK };
+
+struct wf_wait_node {
+	struct wf_waiter waiter;
+	struct wf_wait *wait;
+	struct wf_cell *cell;
+	struct wf_a32 fired;        /* the firer's last touch of the node */
+	bool pushed;
+};
+
+/* One suspension of one task, or one blocked host thread. Lives on its stack. */
+struct wf_wait {
+	struct wf_a32 phase;        /* enum wf_wait_phase; whoever stores FIRED wakes it */
+	struct wf_a32 need;         /* nodes still to fire */
+	struct wf_a32 futex;        /* host threads */
+	bool fail_fast;             /* one failed node is enough */
+	struct wf_fiber *fiber;     /* NULL: a host thread */
+	struct wf_worker *helper;   /* a host thread in weft_run() */
+	weft *rt;
+	int64_t until;
+	uint32_t heap_index;        /* in the timers, 0: not there; under timer_mutex */
+	bool timed;                 /* was put there */
+	uint32_t node_count;
+	struct wf_wait_node *nodes; /* for removal and for the deadlock search */
+	bool external;              /* somebody outside may end it: no deadlock */
+	bool uninterruptible;       /* not for cancel: somebody uses the sleeper's stack */
+};
+
+/* The engine's part of a struct wf_fiber. */
+struct wf_fiber_user {
+	struct weft_task *current;
+	struct wf_a32 lock;         /* guards `wait` and `task_bits` against cancellers */
+	struct wf_wait *wait;
+	uint64_t task_bits;         /* handle of the innermost task while blocked */
+	struct wf_mpsc_node link;   /* in a worker's inbox, or the overflow list */
+	struct wf_worker *home;     /* while parked with `stay`: where it must resume */
+	uint32_t stay;              /* WEFT_TASK_STAY bodies on this stack */
+};
+_Static_assert(sizeof(struct wf_fiber_user) <= WF_FIBER_USER_BYTES, "fits the fiber");
+
+static inline struct wf_fiber_user *wf_fiber_user(struct wf_fiber *fiber)
+{
+	return (struct wf_fiber_user *)(void *)fiber->user;
+}
+
+/* ---- An OS thread of the runtime: a worker's, or a spare ------------------------------------ */
+
+enum wf_job_kind { WF_JOB_NONE = 0, WF_JOB_WORKER, WF_JOB_TASK, WF_JOB_EXIT };
+
+struct wf_thread_state {
+	weft *rt;
+	struct wf_thread thread;
+	struct wf_context ctx;          /* the thread's own stack */
+	struct wf_local *guest;         /* its identity while it has no worker */
+	struct wf_parker parker;
+	struct wf_a32 job;              /* enum wf_job_kind */
+	struct wf_worker *job_worker;
+	struct wf_cell *job_cell;
+	struct wf_thread_state *next;   /* idle spares */
+	struct wf_thread_state *all;    /* every thread of the runtime */
+	bool spare;
+	struct wf_fiber *left;          /* the stack that was just left for this thread's own */
+};
+
+/* The calling OS thread of the runtime; not inlined, a fiber may have changed threads. */
+struct wf_thread_state *wf_thread_current(void);
+void wf_thread_set(struct wf_thread_state *thread);
+
+/* ---- The runtime --------------------------------------------------------------------------- */
+
+enum wf_gate {
+	WF_GATE_OPEN = 0,
+	WF_GATE_DRAIN,   /* submits from outside are refused */
+	WF_GATE_CANCEL,  /* all submits are refused, what is left ends as cancelled */
+	WF_GATE_FORKED,  /* this is a fork child */
+};
+
+struct weft {
+	/* Read-mostly: every submit looks here. */
+	struct wf_a32 idle;             /* workers parked or searching; hunger */
+	struct wf_a32 gate;             /* enum wf_gate */
+	struct wf_a32 cancel_all;
+	struct wf_a32 prio_used;        /* something was not of normal priority once */
+	struct wf_cell *cells;          /* = arena.cells */
+	uint64_t salt;                  /* runtime bits of every handle */
+	bool asymmetric;                /* membarrier works */
+	bool timing;
+	uint32_t workers;               /* threads */
+	uint32_t slots;                 /* workers + helpers */
+	struct wf_worker **worker;      /* [slots] */
+	struct wf_stacks *stacks;
+
+	WF_ALIGNED(64) struct wf_arena arena;
+	struct wf_clock clock;
+	uint32_t node_count;
+	struct wf_injector (*inject)[WF_PRIORITIES]; /* [node_count] */
+	struct wf_a32 overflow_count;   /* ready things that no queue had room for */
+	pthread_mutex_t overflow_mutex;
+	struct wf_fiber *overflow_fibers;
+	struct wf_ext *overflow_tasks;
+
+	WF_ALIGNED(64) struct wf_a32 searching;
+	struct wf_a32 sleeping;         /* parked workers */
+	struct wf_a32 watcher;          /* index + 1 of the worker that sleeps with a time-out */
+	struct wf_a64 parked_bits[WF_WORKERS_MAX / 64 + 1];
+
+	WF_ALIGNED(64) struct wf_local **locals; /* [WF_LOCALS_MAX] by id */
+	struct wf_a32 locals_end;
+	pthread_mutex_t locals_mutex;
+	struct wf_local *guests_free;
+
+	pthread_mutex_t threads_mutex;
+	struct wf_thread_state *threads_all, *spares_idle;
+	struct wf_cell **blocking_wait; /* BLOCKING tasks beyond the cap, ring */
+	uint32_t blocking_count, blocking_room;
+	uint32_t spare_count, spare_max;
+	struct wf_a32 bodies_outside;   /* bodies that run on spares */
+	struct wf_a32 stopping;
+	struct wf_a32 quiet;            /* bumped when the last worker goes idle; close waits here */
+	struct wf_a32 external;         /* bumped by every action from outside the workers */
+
+	/* The service thread: timers, interrupts, deadlock search. */
+	pthread_mutex_t timer_mutex;
+	struct wf_wait **timer_heap;    /* [1 .. timer_count], earliest first */
+	uint32_t timer_count, timer_room;
+	struct wf_a32 service_word;
+	struct wf_a32 service_flags;
+	struct wf_thread service;
+	bool service_started;
+
+	struct wf_a32 users;            /* weft_retain_runtime() */
+	struct weft_options options;
+	char name[64], ns[64];
+	uint32_t id;
+	int32_t pid;
+	uint32_t cpus;
+	struct wf_a32 helpers_used;     /* bit mask of helper slots */
+	struct wf_device_ops const *device;
+	struct weft *next_open;         /* registry */
+};
+
+#define WF_SERVICE_INTERRUPT 1u
+#define WF_SERVICE_QUIET     2u
+#define WF_SERVICE_STOP      4u
+
+/* ---- Who am I ------------------------------------------------------------------------------ */
+
+extern _Thread_local struct wf_local *wf_local_tls __attribute__((tls_model("initial-exec")));
+
+struct wf_local *wf_self_call(void);
+
+/*
+ * The identity of the calling thread, or NULL. Read anew at every call: a task may have changed
+ * threads since the last one, so the compiler must not keep the thread-local's address.
+ */
+static inline struct wf_local *wf_self(void)
+{
+#if defined(__x86_64__) && !WF_TSAN && !WF_ASAN
+	struct wf_local *self;
+	__asm__ volatile("movq wf_local_tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(self));
+	return self;
+#else
+	return wf_self_call();
+#endif
+}
+
+static inline struct wf_worker *wf_worker_of(struct wf_local *self)
+{
+	return (struct wf_worker *)self;
+}
+
+/* The identity of the calling thread in `rt`, made when it has none. NULL: -ENOMEM. */
+struct wf_local *wf_local_slow(weft *rt);
+static inline struct wf_local *wf_local_of(weft *rt)
+{
+	struct wf_local *self = wf_self();
+
+	return WF_LIKELY(self && self->rt == rt) ? self : wf_local_slow(rt);
+}
+/* Whether the caller may suspend: it is a task of `rt` on a worker. */
+static inline bool wf_can_suspend(const struct wf_local *self)
+{
+	return self->worker && self->fiber && self->current;
+}
+
+/* ---- host.c -------------------------------------------------------------------------------- */
+
+struct wf_local *wf_local_create(weft *rt, bool worker); /* aligned, zeroed, registered */
+void wf_local_forget(struct wf_local *guest);
+void wf_local_set(struct wf_local *self);
+void wf_locals_free(weft *rt);
+
+/* ---- registry.c: the runtimes of this process ------------------------------------------------ */
+
+void wf_registry_lock(void);
+void wf_registry_unlock(void);
+bool wf_registry_has(weft *rt, uint32_t id);   /* under the lock */
+int wf_registry_add(weft *rt);                 /* gives the id; -ENOMEM */
+void wf_registry_remove(weft *rt);
+
+/* ---- cell.c -------------------------------------------------------------------------------- */
+
+static inline weft_ref wf_ref_of(const weft *rt, const struct wf_cell *cell)
+{
+	/* relaxed: whoever asks holds the cell. */
+	return (weft_ref){ rt->salt | (uint64_t)wf_load_relaxed(&cell->gen) << WF_INDEX_BITS |
+			   (uint64_t)(cell - rt->cells) };
+}
+
+/* The cell a handle names, or NULL when it is zero, stale or of another runtime. */
+static inline struct wf_cell *wf_cell_of(const weft *rt, weft_ref ref)
+{
+	uint32_t index = wf_ref_index(ref);
+
+	if (WF_UNLIKELY((ref.bits >> WF_SALT_SHIFT) != rt->salt >> WF_SALT_SHIFT ||
+			index >= rt->arena.cells_max))
+		return NULL;
+	struct wf_cell *cell = &rt->cells[index];
+
+	/* relaxed: a holder's generation cannot change; for anyone else any answer is a snapshot. */
+	return WF_LIKELY(wf_load_relaxed(&cell->gen) == wf_ref_gen(ref)) ? cell : NULL;
+}
+
+/* A fresh cell: not shared, all fields but `gen` and `owner` to be set. NULL: -ENOMEM. */
+static inline struct wf_cell *wf_cell_alloc(struct wf_local *self)
+{
+	struct wf_cell *cell = self->slab.cells_free;
+
+	if (WF_UNLIKELY(!cell))
+		return wf_cell_alloc_slow(self);
+	self->slab.cells_free = cell->next;
+	return cell;
+}
+
+/* The value is gone (or was in the cell); give the cell back. */
+static inline void wf_cell_free(struct wf_local *self, struct wf_cell *cell)
+{
+	/* relaxed: the last holder is the only one here. */
+	uint32_t gen = wf_load_relaxed(&cell->gen) + 1;
+
+	if (WF_UNLIKELY(cell->owner != self->id || !(gen & 0xfffff))) {
+		wf_cell_free_slow(self, cell);
+		return;
+	}
+	/* relaxed: see wf_cell_of(). */
+	wf_store_relaxed(&cell->gen, gen);
+	wf_store_relaxed(&cell->promise.state, WF_STATE_FREE);
+	cell->next = self->slab.cells_free;
+	self->slab.cells_free = cell;
+}
+
+/* Free a done cell with its value or error. */
+void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell);
+static inline void wf_cell_destroy(struct wf_local *self, struct wf_cell *cell)
+{
+	/* WF_CELL_OUTPUT: a further output holds a count of its task. */
+	if (WF_UNLIKELY(cell->flags & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED |
+				       WF_CELL_OUTPUT)))
+		wf_cell_destroy_slow(self, cell);
+	else
+		wf_cell_free(self, cell);
+}
+
+/* Whether `self` must pay a membarrier to add something to a pending cell. */
+static inline bool wf_cell_foreign(const struct wf_local *self, const struct wf_cell *cell)
+{
+	return !(cell->flags & WF_CELL_SHARED) && cell->owner != self->id;
+}
+
+void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell);
+/* Drop one count. */
+static inline void wf_cell_release(struct wf_local *self, struct wf_cell *cell)
+{
+	if (!wf_promise_drop(&cell->promise))
+		return;
+	if (WF_LIKELY(wf_promise_is_done(&cell->promise)))
+		wf_cell_destroy(self, cell);
+	else
+		wf_cell_release_slow(self, cell);
+}
+
+/* Fire a list taken from `cell`, and free the cell when it was an orphan. */
+void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list);
+
+/* What weft_get() would return for a done cell. */
+int wf_cell_status(const struct wf_cell *cell);
+/* Value of a done cell without WF_CELL_ERROR. */
+static inline struct weft_view wf_cell_view(const struct wf_cell *cell)
+{
+	if (WF_UNLIKELY(cell->flags & WF_CELL_BIG))
+		return (struct weft_view){ cell->u.payload->data, cell->u.payload->size };
+	return (struct weft_view){ cell->data, cell->size };
+}
+
+struct wf_payload *wf_payload_alloc(struct wf_local *self, size_t size);
+void wf_payload_free(struct wf_local *self, struct wf_payload *payload);
+/* Put bytes into a cell nobody else sees yet. 0, -ENOMEM. */
+int wf_cell_set_value(struct wf_local *self, struct wf_cell *cell, const void *data, size_t size);
+
+/* ---- submit.c ------------------------------------------------------------------------------ */
+
+/* A fresh cell with every field set but u, the data and the size. NULL: -ENOMEM. */
+struct wf_cell *wf_cell_start(struct wf_local *self, uint32_t kind, enum wf_state state);
+/* 0, WEFT_ECLOSED or -ECHILD for a submit by the caller. */
+int wf_gate_check(weft *rt);
+/* Copy a struct that begins with struct_size: 0, -EINVAL (too short, or a non-zero unknown tail). */
+int wf_options_read(void *to, size_t known, const void *from);
+
+/* ---- task.c: running and ending ------------------------------------------------------------ */
+
+/* Run a task that is off its queue, on the current stack. */
+void wf_task_run(struct wf_local *self, struct wf_cell *cell) WF_SUSPENDS;
+/* End a task that did not run, with an error that is consumed. */
+void wf_task_end_unrun(struct wf_local *self, struct wf_cell *cell, struct wf_error *error);
+/* Complete a cell whose value or error is in place. */
+void wf_cell_complete(struct wf_local *self, struct wf_cell *cell);
+/* Frees everything the ext holds; `keep`: not the block itself nor `more` (times). */
+void wf_ext_free(struct wf_local *self, struct wf_ext *ext, bool keep);
+const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn);
+const char *wf_task_site(const struct wf_ext *ext);
+struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
+			       struct wf_error *cause);
+void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *self);
+/* All edges of a submit are linked: drop the submitter's guard. */
+void wf_ext_ready(struct wf_local *self, struct wf_ext *ext);
+/* Wake a cell's task when it is blocked. */
+void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell);
+int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell);
+void wf_cancel_everything(weft *rt);
+
+/* ---- ready.c: queues ----------------------------------------------------------------------- */
+
+/* A task or a fiber may run now. Cannot fail. */
+void wf_ready_cell(struct wf_local *self, struct wf_cell *cell);
+void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber);
+void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber);
+void *wf_overflow_take(weft *rt);
+/* For a fresh task without ext: 0 or -ENOMEM with nothing changed. */
+int wf_ready_try(struct wf_local *self, struct wf_cell *cell);
+/* After a push by a worker while others are hungry. */
+void wf_push_hungry(struct wf_worker *worker);
+static inline void wf_pushed(struct wf_worker *worker)
+{
+	/* relaxed: pairs with the membarrier of a worker that goes to sleep, or [S1] in there. */
+	if (WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->idle) || !worker->local.rt->asymmetric))
+		wf_push_hungry(worker);
+}
+void wf_wake_one(weft *rt);
+void wf_wake_all(weft *rt);
+
+/* ---- worker.c ------------------------------------------------------------------------------ */
+
+void *wf_next_item(struct wf_worker *worker);   /* NULL: stop */
+void wf_run_item(struct wf_local *self, void *item) WF_SUSPENDS;
+void wf_fiber_main(struct wf_fiber *fiber, void *arg);
+void wf_fork_run(struct wf_local *self, struct weft_fork *fork) WF_SUSPENDS;
+/*
+ * Adopt `worker` on this thread until its loop stops or it is given to another thread (then
+ * wf_self() is the thread's guest). 0, or -EAGAIN when there is no stack.
+ */
+int wf_worker_enter(struct wf_thread_state *thread, struct wf_worker *worker);
+/* The worker now runs on `fiber`, outside any task. */
+void wf_worker_on(struct wf_worker *worker, struct wf_fiber *fiber);
+void *wf_thread_main(void *arg);
+bool wf_runtime_is_quiet(weft *rt);
+
+/* ---- suspend.c ----------------------------------------------------------------------------- */
+
+void wf_wait_init(struct wf_wait *wait, struct wf_local *self, uint32_t need, int64_t until);
+void wf_wait_fire(struct wf_waiter *node, struct wf_cell *cell, struct wf_local *self);
+/* Try to end a wait for `reason`; true: this call did, and the sleeper runs again. */
+bool wf_wait_wake(struct wf_wait *wait, int reason, struct wf_local *self);
+/*
+ * Sleep until the wait is fired, then wf_wait_finish(). 0, -ETIMEDOUT, -EINTR (the caller was
+ * cancelled), WEFT_EDEADLOCK, -EAGAIN (no stack), -ENOMEM (no timer).
+ */
+int wf_wait_sleep(struct wf_wait *wait) WF_SUSPENDS;
+/* For a helper: take back the nodes of a wait that is over. */
+void wf_wait_leave(struct wf_wait *wait);
+/* Put the calling task at the far end of the queues. 0, -EAGAIN. */
+int wf_suspend_yield(void) WF_SUSPENDS;
+/* Go on with a parked fiber; the current stack is `from`, at its base, and may be reused. */
+_Noreturn void wf_fiber_resume(struct wf_worker *worker, struct wf_fiber *from, struct wf_fiber *to);
+/* Arm one node; false: the cell is done. */
+bool wf_wait_add(struct wf_local *self, struct wf_wait *wait, struct wf_wait_node *node,
+		 struct wf_cell *cell);
+void wf_after_switch(struct wf_local *self);
+/* Wait for a cell. 0 done, -ETIMEDOUT, -EINTR, WEFT_EDEADLOCK, -EAGAIN, -EDEADLK. */
+int wf_wait_cell(weft *rt, struct wf_cell *cell, int64_t until) WF_SUSPENDS;
+void wf_fiber_lock(struct wf_fiber *fiber);
+void wf_fiber_unlock(struct wf_fiber *fiber);
+void wf_cancel_all_blocked(struct wf_local *self);
+/* Whether the calling task was asked to stop. */
+bool wf_self_cancelled(const struct wf_local *self);
+
+/* ---- run.c --------------------------------------------------------------------------------- */
+
+/* Run tasks on this host thread until `cell` is done (NULL: nothing is left). 0 or an error. */
+int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until);
+bool wf_helper_done(struct wf_worker *worker);
+int64_t wf_helper_until(struct wf_worker *worker);
+
+/* ---- service.c ----------------------------------------------------------------------------- */
+
+int wf_service_start(weft *rt);
+void wf_service_stop(weft *rt);
+void wf_service_ring(weft *rt, uint32_t flags);  /* async-signal-safe */
+int wf_timer_add(struct wf_wait *wait);          /* 0, -ENOMEM */
+void wf_timer_remove(struct wf_wait *wait);      /* no-op when it has fired */
+void wf_timers_fire(weft *rt, int64_t now);
+void wf_deadlock_search(weft *rt);
+bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t fibers);
+
+/* ---- spare.c ------------------------------------------------------------------------------- */
+
+/* Run a BLOCKING task beside the workers. */
+void wf_spare_run(struct wf_local *self, struct wf_cell *cell);
+/* Give this thread's worker to a spare thread. 0, -EAGAIN. */
+int wf_spare_take_over(struct wf_worker *worker);
+/* What a thread without a worker does: wait for a job. */
+void wf_spares_stop(weft *rt);
+int wf_thread_create(weft *rt, struct wf_worker *worker, const char *name);
+void wf_threads_join(weft *rt);
+
+/* ---- log.c --------------------------------------------------------------------------------- */
+
+void wf_log(weft *rt, int level, const char *format, ...) WEFT_PRINTF(3, 4);
+void wf_log_task(weft_task *self, int level, const char *format, va_list args);
+
+/* An owner's counter that others read: no locked instruction. */
+static inline void wf_bump(struct wf_a64 *counter)
+{
+	/* release [Q1]: whoever counts this also counts what came before, see
+	 * wf_runtime_is_quiet(). relaxed: the owner's own last store. */
+	wf_store_release(counter, wf_load_relaxed(counter) + 1);
+}
+
+#endif /* WF_RUNTIME_H */

@@ -1,0 +1,498 @@
+/*
+ * suspend.c: putting a task or a host thread to sleep until something happens.
+ *
+ * Shared (struct wf_wait, on the sleeper's stack)
+ *   phase   ARMING -> PARKED by the code that runs after the sleeper's switch; ARMING or PARKED ->
+ *           FIRED | reason by whoever ends the wait, exactly one
+ *   need    nodes still to fire before the wait ends
+ *   node.fired  the firer's last touch of node and wait; the sleeper leaves its frame only when
+ *           every node is fired or off its list
+ *
+ * A sleeper links its nodes while it still runs on its own stack. Whoever fires the wait before
+ * the stack is really parked only changes `phase`; the commit after the switch then finds FIRED
+ * and makes the fiber ready at once. So nobody resumes a stack whose registers are not saved.
+ *
+ * Cancel: a blocked task's fiber carries the wait under a small lock. The sleeper publishes it
+ * and then reads its cancel request; the canceller stores the request and then looks for the
+ * wait, each with a locked instruction in between.
+ */
+#include <errno.h>
+
+#include "runtime.h"
+
+/* ---- Firing -------------------------------------------------------------------------------- */
+
+/* Whom to wake, copied while the wait is certainly there. */
+struct sleeper {
+	struct wf_fiber *fiber;
+	struct wf_worker *helper;
+	struct wf_a32 *futex;
+};
+
+static struct sleeper sleeper_of(struct wf_wait *wait)
+{
+	return (struct sleeper){ wait->fiber, wait->helper, &wait->futex };
+}
+
+static void deliver(struct sleeper who, uint32_t old, struct wf_local *self)
+{
+	if (who.fiber) {
+		/* ARMING: the sleeper has not parked yet and will find out by itself. */
+		if (old == WF_WAIT_PARKED)
+			wf_ready_fiber(self, who.fiber);
+	} else if (who.helper) {
+		wf_parker_unpark_mt(&who.helper->parker);
+	} else {
+		/* release [H1]: the last touch; the address is only a name from here on. */
+		wf_store_release(who.futex, 1);
+		wf_futex_wake(who.futex, 1);
+	}
+}
+
+/* End the wait: true for the one call that does. *old: the phase before. */
+static bool claim(struct wf_wait *wait, int reason, uint32_t *old)
+{
+	/* relaxed: a guess for the exchange. */
+	*old = wf_load_relaxed(&wait->phase);
+	do {
+		if (*old >= WF_WAIT_FIRED)
+			return false;
+		/* acq_rel [F1]: what the winner did before is visible to the sleeper. */
+	} while (!wf_cas_acq_rel(&wait->phase, old, WF_WAIT_FIRED + ((uint32_t)reason << 8)));
+	return true;
+}
+
+bool wf_wait_wake(struct wf_wait *wait, int reason, struct wf_local *self)
+{
+	struct sleeper who = sleeper_of(wait);
+	uint32_t old;
+
+	if (!claim(wait, reason, &old))
+		return false;
+	deliver(who, old, self);
+	return true;
+}
+
+void wf_wait_fire(struct wf_waiter *waiter, struct wf_cell *cell, struct wf_local *self)
+{
+	struct wf_wait_node *node = wf_container_of(waiter, struct wf_wait_node, waiter);
+	struct wf_wait *wait = node->wait;
+	bool failed = wait->fail_fast && cell->flags & WF_CELL_ERROR;
+	struct sleeper who = sleeper_of(wait);
+	uint32_t old = 0;
+	/* acq_rel [F2]: the last of several firers has seen what the others did. */
+	bool last = wf_add_acq_rel(&wait->need, (uint32_t)-1) == 1;
+	bool won = (last || failed) && claim(wait, WF_WAKE_READY, &old);
+
+	/* release [F3]: the last touch of node and wait. */
+	wf_store_release(&node->fired, 1);
+	if (won)
+		deliver(who, old, self);
+}
+
+void wf_wait_init(struct wf_wait *wait, struct wf_local *self, uint32_t need, int64_t until)
+{
+	*wait = (struct wf_wait){ .rt = self->rt, .until = until };
+	wf_init(&wait->need, need);
+	if (wf_can_suspend(self))
+		wait->fiber = self->fiber;
+}
+
+bool wf_wait_add(struct wf_local *self, struct wf_wait *wait, struct wf_wait_node *node,
+		 struct wf_cell *cell)
+{
+	uintptr_t taken = 0;
+	bool foreign = wf_cell_foreign(self, cell);
+
+	*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = wait, .cell = cell };
+	if (!wf_promise_push(&cell->promise, &node->waiter, foreign, &taken))
+		return false;
+	node->pushed = true;
+	if (foreign)
+		/* relaxed: a hint, see mind_strangers(). */
+		wf_add_relaxed(&self->rt->locals[cell->owner]->foreign_touches, 1);
+	if (taken)
+		wf_cell_fire(self, cell, taken);
+	return true;
+}
+
+/* Take back what did not fire. After this nobody touches the wait or its nodes. */
+static void wait_finish(struct wf_wait *wait)
+{
+	for (uint32_t i = 0; i < wait->node_count; i++) {
+		struct wf_wait_node *node = &wait->nodes[i];
+
+		/* acquire [F3]: the firer has left. */
+		if (!node->pushed || wf_load_acquire(&node->fired))
+			continue;
+		if (wf_promise_remove(&node->cell->promise, &node->waiter))
+			continue;
+		while (!wf_load_acquire(&node->fired))
+			wf_cpu_relax();
+	}
+	if (wait->timed)
+		wf_timer_remove(wait);
+}
+
+void wf_wait_leave(struct wf_wait *wait)
+{
+	wait_finish(wait);
+}
+
+/* ---- Stacks -------------------------------------------------------------------------------- */
+
+static void set_fiber(struct wf_local *self, struct wf_fiber *fiber, struct weft_task *current)
+{
+	size_t stack = (size_t)(fiber->hi - fiber->lo);
+	size_t reserve = stack / 2 < 65536 ? stack / 2 : 65536;
+
+	self->fiber = fiber;
+	self->current = current;
+	self->stack_floor = fiber->lo + reserve;
+}
+
+void wf_worker_on(struct wf_worker *worker, struct wf_fiber *fiber)
+{
+	set_fiber(&worker->local, fiber, NULL);
+}
+
+void wf_after_switch(struct wf_local *self)
+{
+	struct wf_worker *worker = wf_worker_of(self);
+	struct wf_fiber *from = worker->switched_from;
+	uint32_t arming = WF_WAIT_ARMING;
+
+	if (!from)
+		return;
+	worker->switched_from = NULL;
+	if (worker->switched_wait) {
+		struct wf_wait *wait = worker->switched_wait;
+
+		worker->switched_wait = NULL;
+		/* release [F1]: the saved stack, to whoever fires. Fired already: run it soon. */
+		if (!wf_cas_acq_rel(&wait->phase, &arming, WF_WAIT_PARKED))
+			wf_ready_fiber(self, from);
+	} else if (worker->switched_yield) {
+		worker->switched_yield = false;
+		wf_ready_fiber_last(self, from);
+	} else {
+		wf_fiber_put(self->rt->stacks, &worker->stacks, from);
+	}
+}
+
+void wf_fiber_resume(struct wf_worker *worker, struct wf_fiber *from, struct wf_fiber *to)
+{
+	struct wf_fiber_user *user = wf_fiber_user(to);
+
+	WF_CHECK(!worker->switched_from && from != to);
+	worker->switched_from = from;
+	if (user->home) {
+		user->home = NULL;
+		/* relaxed: read by this worker's own thread. */
+		wf_add_relaxed(&worker->stay_parked, (uint32_t)-1);
+	}
+	set_fiber(&worker->local, to, user->current);
+	wf_context_leave(&from->ctx, &to->ctx, NULL);
+}
+
+/* The newest own item, when it is a parked fiber: switch to it without a stack in between. */
+static struct wf_fiber *next_fiber(struct wf_worker *worker)
+{
+	struct wf_deque *deque = &worker->deque[WEFT_PRIORITY_NORMAL];
+
+	/* relaxed: only a worker that has not seen a high-priority task skips looking for one. */
+	if (wf_load_relaxed(&worker->local.rt->prio_used) || ++worker->tick % WF_INJECT_PERIOD == 0)
+		return NULL;
+	void *item = wf_deque_pop_local(deque);
+
+	if (!item)
+		return NULL;
+	if (((uintptr_t)item & WF_ITEM_MASK) == WF_ITEM_FIBER)
+		return (struct wf_fiber *)((uintptr_t)item & ~(uintptr_t)WF_ITEM_MASK);
+	/* The slot it came from is free, so this cannot fail. */
+	WF_CHECK(!wf_deque_push_local(deque, item));
+	return NULL;
+}
+
+/* Leave the current stack parked and run something else. -EAGAIN: no stack to run it on. */
+static int switch_out(struct wf_worker *worker, struct wf_wait *wait, bool yield)
+{
+	struct wf_fiber *from = worker->local.fiber;
+	struct wf_fiber_user *user = wf_fiber_user(from);
+	struct wf_fiber *to = yield ? NULL : next_fiber(worker);
+	struct weft_task *current = NULL;
+
+	if (to) {
+		current = wf_fiber_user(to)->current;
+	} else {
+		to = wf_fiber_get(worker->local.rt->stacks, &worker->stacks);
+		if (!to)
+			return -EAGAIN;
+		wf_fiber_prepare(to, wf_fiber_main);
+		wf_fiber_user(to)->stay = 0;
+		wf_fiber_user(to)->home = NULL;
+	}
+	user->current = worker->local.current;
+	if (user->stay) {
+		user->home = worker;
+		/* relaxed: read by this worker's own thread. */
+		wf_add_relaxed(&worker->stay_parked, 1);
+	}
+	worker->switched_from = from;
+	worker->switched_wait = wait;
+	worker->switched_yield = yield;
+	wf_bump(&worker->local.count.suspended);
+	set_fiber(&worker->local, to, current);
+	wf_context_switch(&from->ctx, &to->ctx, NULL);
+	wf_after_switch(wf_self());
+	return 0;
+}
+
+/* ---- A task sleeps ------------------------------------------------------------------------- */
+
+static void fiber_lock(struct wf_fiber_user *user)
+{
+	uint32_t unlocked = 0;
+
+	/* acquire [K1]: held for a few instructions. */
+	while (!wf_cas_acq_rel(&user->lock, &unlocked, 1)) {
+		unlocked = 0;
+		wf_cpu_relax();
+	}
+}
+
+static void fiber_unlock(struct wf_fiber_user *user)
+{
+	/* release [K1] */
+	wf_store_release(&user->lock, 0);
+}
+
+void wf_fiber_lock(struct wf_fiber *fiber)
+{
+	fiber_lock(wf_fiber_user(fiber));
+}
+
+void wf_fiber_unlock(struct wf_fiber *fiber)
+{
+	fiber_unlock(wf_fiber_user(fiber));
+}
+
+bool wf_self_cancelled(const struct wf_local *self)
+{
+	const struct weft_task *frame = self->current;
+
+	/* relaxed, both: a request may be seen late. */
+	return frame && (wf_load_relaxed(&frame->cell->cancel) != WF_CANCEL_NO ||
+			 wf_load_relaxed(&self->rt->cancel_all));
+}
+
+static int result_of(struct wf_wait *wait)
+{
+	/* acquire [F1]: what the winner did before. */
+	switch (wf_load_acquire(&wait->phase) >> 8) {
+	case WF_WAKE_TIMEOUT:
+		return -ETIMEDOUT;
+	case WF_WAKE_CANCEL:
+		return -EINTR;
+	case WF_WAKE_DEADLOCK:
+		return WEFT_EDEADLOCK;
+	default:
+		return 0;
+	}
+}
+
+static int task_sleep(struct wf_local *self, struct wf_wait *wait)
+{
+	struct weft_task *frame = self->current;
+	struct wf_fiber *fiber = self->fiber;
+	struct wf_fiber_user *user = wf_fiber_user(fiber);
+	struct wf_cell *cell = frame->cell;
+
+	if (!frame->borrowed) {
+		cell->u.fiber_index = fiber->index;
+		/* release [C3]: the index, to a canceller that reads BLOCKED. */
+		wf_store_release(&cell->promise.state, WF_STATE_BLOCKED);
+	}
+	fiber_lock(user);
+	user->task_bits = frame->borrowed ? 0 : wf_ref_of(self->rt, cell).bits;
+	user->wait = wait->uninterruptible ? NULL : wait;
+	/* After a locked instruction: either we see the request or the canceller sees the wait. */
+	if (!wait->uninterruptible && wf_self_cancelled(self))
+		wf_wait_wake(wait, WF_WAKE_CANCEL, self);
+	fiber_unlock(user);
+
+	int rc = 0;
+
+	/* relaxed: when it has fired already there is nothing to wait for. */
+	if (wf_load_relaxed(&wait->phase) == WF_WAIT_ARMING)
+		rc = switch_out(wf_worker_of(self), wait, false);
+	fiber_lock(user);
+	user->wait = NULL;
+	user->task_bits = 0;
+	fiber_unlock(user);
+	if (!frame->borrowed)
+		/* relaxed: a snapshot. */
+		wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	if (rc) {
+		uint32_t old;
+
+		/* No stack. Nobody may fire it any more; if somebody has, that counts. */
+		if (!claim(wait, WF_WAKE_CANCEL, &old))
+			rc = 0;
+	}
+	return rc;
+}
+
+/* ---- A host thread sleeps ------------------------------------------------------------------ */
+
+static bool may_spin(const weft *rt)
+{
+	/* relaxed: a guess; a wrong one costs some microseconds. */
+	uint32_t running = rt->workers - wf_load_relaxed(&rt->sleeping);
+
+	return running < rt->cpus;
+}
+
+static void host_sleep(struct wf_wait *wait)
+{
+	weft *rt = wait->rt;
+	uint64_t end = wf_ticks() + WF_SPIN_US * wf_ticks_per_us();
+	uint32_t old;
+
+	/* acquire [F1] */
+	while (may_spin(rt) && wf_ticks() < end) {
+		if (wf_load_acquire(&wait->futex))
+			return;
+		wf_cpu_relax();
+	}
+	/* acquire [H1]: after the winner's last touch. */
+	while (!wf_load_acquire(&wait->futex)) {
+		int64_t until = wait->timed ? WF_FOREVER : wait->until;
+
+		if (wf_futex_wait(&wait->futex, 0, until) == -ETIMEDOUT &&
+		    claim(wait, WF_WAKE_TIMEOUT, &old))
+			return;
+	}
+}
+
+int wf_wait_sleep(struct wf_wait *wait)
+{
+	struct wf_local *self = wf_self();
+	int rc = 0;
+
+	if (wait->until != WEFT_FOREVER && (wait->fiber || wait->rt->clock.virtual_time))
+		rc = wf_timer_add(wait);
+	if (!rc && wait->fiber) {
+		rc = task_sleep(self, wait);
+	} else if (!rc) {
+		host_sleep(wait);
+	} else {
+		uint32_t old;
+
+		if (!claim(wait, WF_WAKE_CANCEL, &old))
+			rc = 0;
+		/* A host thread that lost waits for the winner's last touch. */
+		while (!rc && !wait->fiber && !wf_load_acquire(&wait->futex))
+			wf_cpu_relax();
+	}
+	wait_finish(wait);
+	return rc ? rc : result_of(wait);
+}
+
+int wf_suspend_yield(void)
+{
+	return switch_out(wf_worker_of(wf_self()), NULL, true);
+}
+
+/* ---- Waiting for one cell ------------------------------------------------------------------ */
+
+#define IN_PLACE_DEPTH 16 /* how deep a get looks for its task among its own newest */
+
+static bool is_own(const struct wf_local *self, const struct wf_cell *cell)
+{
+	for (struct weft_task *frame = self->current; frame; frame = frame->outer) {
+		if (frame->cell == cell)
+			return true;
+	}
+	return false;
+}
+
+/* Run the task itself when it is ours and has not begun; true: it was run or handed on. */
+static bool run_in_place(struct wf_local *self, struct wf_cell *cell)
+{
+	struct wf_deque *deque = &wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL];
+
+	if ((char *)__builtin_frame_address(0) < self->stack_floor)
+		return false;
+	if (!wf_deque_take_local(deque, cell) &&
+	    !wf_deque_remove_local(deque, cell, IN_PLACE_DEPTH))
+		return false;
+	wf_bump(&self->count.inlined);
+	wf_task_run(self, cell);
+	return true;
+}
+
+int wf_wait_cell(weft *rt, struct wf_cell *cell, int64_t until)
+{
+	struct wf_wait_node node;
+	struct wf_wait wait;
+	struct wf_local *self = wf_local_of(rt);
+
+	if (!self)
+		return -ENOMEM;
+	if (wf_can_suspend(self)) {
+		/* Something of ours that is queued need not be QUEUED on our deque: just look. */
+		if (run_in_place(self, cell) && wf_promise_is_done(&cell->promise))
+			return 0;
+		self = wf_self();
+		if (is_own(self, cell))
+			return WEFT_EDEADLOCK;
+	} else if (!rt->workers) {
+		return wf_run_until(rt, cell, until);
+	}
+	if (wf_promise_is_done(&cell->promise))
+		return 0;
+	if (until == WEFT_POLL)
+		return -ETIMEDOUT;
+	if (wf_self_cancelled(self))
+		return -EINTR;
+	wf_wait_init(&wait, self, 1, until);
+	wait.nodes = &node;
+	wait.node_count = 1;
+	if (!wf_wait_add(self, &wait, &node, cell))
+		return 0;
+	return wf_wait_sleep(&wait);
+}
+
+/* ---- Waking the blocked -------------------------------------------------------------------- */
+
+static void cancel_fiber(struct wf_local *self, struct wf_fiber *fiber, uint64_t bits)
+{
+	struct wf_fiber_user *user = wf_fiber_user(fiber);
+
+	fiber_lock(user);
+	if (user->wait && (!bits || user->task_bits == bits))
+		wf_wait_wake(user->wait, WF_WAKE_CANCEL, self);
+	fiber_unlock(user);
+}
+
+void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell)
+{
+	weft *rt = self->rt;
+
+	/* acquire [C3]: the index. */
+	if (wf_load_acquire(&cell->promise.state) != WF_STATE_BLOCKED)
+		return;
+	uint32_t index = cell->u.fiber_index;
+
+	if (index < wf_stacks_index_end(rt->stacks))
+		cancel_fiber(self, wf_fiber_at(rt->stacks, index), wf_ref_of(rt, cell).bits);
+}
+
+void wf_cancel_all_blocked(struct wf_local *self)
+{
+	uint32_t end = wf_stacks_index_end(self->rt->stacks);
+
+	for (uint32_t i = 0; i < end; i++)
+		cancel_fiber(self, wf_fiber_at(self->rt->stacks, i), 0);
+}

@@ -1,0 +1,74 @@
+/*
+ * slab.h: memory of tasks: cells, and blocks for what a cell has no room for.
+ *
+ * A wf_local is one thread's identity in a runtime: a worker, or a guest (a host thread that
+ * calls in). Each owns the objects it carved. Freed by their owner, objects go to its own lists
+ * without an atomic; freed by others, they collect in the freer's outbox and go home in batches,
+ * one locked instruction each.
+ *
+ * Cells lie in one reserved range, so that a 28-bit index names one and a walk finds all; their
+ * memory is never given back and never becomes anything else, so a stale handle reads a
+ * generation and not garbage. A cell whose generation has advanced by 2^20 rests in a first-in
+ * first-out quarantine, so that the hottest cell needs hours, not seconds, to wrap.
+ *
+ * Blocks are multiples of 64 bytes from 64 KiB chunks, whose head names owner and size class.
+ */
+#ifndef WF_SLAB_H
+#define WF_SLAB_H
+
+#include "cell.h"
+
+#define WF_BLOCK_CLASSES   10
+#define WF_BLOCK_MAX_BYTES 4224 /* an argument or a payload of 4 KiB with its head */
+#define WF_CHUNK_BYTES     ((size_t)64 << 10)
+#define WF_OUTBOX_SLOTS    8
+#define WF_OUTBOX_BATCH    64
+
+/* The head of a freed object; offset 24 of a cell is `next`, so blocks link there as well. */
+struct wf_free {
+	uint64_t pad[3];
+	struct wf_free *next;
+};
+_Static_assert(offsetof(struct wf_free, next) == offsetof(struct wf_cell, next), "one link place");
+
+struct wf_outbox {
+	uint16_t owner;
+	uint16_t count;
+	struct wf_free *head, *tail;
+};
+
+struct wf_slab {
+	struct wf_cell *cells_free;                   /* owner only */
+	struct wf_cell *carve, *carve_end;            /* owner only */
+	struct wf_free *blocks_free[WF_BLOCK_CLASSES];/* owner only */
+	char *chunk_carve[WF_BLOCK_CLASSES], *chunk_end[WF_BLOCK_CLASSES];
+	struct wf_cell *rest_head, *rest_tail;        /* quarantine; owner only */
+	uint32_t rest_count;
+	uint32_t carve_cells;                         /* size of the next carve */
+	struct wf_outbox outbox[WF_OUTBOX_SLOTS];     /* owner only */
+	WF_ALIGNED(64) struct wf_aptr inbox;          /* objects that others sent home */
+};
+
+/* The part of a runtime that all slabs share. */
+struct wf_arena {
+	struct wf_cell *cells;        /* the range; index 0 is never used */
+	uint32_t cells_max;
+	struct wf_a32 cells_end;      /* carved so far */
+	uint32_t gen_base;
+	struct wf_aptr regions;       /* mappings of blocks, linked, unmapped at fini */
+	struct wf_a32 region_lock;
+	char *region_carve, *region_end;
+};
+
+int wf_arena_init(struct wf_arena *arena, uint32_t cells_max, uint64_t seed);
+void wf_arena_fini(struct wf_arena *arena);
+
+struct wf_cell *wf_cell_alloc_slow(struct wf_local *self);
+void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell);
+/* `bytes` of 64-byte-aligned memory up to WF_BLOCK_MAX_BYTES, or NULL. *got is what to free with. */
+void *wf_block_alloc(struct wf_local *self, size_t bytes, uint32_t *got);
+void wf_block_free(struct wf_local *self, void *block, uint32_t got);
+/* Send everything in the outbox home: before sleeping, and when a thread leaves. */
+void wf_slab_flush(struct wf_local *self);
+
+#endif /* WF_SLAB_H */

@@ -1,0 +1,485 @@
+/*
+ * task.c: a task's run, its end, and its early end.
+ *
+ * A task that has no cold block takes the short way: copy the argument to the frame, call the
+ * body, complete. Everything else (inputs, options, cancel, retries) goes through run_slow().
+ *
+ * A task ends exactly once: by the runner that took it off its queue, or, while it still waits
+ * for inputs, by whoever sets WF_UNREADY_EARLY in ext->unready (a failed input, a cancel). The
+ * cold block of a task that ended early lives until its last edge has fired.
+ *
+ * Cancel against completion: a canceller swaps WF_CANCEL_LOCKED into cell->cancel, makes that
+ * visible to the runner's side by a membarrier [C1], and only then looks at state and ext. Whoever
+ * frees the ext has changed the state before and spins while it reads LOCKED. So the ext that a
+ * canceller sees in state WAITING stays until the canceller has unlocked.
+ */
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+
+#include "runtime.h"
+
+/* ---- The cold block ------------------------------------------------------------------------ */
+
+#define ARG_HEAD 16 /* in front of a long argument: what to free its block with */
+
+static void arg_free(struct wf_local *self, struct wf_ext *ext)
+{
+	if (!ext->arg)
+		return;
+	char *block = (char *)ext->arg - ARG_HEAD;
+
+	wf_block_free(self, block, *(uint32_t *)(void *)block);
+	ext->arg = NULL;
+}
+
+/* Nobody may look at an ext while it goes: wait for a canceller that locked the cell. */
+static void wait_for_canceller(struct wf_local *self, struct wf_cell *cell)
+{
+	if (self->rt->asymmetric)
+		wf_fence_compiler();
+	else
+		wf_fence_seq_cst();
+	/* acquire [C1]: the canceller's accesses are over. */
+	while (wf_load_acquire(&cell->cancel) == WF_CANCEL_LOCKED)
+		wf_cpu_relax();
+}
+
+void wf_ext_free(struct wf_local *self, struct wf_ext *ext, bool keep)
+{
+	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
+
+	for (uint32_t i = 0; i < edges; i++)
+		wf_cell_release(self, &self->rt->cells[ext->edges[i].src]);
+	ext->n_inputs = ext->n_after = 0;
+	if (ext->more && ext->more->arg_drop) {
+		ext->more->arg_drop(ext->arg, ext->arg_size);
+		ext->more->arg_drop = NULL;
+	}
+	arg_free(self, ext);
+	wf_free(ext->outs);
+	ext->outs = NULL;
+	wf_error_release(ext->cause);
+	ext->cause = NULL;
+	if (keep)
+		return;
+	if (ext->more)
+		wf_block_free(self, ext->more, 1);
+	if (ext->block_bytes)
+		wf_block_free(self, ext, ext->block_bytes);
+	else
+		wf_free(ext);
+}
+
+const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn)
+{
+	Dl_info info;
+
+	if (cell->ext && cell->ext->name)
+		return cell->ext->name;
+	if (cell->ext && cell->ext->site)
+		return cell->ext->site;
+	if (fn && dladdr((void *)(uintptr_t)fn, &info) && info.dli_sname)
+		return info.dli_sname;
+	return "task";
+}
+
+const char *wf_task_site(const struct wf_ext *ext)
+{
+	return ext && ext->site ? ext->site + strlen(ext->site) + 1 : "";
+}
+
+struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
+			       struct wf_error *cause)
+{
+	return wf_error_create(&(struct wf_error_args){
+		.status = status, .code = status, .attempt = cell->attempt,
+		.task = wf_task_name(cell, fn), .site = wf_task_site(cell->ext), .cause = cause });
+}
+
+/* ---- Completion ---------------------------------------------------------------------------- */
+
+void wf_cell_complete(struct wf_local *self, struct wf_cell *cell)
+{
+	bool counted = (cell->flags & WF_CELL_KIND_MASK) == WF_CELL_TASK;
+	uintptr_t list;
+
+	if (cell->flags & WF_CELL_FORGET) {
+		wf_cell_destroy(self, cell);
+	} else {
+		if (cell->owner == self->id && !(cell->flags & WF_CELL_SHARED))
+			list = wf_promise_complete_private(&cell->promise);
+		else
+			list = wf_promise_complete_shared(&cell->promise);
+		if (list)
+			wf_cell_fire(self, cell, list);
+	}
+	if (counted)
+		wf_bump(&self->completed);
+}
+
+static void complete_outs(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
+{
+	for (uint32_t i = 0; ext->outs && i + 1 < ext->n_outputs; i++) {
+		struct wf_cell *out = ext->outs[i];
+
+		if (error) {
+			if (out->flags & WF_CELL_BIG)
+				wf_payload_free(self, out->u.payload);
+			out->flags = (uint8_t)((out->flags & ~WF_CELL_BIG) | WF_CELL_ERROR);
+			out->u.error = error;
+			wf_error_retain(error);
+		}
+		wf_cell_complete(self, out);
+	}
+}
+
+static void count_end(struct wf_local *self, const struct wf_error *error)
+{
+	if (error)
+		wf_bump(error->pub.status == -ECANCELED ? &self->count.cancelled
+							 : &self->count.failed);
+}
+
+/* The end of a task with a cold block or an error. `error` is consumed; NULL: the value stands. */
+static void finish(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+{
+	struct wf_ext *ext = cell->ext;
+
+	count_end(self, error);
+	if (ext) {
+		bool keep = self->rt->timing && ext->more;
+
+		if (keep)
+			ext->more->end_ns = wf_clock_now(&self->rt->clock);
+		complete_outs(self, ext, error);
+		wait_for_canceller(self, cell);
+		wf_ext_free(self, ext, keep);
+		if (keep)
+			cell->flags |= WF_CELL_TIMED;
+	}
+	if (error) {
+		cell->u.error = error;
+		cell->flags |= WF_CELL_ERROR;
+	}
+	wf_cell_complete(self, cell);
+}
+
+void wf_task_end_unrun(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+{
+	/* relaxed: only tells a canceller that the ext is about to go, see [C1]. */
+	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	finish(self, cell, error);
+}
+
+/* ---- The early end ------------------------------------------------------------------------- */
+
+/* One count of ext->unready goes; the last one readies the task or frees what ended early. */
+static void unready_drop(struct wf_local *self, struct wf_ext *ext)
+{
+	/* acq_rel [U1]: the results of all inputs, to whoever drops the last. */
+	uint32_t old = wf_add_acq_rel(&ext->unready, (uint32_t)-1);
+
+	WF_DEBUG((old & ~WF_UNREADY_EARLY) > 0);
+	if ((old & ~WF_UNREADY_EARLY) != 1)
+		return;
+	if (old & WF_UNREADY_EARLY) {
+		wait_for_canceller(self, ext->cell);
+		wf_ext_free(self, ext, false);
+		return;
+	}
+	/* relaxed: the queue publishes it. */
+	wf_store_relaxed(&ext->cell->promise.state, WF_STATE_QUEUED);
+	wf_ready_cell(self, ext->cell);
+}
+
+void wf_ext_ready(struct wf_local *self, struct wf_ext *ext)
+{
+	unready_drop(self, ext);
+}
+
+/* Win the right to end a task early: its count keeps the ext until early_finish() is over. */
+static bool early_claim(struct wf_ext *ext)
+{
+	/* relaxed: a guess for the exchange. */
+	uint32_t old = wf_load_relaxed(&ext->unready);
+
+	do {
+		if (old & WF_UNREADY_EARLY || !old)
+			return false;
+		/* acq_rel [U1]: one ender. */
+	} while (!wf_cas_acq_rel(&ext->unready, &old, (old | WF_UNREADY_EARLY) + 1));
+	return true;
+}
+
+static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
+{
+	struct wf_cell *cell = ext->cell;
+
+	count_end(self, error);
+	/* relaxed: see wf_task_end_unrun(). */
+	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	complete_outs(self, ext, error);
+	cell->u.error = error;
+	cell->flags |= WF_CELL_ERROR;
+	wf_cell_complete(self, cell);
+	unready_drop(self, ext);
+}
+
+void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *self)
+{
+	struct wf_edge *edge = wf_container_of(node, struct wf_edge, waiter);
+	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
+
+	if (WF_UNLIKELY(src->flags & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
+		struct wf_error *error = wf_task_error(ext->cell, NULL, WEFT_EDEP, src->u.error);
+
+		if (early_claim(ext))
+			early_finish(self, ext, error);
+		else
+			wf_error_release(error);
+	}
+	unready_drop(self, ext);
+}
+
+/* ---- Cancel -------------------------------------------------------------------------------- */
+
+static void cancel_waiting(struct wf_local *self, struct wf_cell *cell)
+{
+	uint8_t old = wf_load_relaxed(&cell->cancel); /* relaxed: a guess. */
+
+	do {
+		if (old == WF_CANCEL_LOCKED) {
+			wf_cpu_relax();
+			old = WF_CANCEL_NO;
+		}
+		/* acquire [C1]: one canceller at a time. */
+	} while (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED));
+	if (self->rt->asymmetric)
+		wf_membarrier();
+	else
+		wf_fence_seq_cst();
+	/* acquire [C1]: still waiting means that the ext stays until we unlock. */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
+	    !wf_promise_is_done(&cell->promise)) {
+		struct wf_ext *ext = cell->ext;
+		struct wf_error *error = wf_task_error(cell, NULL, -ECANCELED, NULL);
+		bool ours = early_claim(ext);
+
+		/* release [C1]: unlocked before the end, whose last step waits for cancellers. */
+		wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+		if (ours)
+			early_finish(self, ext, error);
+		else
+			wf_error_release(error);
+		return;
+	}
+	/* release [C1] */
+	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+}
+
+int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell)
+{
+	uint32_t kind = cell->flags & WF_CELL_KIND_MASK;
+
+	if (kind == WF_CELL_OUTPUT)
+		cell = cell->main;
+	else if (kind != WF_CELL_TASK)
+		return -EINVAL;
+	if (wf_promise_is_done(&cell->promise))
+		return 0;
+	/* acquire [C2]: the ext, when it waits. A state only moves forward. */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING)
+		cancel_waiting(self, cell);
+	else
+		/* acq_rel [C3]: a full exchange, so that either the sleeper sees it or we see
+		 * the sleeper. LOCKED cannot be lost: its holder writes ASKED itself. */
+		wf_swap_acq_rel(&cell->cancel, WF_CANCEL_ASKED);
+	wf_cancel_blocked(self, cell);
+	return 0;
+}
+
+/* ---- Running ------------------------------------------------------------------------------- */
+
+static bool asked_to_stop(struct wf_local *self, const struct wf_cell *cell)
+{
+	/* relaxed, both: a request may be seen late. */
+	return wf_load_relaxed(&cell->cancel) != WF_CANCEL_NO ||
+	       wf_load_relaxed(&self->rt->cancel_all);
+}
+
+/* The error that a returned code stands for; the frame's own text when it has one. */
+static struct wf_error *body_error(struct wf_local *self, struct weft_task *frame, int code)
+{
+	struct wf_error *error = frame->error;
+	bool stopped = code == -ECANCELED || code == -EINTR;
+
+	frame->error = NULL;
+	if (error)
+		return error;
+	if (stopped && asked_to_stop(self, frame->cell))
+		return wf_task_error(frame->cell, frame->fn, -ECANCELED, NULL);
+	return wf_error_create(&(struct wf_error_args){
+		.status = WEFT_ETASK, .code = code, .attempt = frame->attempt, .text = "",
+		.task = wf_task_name(frame->cell, frame->fn),
+		.site = wf_task_site(frame->cell->ext) });
+}
+
+/* Put the frame's output 0 in place, or drop it. */
+static void take_result(struct wf_local *self, struct weft_task *frame, bool keep)
+{
+	struct wf_cell *cell = frame->cell;
+
+	if (!frame->payload)
+		return;
+	if (keep) {
+		cell->u.payload = frame->payload;
+		cell->flags |= WF_CELL_BIG;
+	} else {
+		wf_payload_free(self, frame->payload);
+	}
+	frame->payload = NULL;
+}
+
+WF_NOINLINE static void run_failed(struct wf_local *self, struct weft_task *frame, int code)
+{
+	if (code >= 0) {
+		/* weft_fail() and then success: the value counts. */
+		wf_error_release(frame->error);
+		take_result(self, frame, true);
+		finish(self, frame->cell, NULL);
+		return;
+	}
+	take_result(self, frame, false);
+	finish(self, frame->cell, body_error(self, frame, code));
+}
+
+/* What keeps a task from running: NULL, or the error it ends with. */
+static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
+{
+	struct wf_ext *ext = cell->ext;
+
+	if (asked_to_stop(self, cell))
+		return wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
+	if (!ext)
+		return NULL;
+	if (ext->more && ext->more->deadline &&
+	    wf_clock_now(&self->rt->clock) >= ext->more->deadline)
+		return wf_task_error(cell, cell->u.fn, WEFT_EDEADLINE, NULL);
+	if (ext->policy != WEFT_INPUT_FAIL_FAST)
+		return NULL;
+	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
+
+	for (uint32_t i = 0; i < edges; i++) {
+		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
+
+		if (src->flags & WF_CELL_ERROR)
+			return wf_task_error(cell, cell->u.fn, WEFT_EDEP, src->u.error);
+	}
+	return NULL;
+}
+
+/* One attempt: the body's code, and the identity we came back with. */
+static int attempt(struct wf_local **selfp, struct weft_task *frame, const void *pristine)
+{
+	struct wf_local *self = *selfp;
+	struct wf_cell *cell = frame->cell;
+
+	memcpy(frame->data, pristine, WF_INLINE_BYTES);
+	cell->size = 0;
+	frame->attempt = cell->attempt = (uint8_t)(frame->attempt + 1);
+	frame->outer = self->current;
+	self->current = frame;
+	int code = frame->fn(frame);
+
+	self = *selfp = wf_self();
+	self->current = frame->outer;
+	return code;
+}
+
+/* The long way: options, inputs, cancel, retries, times. */
+WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
+{
+	struct wf_error *error = obstacle(self, cell);
+	struct wf_ext *ext = cell->ext;
+
+	if (error) {
+		wf_task_end_unrun(self, cell, error);
+		return;
+	}
+	if (ext && ext->flags & WEFT_TASK_BLOCKING && self->worker) {
+		wf_spare_run(self, cell);
+		return;
+	}
+	WF_ALIGNED(16) unsigned char pristine[WF_INLINE_BYTES];
+	struct weft_task frame = { .cell = cell, .rt = self->rt, .fn = cell->u.fn };
+	bool stay = ext && ext->flags & WEFT_TASK_STAY && self->fiber;
+	struct wf_fiber *fiber = self->fiber;
+
+	memcpy(pristine, cell->data, WF_INLINE_BYTES);
+	frame.arg = ext && ext->arg ? ext->arg : frame.data;
+	frame.arg_size = ext && ext->arg ? ext->arg_size : cell->size;
+	if (ext && ext->more)
+		ext->more->start_ns = wf_clock_now(&self->rt->clock);
+	if (stay)
+		wf_fiber_user(fiber)->stay++;
+	/* release [C2]: cell->ext is no longer the canceller's business. */
+	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
+	for (;;) {
+		cell->worker = self->worker ? (int16_t)wf_worker_of(self)->index : -1;
+		int code = attempt(&self, &frame, pristine);
+
+		if (code >= 0 && !frame.payload && !frame.error) {
+			if (stay)
+				wf_fiber_user(fiber)->stay--;
+			finish(self, cell, NULL);
+			return;
+		}
+		if (code >= 0 || !ext || !ext->retries_left || asked_to_stop(self, cell)) {
+			if (stay)
+				wf_fiber_user(fiber)->stay--;
+			run_failed(self, &frame, code);
+			return;
+		}
+		ext->retries_left--;
+		take_result(self, &frame, false);
+		wf_error_release(frame.error);
+		frame.error = NULL;
+	}
+}
+
+void wf_task_run(struct wf_local *self, struct wf_cell *cell)
+{
+	/* relaxed, both: a request may be seen late. */
+	if (WF_UNLIKELY(cell->ext || wf_load_relaxed(&cell->cancel) ||
+			wf_load_relaxed(&self->rt->cancel_all))) {
+		run_slow(self, cell);
+		return;
+	}
+	struct weft_task frame;
+
+	frame.cell = cell;
+	frame.rt = self->rt;
+	frame.fn = cell->u.fn;
+	frame.payload = NULL;
+	frame.error = NULL;
+	frame.arg_size = cell->size;
+	frame.arg = frame.data;
+	frame.attempt = 1;
+	memcpy(frame.data, cell->data, WF_INLINE_BYTES);
+	cell->size = 0;
+	cell->attempt = 1;
+	cell->worker = (int16_t)self->id;
+	/* relaxed: a snapshot for weft_ref_info() and cancel. */
+	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	frame.outer = self->current;
+	self->current = &frame;
+	int code = frame.fn(&frame);
+
+	self = wf_self();
+	self->current = frame.outer;
+	if (WF_LIKELY(code >= 0 && !frame.payload && !frame.error))
+		wf_cell_complete(self, cell);
+	else
+		run_failed(self, &frame, code);
+}

@@ -1,0 +1,353 @@
+/*
+ * main.c: weft-sort, in the order of its steps: options, files, runtime, (demo: generate, measure
+ * the floor), sort and verify, (compare), give the output its name, report, clean up.
+ *
+ * There is one way out. Each step returns false after it has said one line about what went wrong,
+ * or nothing when a signal ended it; finish() removes every temporary file in all cases.
+ */
+#include "sort.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#define PROGRESS_MS 100
+
+/* Big allocations come in huge pages and stay for the next stage to use again. */
+extern const char *malloc_conf;
+__attribute__((visibility("default"))) const char *malloc_conf =
+	"thp:always,metadata_thp:auto,dirty_decay_ms:30000,muzzy_decay_ms:0";
+
+/* Read by the signal handler: the runtime to interrupt, NULL before it is open and at its end. */
+static weft *volatile open_runtime;
+
+struct app {
+	struct wf_sort_options options;
+	struct wf_sort_job job;
+	struct wf_sort_journal journal;
+	struct wf_sort_output generated; /* the demo's input */
+	struct wf_sort_output output;
+	struct wf_sort_output scratch;   /* of the floor, then of the peer */
+	struct wf_sort_result known;     /* what the generator made */
+	struct wf_sort_result result;
+	struct wf_sort_peer peer;
+	uint32_t workers;
+	double floor_seconds;
+	char demo_input[4096], demo_output[4096];
+};
+
+static void on_signal(int signal_number)
+{
+	int saved_errno = errno;
+	weft *rt = open_runtime;
+	pid_t child = (pid_t)wf_sort_child;
+
+	(void)signal_number;
+	wf_sort_interrupted = 1;
+	if (rt)
+		weft_interrupt(rt);
+	if (child > 0)
+		kill(child, SIGTERM);
+	errno = saved_errno;
+}
+
+static void set_signals(void)
+{
+	struct sigaction action = { .sa_handler = on_signal };
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	/* A write past a limit or to a closed pipe shall fail and be reported, not end us. */
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Submit a root task and wait for its value. False: it failed, and the cause was printed. */
+static bool run_root(struct app *app, weft_task_fn *fn, const void *arg, void *value,
+                     size_t value_size)
+{
+	weft *rt = app->job.rt;
+	struct weft_view view;
+	weft_ref ref;
+	int status = weft_spawn(rt, fn, &arg, sizeof(arg), &ref);
+
+	if (status < 0) {
+		if (!wf_sort_interrupted)
+			wf_sort_complain("cannot start: %s", weft_strerror(status));
+		return false;
+	}
+	while ((status = weft_get(rt, ref, weft_after_ms(rt, PROGRESS_MS), &view)) == -ETIMEDOUT) {
+		if (!app->options.quiet)
+			wf_sort_progress(&app->journal, &app->job.layout);
+	}
+	wf_sort_progress_end();
+	if (status == 0) {
+		WF_CHECK(view.size == value_size);
+		if (value_size)
+			memcpy(value, view.data, value_size);
+	} else if (!wf_sort_interrupted) {
+		wf_sort_complain("%s", wf_sort_cause(rt, ref, status));
+	}
+	weft_release(rt, ref);
+	return status == 0 && !wf_sort_interrupted;
+}
+
+/* ---- Steps ------------------------------------------------------------------------------------ */
+
+static bool open_input(struct app *app, uint64_t *bytes)
+{
+	const struct wf_sort_options *options = &app->options;
+	int n;
+
+	if (!options->demo) {
+		app->job.input_name = options->input;
+		app->job.input_fd = wf_sort_open_input(options->input, bytes);
+		return app->job.input_fd >= 0;
+	}
+	*bytes = options->demo_bytes - options->demo_bytes % options->record_bytes;
+	n = snprintf(app->demo_input, sizeof(app->demo_input), "%s/weft-sort-demo.in",
+	             options->dir);
+	if (n < 0 || (size_t)n >= sizeof(app->demo_input)) {
+		wf_sort_complain("%s: %s", options->dir, strerror(ENAMETOOLONG));
+		return false;
+	}
+	app->job.input_name = app->demo_input;
+	if (!wf_sort_output_open(&app->generated, app->demo_input, *bytes))
+		return false;
+	app->job.input_fd = app->generated.fd;
+	return true;
+}
+
+static bool plan_memory(struct app *app)
+{
+	uint32_t workers = app->options.threads ? app->options.threads
+	                                        : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t need = wf_sort_layout_memory(&app->job.layout, workers, app->options.check);
+	uint64_t available = wf_sort_memory_available();
+
+	if (need <= available)
+		return true;
+	wf_sort_complain("%s: sorting in memory needs about %.2f GB, and %.2f GB are available",
+	                 app->job.input_name, (double)need * 1e-9, (double)available * 1e-9);
+	return false;
+}
+
+static bool open_files(struct app *app)
+{
+	const struct wf_sort_options *options = &app->options;
+	const char *name = options->output;
+	uint64_t bytes = 0;
+
+	if (!open_input(app, &bytes))
+		return false;
+	if (bytes % options->record_bytes) {
+		wf_sort_complain("%s: its size, %" PRIu64 " bytes, is no multiple of the record's "
+		                 "%" PRIu32, app->job.input_name, bytes, options->record_bytes);
+		return false;
+	}
+	if (wf_sort_layout_init(&app->job.layout, bytes, options) < 0) {
+		wf_sort_complain("%s: %s", app->job.input_name, strerror(EFBIG));
+		return false;
+	}
+	if (!plan_memory(app))
+		return false;
+	if (!name) {
+		snprintf(app->demo_output, sizeof(app->demo_output), "%s/weft-sort-demo.out",
+		         options->dir);
+		name = app->demo_output;
+	}
+	app->job.output_name = name;
+	if (!wf_sort_output_open(&app->output, name, bytes))
+		return false;
+	app->job.output_fd = app->output.fd;
+	return true;
+}
+
+static bool open_weft(struct app *app)
+{
+	struct weft_info info = { .struct_size = sizeof(info) };
+	weft *rt;
+	int status;
+
+	if (wf_sort_journal_init(&app->journal, app->options.trace != NULL) < 0) {
+		wf_sort_complain("no memory for the trace");
+		return false;
+	}
+	status = weft_open(&rt, WEFT_OPTIONS(.workers = app->options.threads, .name = "weft-sort"));
+	if (status < 0) {
+		wf_sort_complain("cannot open the runtime: %s", weft_strerror(status));
+		return false;
+	}
+	app->job.rt = rt;
+	app->job.journal = &app->journal;
+	app->job.check = app->options.check;
+	if (weft_info(rt, &info) == 0)
+		app->workers = info.workers;
+	open_runtime = rt;
+	if (wf_sort_interrupted)
+		weft_interrupt(rt); /* the signal came before the handler knew the runtime */
+	return true;
+}
+
+static bool generate(struct app *app)
+{
+	struct wf_sort_generate generate = {
+		.job = &app->job, .seed = app->options.seed, .skew = app->options.skew,
+	};
+
+	return run_root(app, wf_sort_generate_root, &generate, &app->known, sizeof(app->known));
+}
+
+static bool measure_floor(struct app *app)
+{
+	struct wf_sort_floor floor = { .job = &app->job };
+	bool good;
+
+	if (!wf_sort_output_open(&app->scratch, app->job.output_name, app->job.layout.bytes))
+		return false;
+	floor.fd = app->scratch.fd;
+	good = run_root(app, wf_sort_floor_root, &floor, NULL, 0);
+	wf_sort_output_drop(&app->scratch);
+	app->floor_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_FLOOR,
+	                                           WF_SORT_STAGE_FLOOR);
+	return good;
+}
+
+static bool sort(struct app *app)
+{
+	if (!run_root(app, wf_sort_root, &app->job, &app->result, sizeof(app->result)))
+		return false;
+	WF_CHECK(app->result.records == app->job.layout.records);
+	if (app->options.demo && app->result.checksum != app->known.checksum) {
+		wf_sort_complain("%s: what was read is not what was generated: checksum "
+		                 "%016" PRIx64 ", not %016" PRIx64, app->job.input_name,
+		                 app->result.checksum, app->known.checksum);
+		return false;
+	}
+	return true;
+}
+
+static bool compare(struct app *app)
+{
+	struct wf_sort_same same = { .job = &app->job, .fd = app->job.input_fd, .other_fd = -1 };
+	const char *input = app->options.demo ? app->generated.temporary : app->options.input;
+	const char *dir = app->options.demo ? app->options.dir : "/var/tmp";
+	int status;
+
+	if (!run_root(app, wf_sort_same_root, &same, NULL, 0))
+		return false;
+	if (!wf_sort_output_open(&app->scratch, app->job.output_name, app->job.layout.bytes))
+		return false;
+	status = wf_sort_peer_run(input, app->scratch.temporary, dir, &app->job.layout,
+	                          app->workers, &app->peer);
+	if (status < 0) {
+		if (!wf_sort_interrupted)
+			wf_sort_complain("--compare: sort(1): %s", strerror(-status));
+		return false;
+	}
+	same.fd = app->output.fd;
+	same.other_fd = app->scratch.fd;
+	app->peer.identical = run_root(app, wf_sort_same_root, &same, NULL, 0);
+	wf_sort_output_drop(&app->scratch);
+	return app->peer.identical;
+}
+
+/* Give the files that stay their names. */
+static bool publish(struct app *app)
+{
+	if (wf_sort_interrupted)
+		return false;
+	if (app->options.keep && !wf_sort_output_publish(&app->generated, false))
+		return false;
+	if (!app->options.output)
+		return true; /* the demo's output is removed */
+	return wf_sort_output_publish(&app->output, app->options.sync);
+}
+
+static bool report(struct app *app)
+{
+	struct wf_sort_report facts = {
+		.options = &app->options, .layout = &app->job.layout, .journal = &app->journal,
+		.workers = app->workers, .checksum = app->result.checksum,
+		.sort_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_READ,
+		                                      WF_SORT_STAGE_WRITE),
+		.total_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_READ,
+		                                       WF_SORT_STAGE_CHECK),
+		.floor_seconds = app->floor_seconds, .peak_bytes = wf_sort_memory_peak(),
+		.peer = app->options.compare ? &app->peer : NULL,
+	};
+	uint64_t left_out = 0;
+	int status = 0;
+
+	if (app->options.trace)
+		status = wf_sort_journal_write(&app->journal, app->options.trace, &left_out);
+	if (status < 0) {
+		wf_sort_complain("%s: %s", app->options.trace, strerror(-status));
+		return false;
+	}
+	if (left_out)
+		wf_sort_complain("%s: %" PRIu64 " events were left out", app->options.trace, left_out);
+	if (app->options.json)
+		wf_sort_report_json(&facts, stdout);
+	else if (!app->options.quiet)
+		wf_sort_report_text(&facts, stdout);
+	if (fflush(stdout) || ferror(stdout)) {
+		wf_sort_complain("cannot print the report: %s", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+static void finish(struct app *app, bool good)
+{
+	weft *rt = app->job.rt;
+
+	open_runtime = NULL; /* the handler must not meet a runtime that is being closed */
+	if (rt) {
+		if (!good)
+			weft_interrupt(rt);
+		weft_close(rt, WEFT_FOREVER);
+	}
+	wf_sort_output_drop(&app->scratch);
+	wf_sort_output_drop(&app->output);
+	wf_sort_output_drop(&app->generated);
+	if (!app->options.demo && app->job.input_fd >= 0)
+		close(app->job.input_fd);
+	wf_sort_journal_fini(&app->journal);
+}
+
+int main(int argc, char **argv)
+{
+	static struct app app = {
+		.job = { .input_fd = -1, .output_fd = -1 },
+		.generated = { .fd = -1 }, .output = { .fd = -1 }, .scratch = { .fd = -1 },
+	};
+	int exit_code;
+	bool good;
+
+	if (!wf_sort_options_read(argc, argv, &app.options, &exit_code))
+		return exit_code;
+	set_signals();
+	good = open_files(&app) && open_weft(&app);
+	if (app.options.demo)
+		good = good && generate(&app) && measure_floor(&app);
+	good = good && sort(&app);
+	if (app.options.compare)
+		good = good && compare(&app);
+	good = good && publish(&app);
+	if (good)
+		good = report(&app);
+	else if (wf_sort_interrupted)
+		exit_code = WF_SORT_INTERRUPTED;
+	finish(&app, good);
+	if (good)
+		return WF_SORT_DONE;
+	if (exit_code == WF_SORT_INTERRUPTED) {
+		wf_sort_complain("interrupted");
+		return WF_SORT_INTERRUPTED;
+	}
+	return WF_SORT_FAILED;
+}
