@@ -13,9 +13,11 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -36,6 +38,8 @@ int bench_engine_main(int argc, char **argv, const struct bench_engine_row *rows
 		fprintf(stderr, ")\n");
 		return 2;
 	}
+	/* Nobody reads the figures of a harness that has died. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* A cold row has no warm-up: its first repetition is the measurement. */
 	const bool cold = bench_env("WEFT_BENCH_COLD");
 	const struct bench_run run = {
@@ -168,14 +172,18 @@ static double iteration_ns(void)
 	return best;
 }
 
+/* `task_ns`: what a task of the point before took, 0 at the first. */
 static struct point measure(const struct bench_grain *grain, double unit_ns, double iterations,
-                            bool *ok)
+                            double task_ns, bool *ok)
 {
 	/* About 20 ms of useful work per CPU: long enough for the clock, short enough to search. */
 	const double budget_ns = bench_tiny() ? 200e3 : 20e6;
 	double tasks = budget_ns * grain->threads / (iterations * unit_ns);
 	const double most = bench_tiny() ? 2000 : (double)grain->tasks_max;
 	tasks = tasks > most ? most : tasks;
+	/* An engine that needs tens of microseconds a task must not take minutes either. */
+	if (task_ns > 0 && tasks * task_ns > 10 * budget_ns * grain->threads)
+		tasks = 10 * budget_ns * grain->threads / task_ns;
 	uint64_t count = (uint64_t)tasks / grain->tasks_unit * grain->tasks_unit;
 	count = count < grain->tasks_unit ? grain->tasks_unit : count;
 
@@ -197,16 +205,22 @@ static struct point measure(const struct bench_grain *grain, double unit_ns, dou
  */
 double bench_grain_search(const struct bench_grain *grain, bool *ok)
 {
+	/* Some 0.3 ms a task. Nobody chooses an engine that needs larger ones. */
+	const double iterations_max = bench_tiny() ? 1e4 : 262144;
 	const double unit_ns = iteration_ns();
 	struct point below = { 0, 0, 0 };
-	struct point above = measure(grain, unit_ns, 16, ok);
-	while (above.efficiency < 0.5 && above.iterations < (bench_tiny() ? 1e4 : 2e6) && *ok) {
+	/* A first look at a few tasks, so that a slow engine is not asked for the full count. */
+	struct bench_grain few = *grain;
+	few.tasks_max = few.tasks_max < 1000 ? few.tasks_max : 1000;
+	struct point above = measure(&few, unit_ns, 16, 0, ok);
+	above = measure(grain, unit_ns, 16, above.grain_ns, ok);
+	while (above.efficiency < 0.5 && above.iterations < iterations_max && *ok) {
 		below = above;
-		above = measure(grain, unit_ns, above.iterations * 2, ok);
+		above = measure(grain, unit_ns, above.iterations * 2, below.grain_ns, ok);
 	}
 	for (int step = 0; step < 3 && below.iterations > 0 && *ok; step++) {
 		const double middle = sqrt(below.iterations * above.iterations);
-		const struct point p = measure(grain, unit_ns, floor(middle), ok);
+		const struct point p = measure(grain, unit_ns, floor(middle), above.grain_ns, ok);
 		if (p.efficiency < 0.5)
 			below = p;
 		else

@@ -3,8 +3,8 @@
  *
  * Below 2 MiB a buffer is the C library's, aligned here: its aligned_alloc() does not use the
  * caches of the threads and was measured at five times the price of malloc(). The block's own
- * address stands in the word before the buffer. From 2 MiB on it is a mapping of its own in units of
- * 2 MiB, aligned so that the kernel can back it with huge pages. Such a mapping is dear to make:
+ * address stands in the word before the buffer. From 2 MiB on it is a mapping of its own in units
+ * of 2 MiB, aligned so that the kernel can back it with huge pages. Such a mapping is dear to make:
  * each of its pages is faulted in and zeroed. A stream of equal big results, each freed before the
  * one after next is made, would pay that every time, so freed buffers are kept, bounded, and the
  * next request of the same number of units takes the one freed last, which is the warmest.
@@ -36,8 +36,8 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, size) ((void)(p), (void)(size))
 #endif
 
-#define UNIT_BYTES WF_STORE_BIG_BYTES
-#define CACHE_MAX  (WF_STORE_CACHE_BYTES / UNIT_BYTES)
+#define UNIT_BYTES   WF_STORE_BIG_BYTES
+#define CACHE_MAX    (WF_STORE_CACHE_BYTES / UNIT_BYTES)
 
 /* Guessed: enough for the heaps of the threads of a large machine, one page in all. */
 #define STRIPES      64
@@ -122,36 +122,24 @@ static void unmap_kept(const struct kept *dropped)
 	wf_unmap(dropped->p, dropped->bytes);
 }
 
-/* Map more than is needed and cut off what is not aligned. */
-static void *map_and_trim(size_t bytes)
+/*
+ * Map one unit more than is needed and cut off what is not aligned. Trying without the extra unit
+ * first would often do and save two system calls, which are nothing beside filling the buffer.
+ */
+static void *map_big(size_t bytes)
 {
-	size_t whole, before, after;
+	size_t before;
 	char *p;
 
-	if (__builtin_add_overflow(bytes, UNIT_BYTES, &whole))
-		return NULL;
-	p = wf_map(whole, PROT_READ | PROT_WRITE);
+	WF_CHECK(bytes % UNIT_BYTES == 0 && bytes <= SIZE_MAX / 2);
+	p = wf_map(bytes + UNIT_BYTES, PROT_READ | PROT_WRITE);
 	if (p == NULL)
 		return NULL;
 	before = -(uintptr_t)p & (UNIT_BYTES - 1);
-	after = UNIT_BYTES - before;
 	if (before != 0)
 		wf_unmap(p, before);
-	wf_unmap(p + before + bytes, after);
-	return p + before;
-}
-
-static void *map_big(size_t bytes)
-{
-	void *p = wf_map(bytes, PROT_READ | PROT_WRITE);
-
-	/* Mappings of whole units mostly end up below one another, aligned already. */
-	if (p != NULL && !is_aligned(p)) {
-		wf_unmap(p, bytes);
-		p = map_and_trim(bytes);
-	}
-	if (p == NULL)
-		return NULL;
+	wf_unmap(p + before + bytes, UNIT_BYTES - before);
+	p += before;
 	WF_CHECK(is_aligned(p));
 	/* Refused where huge pages are switched off: then small ones do. */
 	(void)madvise(p, bytes, MADV_HUGEPAGE);
@@ -170,7 +158,7 @@ static void *alloc_big(size_t bytes)
 	if (p == NULL)
 		p = map_big(whole);
 	if (p == NULL && wf_store_trim() > 0) {
-		/* The address space or the limit of mappings may have been full of our own cache. */
+		/* What was full may have been full of our own cache. */
 		p = map_big(whole);
 	}
 	if (p != NULL)
@@ -178,7 +166,7 @@ static void *alloc_big(size_t bytes)
 	return p;
 }
 
-/* Keep the buffer, dropping the oldest until there is room. The system calls come after the lock. */
+/* Keep it, dropping the oldest until there is room. The system calls come after the lock. */
 static void free_big(void *p, size_t bytes)
 {
 	struct kept dropped[CACHE_MAX];
@@ -209,7 +197,7 @@ static void free_big(void *p, size_t bytes)
 
 static void *alloc_small(size_t bytes)
 {
-	/* malloc aligns to 16, so that the step up to the next line is at least that: a word fits. */
+	/* malloc aligns to 16, so the step up to the next line is at least that: a word fits. */
 	char *block = wf_malloc(bytes + WF_CACHE_LINE);
 	char *p;
 

@@ -287,7 +287,7 @@ static void grain_stencil_rep(struct context *c)
 	             &(struct bench_grain){
 			     .run = stencil_run,
 			     .tasks_unit = BENCH_STENCIL_WIDTH,
-			     .tasks_max = 50000,
+			     .tasks_max = 10000,
 		     });
 }
 

@@ -200,7 +200,7 @@ static int roundtrip(const struct bench_run *run, uint64_t n, int64_t pause_ns)
 
 static int row_roundtrip_hot(const struct bench_run *run)
 {
-	return roundtrip(run, bench_pick(50000, 20), 0);
+	return roundtrip(run, bench_pick(5000, 20), 0);
 }
 
 static int row_roundtrip_parked(const struct bench_run *run)

@@ -57,7 +57,9 @@ int bench_flat_root(weft_task *self)
 	size_t size;
 	struct bench_flat *flat = *(struct bench_flat **)weft_task_arg(self, &size);
 	weft *rt = weft_task_runtime(self);
-	for (uint64_t i = 0; i < flat->total; i++) {
+	/* A copy: once the last task is out, the waiter may set up the next flood. */
+	const uint64_t total = flat->total;
+	for (uint64_t i = 0; i < total; i++) {
 		const int status = weft_spawn(rt, bench_flat_body, &flat, sizeof flat, NULL);
 		if (status < 0)
 			return status;

@@ -31,7 +31,9 @@ static int flood_body(weft_task *self)
 static int flood_root(weft_task *self)
 {
 	struct flood *flood = *(struct flood **)bench_arg(self);
-	for (uint64_t i = 0; i < flood->total; i++)
+	/* A copy: once the last task is out, the waiter may set up the next flood. */
+	const uint64_t total = flood->total;
+	for (uint64_t i = 0; i < total; i++)
 		bench_must(weft_spawn(flood->rt, flood_body, &flood, sizeof flood, NULL),
 		           "weft_spawn");
 	return 0;

@@ -52,9 +52,7 @@ int32_t weft_task_worker(const weft_task *self)
 
 bool weft_task_cancelled(const weft_task *self)
 {
-	/* relaxed, both: a request may be seen late. */
-	return wf_load_relaxed(&self->cell->cancel) != WF_CANCEL_NO ||
-	       wf_load_relaxed(&self->rt->cancel_all);
+	return wf_task_stopping(self);
 }
 
 /* ---- Inputs -------------------------------------------------------------------------------- */
@@ -144,7 +142,7 @@ int weft_task_output(weft_task *self, uint32_t i, size_t size, void **data)
 	struct wf_ext *ext = self->cell->ext;
 	uint32_t n = ext ? ext->n_outputs : 1;
 
-	if (!data || i >= (n ? n : 1))
+	if (!data || i >= n)
 		return -EINVAL;
 	if (i == 0)
 		return output_main(self, size, data);
@@ -163,6 +161,9 @@ int weft_return(weft_task *self, const void *data, size_t size)
 		self->cell->size = (uint8_t)size;
 		return 0;
 	}
+	/* More than fits the cell; a task without outputs has no place for it. */
+	if (self->cell->ext && !self->cell->ext->n_outputs)
+		return 0;
 	int rc = output_main(self, size, &room);
 
 	if (rc)
@@ -174,8 +175,8 @@ int weft_return(weft_task *self, const void *data, size_t size)
 
 /* ---- Failing ------------------------------------------------------------------------------- */
 
-static int fail(weft_task *self, int code, const void *payload, size_t size, const char *format,
-		va_list args)
+static int WEFT_PRINTF(5, 0)
+fail(weft_task *self, int code, const void *payload, size_t size, const char *format, va_list args)
 {
 	char text[FAIL_TEXT_BYTES];
 

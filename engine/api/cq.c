@@ -452,11 +452,13 @@ static int on_done_body(weft_task *self)
 /* A task that waits for the ref and ignores its failure: it is retained as any input is. */
 int weft_on_done(weft *rt, weft_ref ref, weft_done_fn *fn, void *arg)
 {
+	/* The promised call is made even when all else is cancelled. */
 	static const struct weft_task_options options = { .struct_size = sizeof(options),
-		.name = "weft_on_done", .on_input_error = WEFT_INPUT_IGNORE };
+		.name = "weft_on_done", .flags = WF_EXT_ALWAYS,
+		.on_input_error = WEFT_INPUT_IGNORE };
 	struct on_done done = { .fn = fn, .arg = arg, .ref = ref };
 	struct weft_call call = { .fn = on_done_body, .arg = &done, .arg_size = sizeof(done),
 				  .inputs = &ref, .n_after = 1, .opts = &options };
 
-	return rt && fn ? weft_submit_call(rt, &call, NULL) : -EINVAL;
+	return rt && fn ? wf_submit_internal(rt, &call) : -EINVAL;
 }

@@ -62,8 +62,12 @@ int64_t weft_get_copy(weft *rt, weft_ref ref, void *dst, size_t size)
 	return cell ? get_copy(rt, cell, dst, size) : -EINVAL;
 }
 
-WF_NOINLINE static int64_t take_slow(weft *rt, struct wf_cell *cell, void *dst, size_t size)
+WF_NOINLINE static int64_t take_slow(weft *rt, weft_ref ref, void *dst, size_t size)
 {
+	struct wf_cell *cell = rt && (dst || !size) ? wf_cell_of(rt, ref) : NULL;
+
+	if (!cell)
+		return -EINVAL;
 	int64_t got = get_copy(rt, cell, dst, size);
 	struct wf_local *self = wf_local_of(rt);
 
@@ -75,25 +79,32 @@ WF_NOINLINE static int64_t take_slow(weft *rt, struct wf_cell *cell, void *dst, 
 int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 {
 	struct wf_local *self = wf_self();
-	struct wf_cell *cell = rt && (dst || !size) ? wf_cell_of(rt, ref) : NULL;
 
-	if (WF_UNLIKELY(!cell))
-		return -EINVAL;
+	if (WF_UNLIKELY(!self || self->rt != rt || wf_stack_here() < self->stack_floor))
+		return take_slow(rt, ref, dst, size);
+	struct wf_cell *cell = wf_cell_of(rt, ref);
+
 	/* The common end of a fork: our own newest task, not begun, run right here. */
-	if (WF_UNLIKELY(!self || self->rt != rt || !self->fast || !wf_can_suspend(self) ||
-			(char *)__builtin_frame_address(0) < self->stack_floor ||
+	if (WF_UNLIKELY(!cell || (!dst && size) ||
 			!wf_deque_take_local(
 				&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL], cell)))
-		return take_slow(rt, cell, dst, size);
-	wf_bump(&self->count.inlined);
+		return take_slow(rt, ref, dst, size);
 	wf_task_run(self, cell);
-	/* relaxed: a private completion by this very thread; anything else goes the slow way. */
+	/*
+	 * relaxed: a private completion is this very thread's, and it owns the cell. With one
+	 * holder and a small value nothing is left but to copy it and put the cell back.
+	 */
 	if (WF_UNLIKELY(wf_load_relaxed(&cell->promise.state) != WF_STATE_DONE ||
-			cell->flags & WF_CELL_ERROR))
-		return take_slow(rt, cell, dst, size);
-	int64_t got = copy_value(cell, dst, size);
+			wf_load_relaxed(&cell->promise.refs) || cell->size > size ||
+			cell->flags & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED)))
+		return take_slow(rt, ref, dst, size);
+	uint32_t got = cell->size;
 
-	wf_cell_release(wf_self(), cell);
+	if (WF_LIKELY(got == 8))
+		memcpy(dst, cell->data, 8);
+	else if (got)
+		memcpy(dst, cell->data, got);
+	wf_cell_free(wf_self(), cell);
 	return got;
 }
 

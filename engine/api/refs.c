@@ -91,17 +91,44 @@ static int join_body(weft_task *self)
 	return 0;
 }
 
-int weft_join(weft *rt, const weft_ref *refs, uint32_t n, int on_input_error, weft_ref *out)
+static int join_few(weft *rt, const weft_ref *refs, uint32_t n, int on_input_error, weft_ref *out)
 {
-	if (!rt || !out || (n && !refs) || n > WEFT_INPUTS_MAX || on_input_error < 0 ||
-	    on_input_error > WEFT_INPUT_IGNORE)
-		return -EINVAL;
 	struct weft_task_options options = { .struct_size = sizeof(options), .name = "weft_join",
 					     .on_input_error = (uint32_t)on_input_error };
 	struct weft_call call = { .fn = join_body, .inputs = refs, .opts = &options,
 				  .n_after = (uint16_t)n };
 
 	return weft_submit_call(rt, &call, out);
+}
+
+/* More refs than one task takes: joins of joins. */
+static int join_many(weft *rt, const weft_ref *refs, uint32_t n, int on_input_error, weft_ref *out)
+{
+	uint32_t parts = (n + WEFT_INPUTS_MAX - 1) / WEFT_INPUTS_MAX;
+	weft_ref *joins = wf_calloc(parts, sizeof(*joins));
+	int rc = joins ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; i < parts && !rc; i++) {
+		uint32_t begin = i * WEFT_INPUTS_MAX;
+		uint32_t count = n - begin < WEFT_INPUTS_MAX ? n - begin : WEFT_INPUTS_MAX;
+
+		rc = join_few(rt, refs + begin, count, on_input_error, &joins[i]);
+	}
+	if (!rc)
+		rc = join_few(rt, joins, parts, on_input_error, out);
+	if (joins)
+		weft_release_many(rt, joins, parts);
+	wf_free(joins);
+	return rc;
+}
+
+int weft_join(weft *rt, const weft_ref *refs, uint32_t n, int on_input_error, weft_ref *out)
+{
+	if (!rt || !out || (n && !refs) || on_input_error < 0 || on_input_error > WEFT_INPUT_IGNORE)
+		return -EINVAL;
+	if (n <= WEFT_INPUTS_MAX)
+		return join_few(rt, refs, n, on_input_error, out);
+	return join_many(rt, refs, n, on_input_error, out);
 }
 
 int weft_event_create(weft *rt, weft_ref *out)

@@ -16,7 +16,9 @@ static void add_local(struct weft_stats *to, const struct wf_local *local)
 	to->completed += wf_load_relaxed(&local->completed);
 	to->failed += wf_load_relaxed(&c->failed);
 	to->cancelled += wf_load_relaxed(&c->cancelled);
-	to->inlined += wf_load_relaxed(&c->inlined);
+	/* Every end that was neither popped off a queue nor early was run in place. */
+	to->inlined += wf_load_relaxed(&local->completed) - wf_load_relaxed(&c->popped) -
+		       wf_load_relaxed(&c->early);
 	to->stolen += wf_load_relaxed(&c->stolen);
 	to->steals += wf_load_relaxed(&c->steals);
 	to->forced += wf_load_relaxed(&c->forced);
@@ -45,6 +47,8 @@ int weft_stats(weft *rt, struct weft_stats *stats)
 
 	for (uint32_t i = 0; i < end; i++)
 		add_local(&full, rt->locals[i]);
+	/* Every end is counted; only those with a value are reported as completed. */
+	full.completed -= full.failed + full.cancelled;
 	full.stacks_live = wf_stacks_live(rt->stacks);
 	full.stacks_max_live = wf_stacks_live_max(rt->stacks);
 	full.tasks_live = cells_live(rt);

@@ -61,27 +61,28 @@ struct wf_a32 { _Atomic uint32_t v; };
 struct wf_a64 { _Atomic uint64_t v; };
 struct wf_aptr { _Atomic uintptr_t v; };
 
+#define WF_ATOMIC_ACTION(operation) \
+	wf_sim_point(); \
+	WF_ATOMIC_PIN(); \
+	operation; \
+	WF_ATOMIC_PIN()
+#define WF_ATOMIC_VALUE(T, operation) \
+	WF_ATOMIC_ACTION(T value_ = operation); \
+	return value_
+
 /*
  * One set of operations per width. The plain-named functions work on all widths through
  * _Generic; cas() returns whether it stored and, when not, leaves what it saw in *expected.
  */
-/* The body of an operation that returns something. */
-#define WF_ATOMIC_VALUE(T, operation) \
-	wf_sim_point(); \
-	WF_ATOMIC_PIN(); \
-	T value_ = operation; \
-	WF_ATOMIC_PIN(); \
-	return value_
-
 #define WF_ATOMIC_OPS(S, T) \
 	static inline T wf_##S##_load_relaxed(const struct wf_##S *a) \
 	{ WF_ATOMIC_VALUE(T, atomic_load_explicit(&a->v, memory_order_relaxed)); } \
 	static inline T wf_##S##_load_acquire(const struct wf_##S *a) \
 	{ WF_ATOMIC_VALUE(T, atomic_load_explicit(&a->v, memory_order_acquire)); } \
 	static inline void wf_##S##_store_relaxed(struct wf_##S *a, T x) \
-	{ wf_sim_point(); WF_ATOMIC_PIN(); atomic_store_explicit(&a->v, x, memory_order_relaxed); WF_ATOMIC_PIN(); } \
+	{ WF_ATOMIC_ACTION(atomic_store_explicit(&a->v, x, memory_order_relaxed)); } \
 	static inline void wf_##S##_store_release(struct wf_##S *a, T x) \
-	{ wf_sim_point(); WF_ATOMIC_PIN(); atomic_store_explicit(&a->v, x, memory_order_release); WF_ATOMIC_PIN(); } \
+	{ WF_ATOMIC_ACTION(atomic_store_explicit(&a->v, x, memory_order_release)); } \
 	static inline T wf_##S##_swap_relaxed(struct wf_##S *a, T x) \
 	{ WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_relaxed)); } \
 	static inline T wf_##S##_swap_acquire(struct wf_##S *a, T x) \

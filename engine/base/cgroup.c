@@ -70,7 +70,7 @@ static bool find_path(struct hierarchy *h, const char *root)
 		*controllers++ = '\0';
 		*path++ = '\0';
 		if (h->v2 ? strcmp(line, "0") == 0 && *controllers == '\0'
-			  : list_has(controllers, "cpu"))
+		          : list_has(controllers, "cpu"))
 			found = copy_path(h->path, path);
 	}
 	wf_lines_close(&lines);
@@ -209,7 +209,7 @@ static uint32_t hierarchy_quota(bool v2, const char *root)
 		return 0;
 	mount_length = strcmp(h.mount, "/") == 0 ? 0 : strlen(h.mount);
 	length = snprintf(group, sizeof(group), "%.*s%s", (int)mount_length, h.mount,
-			  path_below(&h));
+	                  path_below(&h));
 	if (length < 0 || (size_t)length >= sizeof(group))
 		return 0;
 	for (int depth = 0; depth < DEPTH_MAX; depth++) {

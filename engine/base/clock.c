@@ -45,7 +45,8 @@ void wf_clock_advance(struct wf_clock *clock, int64_t to_ns)
 	WF_CHECK(to_ns >= 0);
 	/* relaxed: as in wf_clock_now(); the exchange alone keeps the time from going back. */
 	seen = wf_load_relaxed(&clock->virtual_ns);
-	while (seen < (uint64_t)to_ns && !wf_cas_relaxed(&clock->virtual_ns, &seen, (uint64_t)to_ns))
+	while (seen < (uint64_t)to_ns &&
+	       !wf_cas_relaxed(&clock->virtual_ns, &seen, (uint64_t)to_ns))
 		;
 }
 

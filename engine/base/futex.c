@@ -24,11 +24,11 @@ _Static_assert(sizeof(((struct timespec *)0)->tv_sec) == 8, "SYS_futex takes 64-
 
 /* The result of the system call, or a negated errno. */
 static WF_NOINLINE long futex_call(struct wf_a32 *word, int op, uint32_t value,
-				   const struct timespec *until)
+                                   const struct timespec *until)
 {
 	int saved = errno;
 	long result = syscall(SYS_futex, word, op | FUTEX_PRIVATE_FLAG, value, until, NULL,
-			      FUTEX_BITSET_MATCH_ANY);
+	                      FUTEX_BITSET_MATCH_ANY);
 
 	if (result < 0)
 		result = -errno;

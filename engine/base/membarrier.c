@@ -29,8 +29,8 @@ static WF_NOINLINE long membarrier_call(int command)
 
 static bool probe(void)
 {
-	const long needed = MEMBARRIER_CMD_PRIVATE_EXPEDITED |
-			    MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
+	const long needed =
+		MEMBARRIER_CMD_PRIVATE_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED;
 	const char *wish = getenv("WEFT_MEMBARRIER");
 	int saved = errno;
 	bool works = false;

@@ -75,8 +75,8 @@ uint64_t wf_random_seed(void)
 	int saved = errno;
 
 	/*
-	 * Not to wait for entropy at boot, and where the call is missing, time and process tell runs
-	 * apart well enough: the seed only has to differ, not to be secret.
+	 * Not to wait for entropy at boot, and where the call is missing, time and process tell
+	 * runs apart well enough: the seed only has to differ, not to be secret.
 	 */
 	if (wf_fault(WF_FAULT_FILE) ||
 	    getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed)) {

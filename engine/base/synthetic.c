@@ -3,7 +3,8 @@
  *
  * The simple form of hwloc's language: levels from the outside in, each with how many of it are in
  * one of the level above, as "node:8 core:4 pu:2". Levels other than the NUMA nodes only multiply.
- * Attributes and attached memory are refused; the caller then asks hwloc, or takes the real machine.
+ * Attributes and attached memory are refused; the caller then asks hwloc, or takes the real
+ * machine.
  */
 #include "topology_internal.h"
 
@@ -19,12 +20,15 @@ enum level { LEVEL_NONE, LEVEL_NODE, LEVEL_PU, LEVEL_OTHER };
 /* By the beginning of the word, as hwloc does: "pack" and "package" are the same. */
 static enum level level_of(const char *name, size_t length)
 {
-	static const struct { const char *name; enum level level; } known[] = {
-		{ "numanode", LEVEL_NODE }, { "node", LEVEL_NODE }, { "pu", LEVEL_PU },
-		{ "core", LEVEL_OTHER }, { "package", LEVEL_OTHER }, { "socket", LEVEL_OTHER },
-		{ "die", LEVEL_OTHER }, { "group", LEVEL_OTHER }, { "machine", LEVEL_OTHER },
-		{ "l1", LEVEL_OTHER }, { "l2", LEVEL_OTHER }, { "l3", LEVEL_OTHER },
-		{ "l4", LEVEL_OTHER }, { "l5", LEVEL_OTHER },
+	static const struct {
+		const char *name;
+		enum level level;
+	} known[] = {
+		{ "numanode", LEVEL_NODE }, { "node", LEVEL_NODE },     { "pu", LEVEL_PU },
+		{ "core", LEVEL_OTHER },    { "package", LEVEL_OTHER }, { "socket", LEVEL_OTHER },
+		{ "die", LEVEL_OTHER },     { "group", LEVEL_OTHER },   { "machine", LEVEL_OTHER },
+		{ "l1", LEVEL_OTHER },      { "l2", LEVEL_OTHER },      { "l3", LEVEL_OTHER },
+		{ "l4", LEVEL_OTHER },      { "l5", LEVEL_OTHER },
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

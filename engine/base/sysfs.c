@@ -102,7 +102,7 @@ static bool lines_fill(struct wf_lines *lines)
 	if (lines->end == sizeof(lines->buffer) - 1)
 		return false;
 	got = read_some(lines->fd, lines->buffer + lines->end,
-			sizeof(lines->buffer) - 1 - lines->end);
+	                sizeof(lines->buffer) - 1 - lines->end);
 	if (got <= 0)
 		return false;
 	lines->end += (size_t)got;
@@ -202,7 +202,7 @@ static bool position_in(const char *list, uint32_t id, uint32_t *position)
 }
 
 static void read_distances(struct wf_topology *topo, const char *root, const char *online,
-			   const uint16_t ids[WF_NODES_MAX], uint32_t node)
+                           const uint16_t ids[WF_NODES_MAX], uint32_t node)
 {
 	char path[64], text[LIST_BYTES];
 

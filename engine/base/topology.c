@@ -72,6 +72,7 @@ void wf_topology_group(struct wf_topology *topo, int first_cpu, uint16_t ids[WF_
 		for (uint32_t i = 0; i < topo->allowed_count; i++) {
 			if (topo->cpus[i].node != ids[node])
 				continue;
+			WF_DEBUG(count < topo->allowed_count);
 			sorted[count].os_index = topo->cpus[i].os_index;
 			sorted[count++].node = (uint16_t)node;
 		}
@@ -80,7 +81,7 @@ void wf_topology_group(struct wf_topology *topo, int first_cpu, uint16_t ids[WF_
 		topo->note = "more NUMA nodes than supported: the CPUs of the rest are not used";
 		topo->allowed_count = count;
 	}
-	WF_CHECK(count > 0);
+	WF_CHECK(count > 0 && count <= topo->allowed_count);
 	memcpy(topo->cpus, sorted, count * sizeof(sorted[0]));
 	for (uint32_t i = 0; i < topo->node_count; i++) {
 		for (uint32_t j = 0; j < topo->node_count; j++)
@@ -113,8 +114,8 @@ static bool read_given_machine(struct wf_topology *topo)
 	if (file == NULL && text == NULL)
 		return false;
 	/*
-	 * A file wins over a description, as in hwloc. Simple descriptions need no hwloc, which takes
-	 * milliseconds to load its parts.
+	 * A file wins over a description, as in hwloc. Simple descriptions need no hwloc, which
+	 * takes milliseconds to load its parts.
 	 */
 	given = file == NULL && wf_topology_synthetic(topo, text);
 	given = given || wf_topology_hwloc(topo, file, text);
@@ -167,8 +168,7 @@ void wf_topology_read(struct wf_topology *topo, const char *root)
 	topo->bindable = true;
 	read_affinity(topo);
 	quota = wf_cgroup_quota(root);
-	wf_sysfs_nodes(topo, root,
-		       quota != 0 && quota < topo->allowed_count ? sched_getcpu() : -1);
+	wf_sysfs_nodes(topo, root, quota != 0 && quota < topo->allowed_count ? sched_getcpu() : -1);
 	wf_topology_cut(topo, quota);
 	WF_CHECK(topo->cpu_count > 0 && topo->cpu_count <= topo->allowed_count);
 	WF_CHECK(topo->node_count > 0 && topo->node_count <= WF_NODES_MAX);
@@ -208,7 +208,7 @@ static void mask_set(unsigned long mask[MASK_WORDS], uint16_t os_index)
 static int bind_mask(const unsigned long mask[MASK_WORDS])
 {
 	if (sched_setaffinity(0, MASK_WORDS * sizeof(mask[0]),
-			      (const cpu_set_t *)(const void *)mask) != 0)
+	                      (const cpu_set_t *)(const void *)mask) != 0)
 		return -errno;
 	return 0;
 }

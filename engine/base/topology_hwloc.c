@@ -2,8 +2,9 @@
  * topology_hwloc.c: another machine from hwloc, by its synthetic language or an XML file.
  *
  * Only for these: the real machine is read from /sys, which takes less than a tenth of the time of
- * hwloc's discovery, and simple descriptions by synthetic.c. No kind of object is filtered out: hwloc ties PUs to nodes through the groups and
- * packages around them, and without these every PU is near every node.
+ * hwloc's discovery, and simple descriptions by synthetic.c. No kind of object is filtered out:
+ * hwloc ties PUs to nodes through the groups and packages around them, and without these every PU
+ * is near every node.
  */
 #include "topology_internal.h"
 
@@ -28,13 +29,14 @@ static unsigned int row_of(const struct hwloc_distances_s *matrix, uint16_t logi
 }
 
 static void read_distances(struct wf_topology *topo, hwloc_topology_t machine,
-			   const uint16_t ids[WF_NODES_MAX])
+                           const uint16_t ids[WF_NODES_MAX])
 {
 	struct hwloc_distances_s *matrix;
 	unsigned int count = 1;
 
 	if (hwloc_distances_get_by_type(machine, HWLOC_OBJ_NUMANODE, &count, &matrix,
-					HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) != 0 || count == 0)
+	                                HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) != 0 ||
+	    count == 0)
 		return;
 	for (uint32_t i = 0; i < topo->node_count; i++) {
 		unsigned int from = row_of(matrix, ids[i]);

@@ -31,8 +31,6 @@
 #endif
 #endif
 
-#define NOT_INSTRUMENTED __attribute__((no_sanitize("address", "thread", "undefined")))
-
 _Static_assert(offsetof(struct wf_context, sp) == 0, "the assembler stores sp there");
 
 static void begin_plain(struct wf_fiber *fiber, void *arg, wf_fiber_fn *fn)
@@ -48,13 +46,13 @@ struct handover {
 	void *arg;
 };
 
-NOT_INSTRUMENTED
+WF_NOT_INSTRUMENTED
 static void announce_leaving(struct wf_context *from, const struct wf_context *to, bool for_ever)
 {
 #if WF_ASAN
 	/* Without a place to save it the fake stack of the leaving flow is freed. */
 	__sanitizer_start_switch_fiber(for_ever ? NULL : &from->asan_fake_stack, to->stack_lo,
-				       to->stack_bytes);
+	                               to->stack_bytes);
 #endif
 #if WF_TSAN
 	from->tsan_fiber = __tsan_get_current_fiber();
@@ -65,7 +63,7 @@ static void announce_leaving(struct wf_context *from, const struct wf_context *t
 	(void)for_ever;
 }
 
-NOT_INSTRUMENTED
+WF_NOT_INSTRUMENTED
 static void *announce_arrival(const struct handover *handover, void *fake_stack)
 {
 #if WF_ASAN
@@ -82,7 +80,7 @@ static void *announce_arrival(const struct handover *handover, void *fake_stack)
 	return handover->arg;
 }
 
-NOT_INSTRUMENTED
+WF_NOT_INSTRUMENTED
 static void begin_announced(struct wf_fiber *fiber, void *arg, wf_fiber_fn *fn)
 {
 	begin_plain(fiber, announce_arrival(arg, NULL), fn);
@@ -90,9 +88,9 @@ static void begin_announced(struct wf_fiber *fiber, void *arg, wf_fiber_fn *fn)
 
 #define BEGIN begin_announced
 
-NOT_INSTRUMENTED
+WF_NOT_INSTRUMENTED
 static void *announced_swap(struct wf_context *from, const struct wf_context *to, void *arg,
-			    bool for_ever)
+                            bool for_ever)
 {
 	struct handover handover = { .from = from, .arg = arg };
 
@@ -105,7 +103,7 @@ static void *announced_swap(struct wf_context *from, const struct wf_context *to
 #define BEGIN begin_plain
 
 static void *announced_swap(struct wf_context *from, const struct wf_context *to, void *arg,
-			    bool for_ever)
+                            bool for_ever)
 {
 	(void)for_ever;
 	return wf_context_swap(from, to, arg);
@@ -124,7 +122,7 @@ static void check_canary(const struct wf_context *from)
 	wf_overflow_die(fiber->stacks);
 }
 
-NOT_INSTRUMENTED
+WF_NOT_INSTRUMENTED
 void *wf_context_switch_checked(struct wf_context *from, const struct wf_context *to, void *arg)
 {
 	WF_CHECK(from != to);
@@ -133,9 +131,9 @@ void *wf_context_switch_checked(struct wf_context *from, const struct wf_context
 	return announced_swap(from, to, arg, false);
 }
 
-NOT_INSTRUMENTED
+WF_NOT_INSTRUMENTED
 _Noreturn void wf_context_leave_checked(struct wf_context *from, const struct wf_context *to,
-					void *arg)
+                                        void *arg)
 {
 	WF_CHECK(from != to);
 	WF_CHECK(to->sp != NULL);
@@ -159,7 +157,7 @@ void wf_fiber_prepare(struct wf_fiber *fiber, wf_fiber_fn *fn)
 	WF_DEBUG((uintptr_t)top % 16 == 0);
 	/* A stack that is prepared is nobody's current one. */
 	WF_DEBUG((char *)__builtin_frame_address(0) < fiber->lo ||
-		 (char *)__builtin_frame_address(0) >= fiber->hi);
+	         (char *)__builtin_frame_address(0) >= fiber->hi);
 #if WF_ASAN
 	/* Frames that were left for ever never took their poison away. */
 	__asan_unpoison_memory_region(fiber->lo, (size_t)(fiber->hi - fiber->lo));

@@ -16,8 +16,8 @@
  * context is valid as `from`. Sanitizers and valgrind are told of every switch in here.
  */
 struct wf_context {
-	void *sp;               /* saved stack pointer (or ucontext storage); must stay first */
-	const void *stack_lo;   /* usable bounds, for the sanitizers; of a thread's stack filled in at its first switch */
+	void *sp;             /* saved stack pointer (or ucontext storage); must stay first */
+	const void *stack_lo; /* for the sanitizers; a thread's: known after its first switch */
 	size_t stack_bytes;
 	void *asan_fake_stack;
 	void *tsan_fiber;
@@ -37,7 +37,7 @@ void *wf_context_swap(struct wf_context *from, const struct wf_context *to, void
 /* The same with what sanitizers and debug builds want to know and check (context.c). */
 void *wf_context_switch_checked(struct wf_context *from, const struct wf_context *to, void *arg);
 _Noreturn void wf_context_leave_checked(struct wf_context *from, const struct wf_context *to,
-					void *arg);
+                                        void *arg);
 
 #if WF_ASAN || WF_TSAN || !defined(NDEBUG)
 #define WF_CONTEXT_CHECKED 1
@@ -52,7 +52,7 @@ _Noreturn void wf_context_leave_checked(struct wf_context *from, const struct wf
  * in `to` runs, not before: `to` publishes it, never the caller of this.
  */
 static inline void *wf_context_switch(struct wf_context *from, const struct wf_context *to,
-				      void *arg)
+                                      void *arg)
 {
 	if (WF_CONTEXT_CHECKED)
 		return wf_context_switch_checked(from, to, arg);
@@ -61,10 +61,11 @@ static inline void *wf_context_switch(struct wf_context *from, const struct wf_c
 
 /*
  * The same, but the current flow never goes on: its stack may be reused at once by `to`, which
- * also is the one to give the fiber back with wf_fiber_put().
+ * also is the one to give the fiber back with wf_fiber_put(). `arg` must not point into the frame
+ * that leaves: AddressSanitizer may free that before `to` runs.
  */
-_Noreturn static inline void wf_context_leave(struct wf_context *from,
-					      const struct wf_context *to, void *arg)
+_Noreturn static inline void wf_context_leave(struct wf_context *from, const struct wf_context *to,
+                                              void *arg)
 {
 	if (WF_CONTEXT_CHECKED)
 		wf_context_leave_checked(from, to, arg);
@@ -75,33 +76,35 @@ _Noreturn static inline void wf_context_leave(struct wf_context *from,
 /* ---- Fibers and their pool (stacks.c) ---------------------------------------------------- */
 
 struct wf_fiber;
-typedef void wf_fiber_fn(struct wf_fiber *fiber, void *arg); /* must never return: wf_context_leave() */
+/* Must never return: it ends with wf_context_leave(). */
+typedef void wf_fiber_fn(struct wf_fiber *fiber, void *arg);
 
 #define WF_FIBER_USER_BYTES 128
 
 struct wf_fiber {
 	struct wf_context ctx;
-	char *lo, *hi;            /* usable stack, hi exclusive */
-	uint32_t index;           /* in the pool, for ever */
-	uint32_t batch_count;     /* of the batch that this fiber heads, in the pool */
-	struct wf_fiber *next;    /* free list; the user's while the fiber is out of the pool */
+	char *lo, *hi;               /* usable stack, hi exclusive */
+	uint32_t index;              /* in the pool, for ever */
+	uint32_t batch_count;        /* of the batch that this fiber heads, in the pool */
+	struct wf_fiber *next;       /* free list; the user's while the fiber is out of the pool */
 	struct wf_fiber *batch_next; /* next batch, of the head of one in the pool */
-	struct wf_stacks *stacks; /* its pool, for ever */
+	struct wf_stacks *stacks;    /* its pool, for ever */
 	uint32_t valgrind_id;
-	WF_ALIGNED(64) unsigned char user[WF_FIBER_USER_BYTES]; /* the engine's, never cleared by the pool */
+	/* The engine's, never written by the pool. */
+	WF_ALIGNED(64) unsigned char user[WF_FIBER_USER_BYTES];
 };
 
-struct wf_stacks;             /* opaque pool */
-struct wf_stack_cache {       /* one per worker, owner-only; zeroed is valid */
+struct wf_stacks;       /* opaque pool */
+struct wf_stack_cache { /* one per worker, owner-only; zeroed is valid */
 	struct wf_fiber *free;
-	struct wf_fiber *spare;   /* a full batch, or NULL */
-	uint32_t count;           /* of `free` */
+	struct wf_fiber *spare; /* a full batch, or NULL */
+	uint32_t count;         /* of `free` */
 };
 
 enum wf_guard { WF_GUARD_AUTO = 0, WF_GUARD_MADVISE, WF_GUARD_MPROTECT, WF_GUARD_CANARY };
 
 #define WF_STACK_BYTES_MIN 16384u
-#define WF_STACKS_MIN      64u   /* below this many stacks reservation gives up */
+#define WF_STACKS_MIN      64u /* below this many stacks reservation gives up */
 
 /*
  * Reserve room for `max` stacks of `stack_bytes` (page multiple, at least WF_STACK_BYTES_MIN) each
@@ -114,7 +117,8 @@ enum wf_guard { WF_GUARD_AUTO = 0, WF_GUARD_MADVISE, WF_GUARD_MPROTECT, WF_GUARD
 int wf_stacks_create(struct wf_stacks **out, size_t stack_bytes, uint32_t max, enum wf_guard guard);
 /* NULL accepted. All fibers are back, all caches flushed, overflow uninstalled. */
 void wf_stacks_destroy(struct wf_stacks *stacks);
-const char *wf_stacks_guard_name(const struct wf_stacks *stacks); /* "guard", "mprotect", "canary" */
+/* "guard", "mprotect" or "canary" */
+const char *wf_stacks_guard_name(const struct wf_stacks *stacks);
 uint32_t wf_stacks_max(const struct wf_stacks *stacks);
 /* Stacks that had to do with a canary although the kind of the pool is a better one. */
 uint32_t wf_stacks_unguarded(const struct wf_stacks *stacks);
@@ -132,7 +136,10 @@ struct wf_fiber *wf_fiber_get(struct wf_stacks *stacks, struct wf_stack_cache *c
  */
 void wf_fiber_put(struct wf_stacks *stacks, struct wf_stack_cache *cache, struct wf_fiber *fiber);
 void wf_stack_cache_flush(struct wf_stacks *stacks, struct wf_stack_cache *cache);
-/* Give back the memory of every idle stack in the pool (not in caches). Any thread; a syscall each. */
+/*
+ * Give back the memory of every idle stack in the pool (not in caches). Any thread; at most a
+ * system call each.
+ */
 void wf_stacks_trim(struct wf_stacks *stacks);
 /* Arrange that the first switch to fiber->ctx runs fn(fiber, arg passed to that switch). */
 void wf_fiber_prepare(struct wf_fiber *fiber, wf_fiber_fn *fn);

@@ -31,7 +31,7 @@
 /* Guards may take at most half of the mappings: a quarter as many, at two mappings each. */
 #define MAP_COUNT_SHARE   4u
 
-#define CANARY_PATTERN 0x5af7c0ffee11a3c5ull
+#define CANARY_PATTERN    0x5af7c0ffee11a3c5ull
 
 struct wf_a32 wf_guard_budget;
 static struct wf_a32 mprotect_count;
@@ -145,7 +145,7 @@ void wf_canary_write(uint64_t *canary)
 }
 
 /* Reads the stack of a suspended or idle flow: not instrumented, the frames' poison is on it. */
-__attribute__((no_sanitize("address", "thread")))
+WF_NOT_INSTRUMENTED
 bool wf_canary_intact(const uint64_t *canary)
 {
 	uint64_t differing = 0;

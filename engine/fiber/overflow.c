@@ -10,8 +10,8 @@
  * Shared: `slots`, type-stable and never freed, so that a handler may look at them at any time,
  *   also while a pool goes. Each is a sequence lock: `version` is odd while the slot is empty or
  *   being written, and a reader that sees it changed disregards what it read. A fault inside a
- *   guard cannot be missed by that: the pool of a fiber that runs stays. Written under `install_lock`;
- *   `handled_*` too, while no handler is installed that reads them.
+ *   guard cannot be missed by that: the pool of a fiber that runs stays. Written under
+ *   `install_lock`; `handled_*` too, while no handler is installed that reads them.
  * Invariants: installed_count = slots in use; while it is positive our handler is installed, or
  *   somebody installed one over it later.
  * Progress: the handler is wait-free; install and uninstall block on each other.
@@ -26,7 +26,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define NAME_BYTES_MAX 256u
+#define NAME_BYTES_MAX  256u
 /* What the handler and those it chains to may use, besides what the kernel stores there. */
 #define ALT_STACK_BYTES 65536u
 
@@ -138,8 +138,8 @@ static void default_action(int signal_number)
 /* What the kernel would have done without us; but on the alternate stack, whatever they asked. */
 static void chain(int signal_number, siginfo_t *info, void *machine)
 {
-	struct sigaction *previous = signal_number == SIGSEGV ? &handled_segv.previous
-							      : &handled_bus.previous;
+	struct sigaction *previous =
+		signal_number == SIGSEGV ? &handled_segv.previous : &handled_bus.previous;
 	void (*handler)(int) = previous->sa_handler;
 	void (*action)(int, siginfo_t *, void *) = previous->sa_sigaction;
 	sigset_t mask = previous->sa_mask;
@@ -194,7 +194,7 @@ static void on_fault(int signal_number, siginfo_t *info, void *machine)
 static bool still_reached(const struct sigaction *now)
 {
 	return (now->sa_flags & SA_SIGINFO) ||
-	       (now->sa_handler != SIG_DFL && now->sa_handler != SIG_IGN);
+		(now->sa_handler != SIG_DFL && now->sa_handler != SIG_IGN);
 }
 
 /*

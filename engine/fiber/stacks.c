@@ -11,12 +11,12 @@
  * that a worker that alternates between get and put never reaches the pool, and one exchange with
  * it pays for a whole batch.
  *
- * Memory of idle stacks. The pool keeps up to WF_STACKS_WARM_MAX stacks as they came back; a batch that comes
- * when it holds that many is first given to the kernel, whole stacks, neighbours in one call, and
- * kept apart (`cold`). So idle memory is at most WF_STACKS_WARM_MAX stacks and two batches a cache, whatever
- * was blocked at once before; a burst pays the kernel only for what exceeds that. How deep a stack
- * was used is not asked: that costs a system call for each, as much as giving it back. An engine
- * that goes idle calls wf_stacks_trim() for the rest.
+ * Memory of idle stacks. The pool keeps up to WF_STACKS_WARM_MAX stacks as they came back; a batch
+ * that comes when it holds that many is first given to the kernel, whole stacks, neighbours in one
+ * call, and kept apart (`cold`). So idle memory is at most that of WF_STACKS_WARM_MAX stacks and
+ * two batches a cache, whatever was blocked at once before; a burst pays the kernel only for what
+ * exceeds that. How deep a stack was used is not asked: that costs a system call for each, as much
+ * as giving it back. An engine that goes idle calls wf_stacks_trim() for the rest.
  *
  * Shared: `lock` protects the two lists, the `next`, `batch_next` and `batch_count` of fibers on
  *   them, and the carving of new stacks; the counters are written under it and read by anybody. A
@@ -141,8 +141,7 @@ static void give_batch(struct wf_stacks *stacks, struct wf_fiber *head, uint32_t
 	push_batch(warm ? &stacks->warm : &stacks->cold, head);
 	if (warm)
 		/* relaxed, both: under the lock. */
-		wf_store_relaxed(&stacks->warm_count,
-				 wf_load_relaxed(&stacks->warm_count) + count);
+		wf_store_relaxed(&stacks->warm_count, wf_load_relaxed(&stacks->warm_count) + count);
 	add_live(stacks, -(int32_t)count);
 	unlock_pool(stacks);
 }
@@ -157,7 +156,7 @@ static struct wf_fiber *pop_warm(struct wf_stacks *stacks)
 	stacks->warm = head->batch_next;
 	/* relaxed, both: under the lock. */
 	wf_store_relaxed(&stacks->warm_count,
-			 wf_load_relaxed(&stacks->warm_count) - head->batch_count);
+	                 wf_load_relaxed(&stacks->warm_count) - head->batch_count);
 	return head;
 }
 
@@ -184,7 +183,7 @@ static struct wf_fiber *carve(struct wf_stacks *stacks)
 		/* relaxed, both: under the lock. */
 		if (stacks->guard != WF_GUARD_CANARY)
 			wf_store_relaxed(&stacks->unguarded,
-					 wf_load_relaxed(&stacks->unguarded) + 1);
+			                 wf_load_relaxed(&stacks->unguarded) + 1);
 	}
 	wf_context_stack_born(fiber);
 	/* release [S3]: the fields above, to the acquire [S4] of who walks the fibers. */
@@ -210,8 +209,7 @@ static struct wf_fiber *take_batch(struct wf_stacks *stacks)
 	return head;
 }
 
-static WF_NOINLINE struct wf_fiber *get_slow(struct wf_stacks *stacks,
-					     struct wf_stack_cache *cache)
+static WF_NOINLINE struct wf_fiber *get_slow(struct wf_stacks *stacks, struct wf_stack_cache *cache)
 {
 	struct wf_fiber *head = cache->spare;
 
@@ -257,7 +255,7 @@ void wf_fiber_put(struct wf_stacks *stacks, struct wf_stack_cache *cache, struct
 	WF_DEBUG(fiber->stacks == stacks);
 	/* The memory of the stack we stand on may be gone after this. */
 	WF_DEBUG((char *)__builtin_frame_address(0) < fiber->lo ||
-		 (char *)__builtin_frame_address(0) >= fiber->hi);
+	         (char *)__builtin_frame_address(0) >= fiber->hi);
 	if (WF_UNLIKELY(fiber->ctx.canary != NULL) && !wf_canary_intact(fiber->ctx.canary))
 		wf_overflow_die(stacks);
 	wf_context_retire(fiber);

@@ -6,13 +6,14 @@
 
 #include "fiber.h"
 
-#define WF_CANARY_WORDS 8
+#define WF_CANARY_WORDS     8
+#define WF_NOT_INSTRUMENTED __attribute__((no_sanitize("address", "thread", "undefined")))
 /*
  * Idle stacks whose memory the pool keeps. A guess: 8 MiB where tasks use little stack, 256 MiB
  * where all used all of the default 256 KiB; a nest of a thousand blocked tasks comes and goes
  * without the kernel.
  */
-#define WF_STACKS_WARM_MAX 1024u
+#define WF_STACKS_WARM_MAX  1024u
 
 struct wf_overflow_slot;
 
@@ -21,14 +22,14 @@ struct wf_overflow_slot;
  * counters are written under it and read by anybody.
  */
 struct wf_stacks {
-	char *base;             /* the range: per stack, `guard_bytes` and then `stack_bytes` */
+	char *base; /* the range: per stack, `guard_bytes` and then `stack_bytes` */
 	size_t range_bytes;
 	size_t stride_bytes;
 	size_t guard_bytes;
 	size_t stack_bytes;
 	struct wf_fiber *fibers;
 	uint32_t max;
-	uint32_t batch;         /* fibers that move between a cache and the pool at once */
+	uint32_t batch; /* fibers that move between a cache and the pool at once */
 	enum wf_guard guard;
 	/* Set by wf_overflow_install(), on one thread, before fibers run. */
 	wf_overflow_describe_fn *describe;
@@ -39,9 +40,9 @@ struct wf_stacks {
 	struct wf_a32 live;
 	struct wf_a32 live_max;
 	struct wf_a32 unguarded;
-	struct wf_a32 warm_count;  /* idle stacks whose memory was kept */
-	struct wf_fiber *warm;     /* batches */
-	struct wf_fiber *cold;     /* batches whose memory went back to the kernel */
+	struct wf_a32 warm_count; /* idle stacks whose memory was kept */
+	struct wf_fiber *warm;    /* batches */
+	struct wf_fiber *cold;    /* batches whose memory went back to the kernel */
 };
 
 /* ---- context.c ---- */
@@ -51,7 +52,7 @@ typedef void wf_context_entry_fn(struct wf_fiber *fiber, void *arg, wf_fiber_fn 
 
 /* Per ABI: build a flow that has not begun below `top` (16-byte aligned); its `sp`. */
 void *wf_context_make(char *top, wf_context_entry_fn *entry, struct wf_fiber *fiber,
-		      wf_fiber_fn *fn);
+                      wf_fiber_fn *fn);
 /* A stack begins and ends to exist: for valgrind. */
 void wf_context_stack_born(struct wf_fiber *fiber);
 void wf_context_stack_dead(struct wf_fiber *fiber);

@@ -43,7 +43,7 @@ static void begin(unsigned int high, unsigned int low)
 }
 
 void *wf_context_make(char *top, wf_context_entry_fn *entry, struct wf_fiber *fiber,
-		      wf_fiber_fn *fn)
+                      wf_fiber_fn *fn)
 {
 	uintptr_t address = ((uintptr_t)top - sizeof(struct box)) & ~(uintptr_t)63;
 	struct box *box = (struct box *)address;
@@ -57,6 +57,6 @@ void *wf_context_make(char *top, wf_context_entry_fn *entry, struct wf_fiber *fi
 	box->fiber = fiber;
 	box->fn = fn;
 	makecontext(&box->uc, (void (*)(void))begin, 2, (unsigned int)((uint64_t)address >> 32),
-		    (unsigned int)address);
+	            (unsigned int)address);
 	return box;
 }

@@ -30,6 +30,7 @@
 #error "the registers r16 to r31 are not in the clobber list"
 #endif
 
+/* clang-format off */
 #ifdef __AVX512F__
 #define WF_SWITCH_CLOBBERS_512 , "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", \
 	"xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", \
@@ -71,5 +72,6 @@ WF_INLINE void *wf_context_swap(struct wf_context *from, const struct wf_context
 		  "memory", "cc");
 	return arg;
 }
+/* clang-format on */
 
 #endif /* WF_SWITCH_X86_64_H */

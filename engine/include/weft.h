@@ -282,7 +282,7 @@ enum weft_priority { WEFT_PRIORITY_NORMAL = 0, WEFT_PRIORITY_HIGH = 1, WEFT_PRIO
  *   priority        WEFT_PRIORITY_NORMAL     -
  *   on_input_error  WEFT_INPUT_FAIL_FAST     -
  *   retries         no retry                 WEFT_RETRIES_NONE
- *   cpus            1 CPU                    WEFT_CPUS_NONE (others: -ENOTSUP for now)
+ *   cpus            1 CPU                    WEFT_CPUS_NONE (more than 1: -ENOTSUP for now)
  *   deadline        none                     0 (a passed deadline ends a queued task; never "poll")
  *   group           the parent's             -
  *   arg_drop        nothing to drop          NULL
@@ -653,7 +653,8 @@ WEFT_API void weft_fork_join(weft_task *self, struct weft_fork *fork);
 
 struct weft_stats {
 	size_t   struct_size;  /* set by the caller */
-	uint64_t submitted, completed, failed, cancelled;
+	uint64_t submitted;    /* tasks */
+	uint64_t completed, failed, cancelled; /* how they ended: with a value, an error, cancelled */
 	uint64_t inlined;      /* run in place by a get */
 	uint64_t stolen, steals, exposed, forced;
 	uint64_t suspended;    /* parked in a call that suspends */

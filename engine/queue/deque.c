@@ -288,8 +288,8 @@ static int take_public(struct wf_deque *d, uint64_t w, uint32_t b)
 	/* relaxed: as above. */
 	if (!wf_cas_relaxed(&d->word, &w, make_word(tail, b - 1)))
 		return 0;
-	/* release [D1]: as in pop; here only counters look. */
-	wf_store_release(&d->bottom, b - 1);
+	/* relaxed: without asymmetry nobody forces; other threads only count. */
+	wf_store_relaxed(&d->bottom, b - 1);
 	return 1;
 }
 

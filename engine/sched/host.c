@@ -18,7 +18,8 @@ struct guest_slot {
 	struct wf_local *guest;
 };
 
-_Thread_local struct wf_local *wf_local_tls __attribute__((tls_model("initial-exec")));
+/* `used`: link-time optimisation does not see that wf_self() reads it. */
+_Thread_local struct wf_local *wf_local_tls __attribute__((tls_model("initial-exec"), used));
 static _Thread_local struct wf_thread_state *thread_tls __attribute__((tls_model("initial-exec")));
 static _Thread_local struct guest_slot *guests_tls __attribute__((tls_model("initial-exec")));
 
@@ -103,8 +104,9 @@ struct wf_local *wf_local_create(weft *rt, bool worker)
 	self->id = (uint16_t)id;
 	self->worker = worker;
 	self->fast = worker && !rt->timing;
+	self->stack_floor = WF_FLOOR_NONE;
 	self->cell_flags = worker && rt->asymmetric ? 0 : WF_CELL_SHARED;
-	wf_random_init(&self->random, rt->options.seed + id);
+	wf_random_init(&self->random, rt->seed + id);
 	rt->locals[id] = self;
 	/* release [L1]: the entry, to whoever reads the end. */
 	wf_store_release(&rt->locals_end, id + 1);
@@ -112,11 +114,13 @@ struct wf_local *wf_local_create(weft *rt, bool worker)
 	return self;
 }
 
+/* Under the registry's lock: the guest's thread ends. */
 void wf_local_forget(struct wf_local *guest)
 {
 	weft *rt = guest->rt;
 
 	wf_slab_flush(guest);
+	guest->tls_at = NULL;
 	pthread_mutex_lock(&rt->locals_mutex);
 	guest->next_free = rt->guests_free;
 	rt->guests_free = guest;
@@ -138,44 +142,77 @@ static struct wf_local *guest_create(weft *rt)
 	return guest;
 }
 
-struct wf_local *wf_local_slow(weft *rt)
+static WF_NOINLINE struct wf_local **tls_address(void)
 {
-	struct guest_slot **slots = guest_slots();
-	struct wf_local *now = wf_self();
+	__asm__ volatile("");
+	return &wf_local_tls;
+}
 
-	/* A slot of a closed runtime whose address was reused is dropped here. */
-	for (struct guest_slot **at = slots; *at;) {
+/* This thread's guest in `rt`, or NULL. Slots of runtimes that are gone are dropped on the way. */
+static struct wf_local *guest_find(weft *rt)
+{
+	for (struct guest_slot *slot = *guest_slots(); slot; slot = slot->next) {
+		if (slot->rt == rt && slot->rt_id == rt->id)
+			return slot->guest;
+	}
+	wf_registry_lock();
+	for (struct guest_slot **at = guest_slots(); *at;) {
 		struct guest_slot *slot = *at;
 
-		if (slot->rt == rt && slot->rt_id == rt->id) {
-			if (!now || !now->worker)
-				wf_local_set(slot->guest);
-			return slot->guest;
-		}
-		if (slot->rt == rt) {
-			*at = slot->next;
-			wf_free(slot);
+		if (wf_registry_has(slot->rt, slot->rt_id)) {
+			at = &slot->next;
 			continue;
 		}
-		at = &slot->next;
+		*at = slot->next;
+		wf_free(slot);
 	}
-	pthread_once(&guests_once, make_key);
-	struct guest_slot *slot = guests_key_ok ? wf_malloc(sizeof(*slot)) : NULL;
+	wf_registry_unlock();
+	return NULL;
+}
 
-	if (!slot)
-		return NULL;
-	struct wf_local *guest = guest_create(rt);
+struct wf_local *wf_local_slow(weft *rt)
+{
+	struct wf_local *now = wf_self();
+	struct wf_local *guest = guest_find(rt);
 
 	if (!guest) {
-		wf_free(slot);
-		return NULL;
+		pthread_once(&guests_once, make_key);
+		struct guest_slot *slot = guests_key_ok ? wf_malloc(sizeof(*slot)) : NULL;
+
+		guest = slot ? guest_create(rt) : NULL;
+		if (!guest) {
+			wf_free(slot);
+			return NULL;
+		}
+		guest->tls_at = tls_address();
+		*slot = (struct guest_slot){ .next = *guest_slots(), .rt = rt, .rt_id = rt->id,
+					     .guest = guest };
+		*guest_slots() = slot;
+		pthread_setspecific(guests_key, slot);
 	}
-	*slot = (struct guest_slot){ .next = *slots, .rt = rt, .rt_id = rt->id, .guest = guest };
-	*slots = slot;
-	pthread_setspecific(guests_key, slot);
+	/* A worker that calls into another runtime stays a worker. */
 	if (!now || !now->worker)
 		wf_local_set(guest);
 	return guest;
+}
+
+/* Under the registry's lock, so that no thread ends meanwhile. */
+void wf_locals_detach(weft *rt)
+{
+	uint32_t end = wf_load_acquire(&rt->locals_end); /* acquire [L1]: the entries. */
+
+	for (uint32_t i = 0; i < end; i++) {
+		struct wf_local *guest = rt->locals[i];
+
+		/* Other threads' pointers to what is about to be freed. */
+		if (guest->tls_at) {
+			struct wf_aptr *at = (struct wf_aptr *)(void *)guest->tls_at;
+			uintptr_t old = (uintptr_t)guest;
+
+			/* relaxed: a thread that is inside the runtime now is its owner's mistake. */
+			wf_cas_relaxed(at, &old, 0);
+		}
+	}
 }
 
 void wf_locals_free(weft *rt)
@@ -184,9 +221,4 @@ void wf_locals_free(weft *rt)
 
 	for (uint32_t i = 0; i < end; i++)
 		wf_free(rt->locals[i]);
-	/* This thread's own pointer may be one of them. */
-	struct wf_local *self = wf_self();
-
-	if (self && self->rt == rt)
-		wf_local_set(NULL);
 }

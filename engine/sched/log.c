@@ -7,12 +7,18 @@
 
 #define LINE_MAX_BYTES 1024
 
-static void emit(weft *rt, struct weft_log_record *record, const char *format, va_list args)
+static void WEFT_PRINTF(3, 0)
+emit(weft *rt, struct weft_log_record *record, const char *format, va_list args)
 {
 	char text[LINE_MAX_BYTES];
 
 	if (vsnprintf(text, sizeof(text), format, args) < 0)
 		return;
+	/* A record is one line, whatever was in the text. */
+	for (char *at = text; *at; at++) {
+		if (*at == '\n' || *at == '\r')
+			*at = ' ';
+	}
 	record->runtime = rt->id;
 	record->text = text;
 	rt->options.log(rt->options.log_arg, record);

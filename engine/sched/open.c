@@ -262,9 +262,12 @@ static const char *describe(void)
 /* Everything but threads. On an error what was made is left for destroy(). */
 static int build(weft *rt)
 {
-	int rc = wf_arena_init(&rt->arena, rt->options.tasks_max, rt->options.seed);
+	int rc = wf_arena_init(&rt->arena, rt->options.tasks_max);
 
 	rt->cells = rt->arena.cells;
+	rt->cells_last = rc ? 0 : rt->arena.cells_max - 1;
+	wf_init(&rt->idle, rt->asymmetric ? 0 : WF_IDLE_ALWAYS);
+	wf_init(&rt->attention, rt->asymmetric ? 0 : WF_ATTEND_FENCE);
 	if (!rc)
 		rc = wf_stacks_create(&rt->stacks, rt->options.stack_bytes, rt->options.stacks_max,
 				      WF_GUARD_AUTO);
@@ -313,8 +316,7 @@ static weft *allocate(const struct weft_options *o)
 	strcpy(rt->ns, o->ns);
 	rt->options.name = rt->name;
 	rt->options.ns = rt->ns;
-	if (!rt->options.seed)
-		rt->options.seed = wf_random_seed();
+	rt->seed = o->seed ? o->seed : wf_random_seed();
 	rt->asymmetric = wf_membarrier_available();
 	rt->timing = o->flags & WEFT_OPEN_TIMING;
 	rt->workers = o->workers;
@@ -441,7 +443,7 @@ void wf_cancel_everything(weft *rt)
 		if (wf_load_acquire(&cell->promise.state) != WF_STATE_WAITING ||
 		    wf_promise_is_done(&cell->promise))
 			continue;
-		if (kind == WF_CELL_TASK)
+		if (kind == WF_CELL_TASK && !(cell->ext && cell->ext->flags & WF_EXT_ALWAYS))
 			wf_cancel_cell(self, cell);
 		else if (kind == WF_CELL_EVENT)
 			cancel_event(self, cell);
@@ -478,9 +480,9 @@ int weft_close(weft *rt, weft_deadline drain_until)
 	bool left = !wf_runtime_is_quiet(rt);
 
 	/* 3. Cancel what is left, until the bodies that run have returned. */
-	if (left || wf_load_acquire(&rt->cancel_all)) {
+	if (left || wf_cancelling_all(rt)) {
 		wf_store_release(&rt->gate, WF_GATE_CANCEL);
-		wf_store_release(&rt->cancel_all, 1);
+		wf_or_acq_rel(&rt->attention, WF_ATTEND_CANCEL); /* acq_rel [G1] */
 		while (!wf_runtime_is_quiet(rt)) {
 			wf_cancel_everything(rt);
 			wait_quiet(rt, wf_clock_now(NULL) + 2000000);
@@ -520,7 +522,7 @@ void weft_interrupt(weft *rt)
 		return;
 	/* Stores and futex calls only: this may be a signal handler. release [G1] */
 	wf_store_release(&rt->gate, WF_GATE_CANCEL);
-	wf_store_release(&rt->cancel_all, 1);
+	wf_or_acq_rel(&rt->attention, WF_ATTEND_CANCEL); /* acq_rel [G1] */
 	wf_service_ring(rt, WF_SERVICE_INTERRUPT);
 }
 
@@ -542,12 +544,12 @@ int weft_clock_advance(weft *rt, int64_t ns)
 
 int weft_info(const weft *rt, struct weft_info *info)
 {
-	if (!rt || !info || info->struct_size < offsetof(struct weft_info, options))
+	if (!rt || !info || info->struct_size < offsetof(struct weft_info, pid))
 		return -EINVAL;
 	struct weft_info full = {
 		.struct_size = info->struct_size, .id = rt->id, .pid = rt->pid,
 		.workers = rt->workers, .cpus = rt->cpus, .nodes = rt->node_count,
-		.membarrier = rt->asymmetric, .seed = rt->options.seed, .name = rt->name,
+		.membarrier = rt->asymmetric, .seed = rt->seed, .name = rt->name,
 		.ns = rt->ns, .topology = wf_topology()->source,
 		.stack_guard = wf_stacks_guard_name(rt->stacks), .device = rt->device->name,
 		.options = rt->options,

@@ -125,7 +125,7 @@ void wf_push_hungry(struct wf_worker *worker)
 	if (!rt->asymmetric)
 		wf_fence_seq_cst();
 	/* relaxed, here and below: decided by [S1]. */
-	if (!wf_load_relaxed(&rt->idle))
+	if (!(wf_load_relaxed(&rt->idle) & (WF_IDLE_ALWAYS - 1)))
 		return;
 	for (uint32_t i = 0; i < WF_PRIORITIES; i++) {
 		struct wf_deque *deque = &worker->deque[i];

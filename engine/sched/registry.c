@@ -67,7 +67,7 @@ int wf_registry_add(weft *rt)
 	pthread_mutex_lock(&mutex);
 	rt->id = next_id++;
 	/* 1 .. 63: a handle's bits are never 0, and neighbours in time differ. */
-	rt->salt = (uint64_t)(rt->id % 63 + 1) << WF_SALT_SHIFT;
+	rt->salt = (rt->id % 63 + 1) << WF_SALT_SHIFT;
 	rt->next_open = newest;
 	newest = rt;
 	pthread_mutex_unlock(&mutex);
@@ -80,6 +80,7 @@ void wf_registry_remove(weft *rt)
 	for (weft **at = &newest; *at; at = &(*at)->next_open) {
 		if (*at == rt) {
 			*at = rt->next_open;
+			wf_locals_detach(rt);
 			break;
 		}
 	}

@@ -21,6 +21,7 @@
 #define WF_PRIORITIES     3
 #define WF_STEAL_MAX      64u   /* items moved by one steal */
 #define WF_SPIN_US        15u   /* searching before sleeping; 10 to 20 measured best elsewhere */
+#define WF_IDLE_ALWAYS    (1u << 16) /* in `idle` without membarrier: pushers always look closer */
 #define WF_INJECT_PERIOD  61u   /* tasks between looks at the injector */
 
 /* ---- Items of the queues: a task, a parked fiber, or a fork on somebody's stack ------------ */
@@ -41,22 +42,25 @@ struct weft_task {
 	struct wf_payload *payload;   /* of output 0, when it does not fit the cell */
 	struct wf_error *error;       /* of weft_fail() */
 	uint32_t arg_size;
-	uint32_t attempt;
+	uint16_t attempt;
 	bool borrowed;                /* a stolen fork: the cell is the forking task's */
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
 
+#define WF_FLOOR_NONE ((char *)UINTPTR_MAX)
+
 /* ---- A thread's identity ------------------------------------------------------------------- */
 
 struct wf_counters {
-	struct wf_a64 failed, cancelled, inlined, stolen, steals, forced, suspended, parked, woken;
+	struct wf_a64 failed, cancelled, popped, early, stolen, steals, forced, suspended, parked, woken;
 };
 
 struct wf_local {
 	weft *rt;
 	struct weft_task *current;    /* innermost frame */
 	struct wf_fiber *fiber;       /* whose stack we are on; NULL on a thread's own */
-	char *stack_floor;            /* below this a get parks instead of running in place */
+	char *stack_floor;            /* below this a get parks instead of running in place;
+				       * WF_FLOOR_NONE where it never does */
 	uint16_t id;
 	uint16_t node;
 	uint16_t group;
@@ -71,6 +75,7 @@ struct wf_local {
 	struct wf_a64 submitted, completed; /* tasks: the sums decide whether all is done */
 	struct wf_random random;
 	struct wf_local *next_free;   /* guests: returned by threads that have ended */
+	struct wf_local **tls_at;     /* guests: their thread's wf_local_tls */
 };
 
 struct wf_worker {
@@ -179,12 +184,13 @@ enum wf_gate {
 
 struct weft {
 	/* Read-mostly: every submit looks here. */
-	struct wf_a32 idle;             /* workers parked or searching; hunger */
+	struct wf_a32 idle;             /* workers parked or searching; plus WF_IDLE_ALWAYS */
 	struct wf_a32 gate;             /* enum wf_gate */
-	struct wf_a32 cancel_all;
+	struct wf_a32 attention;        /* WF_ATTEND_...: tasks start the long way */
 	struct wf_a32 prio_used;        /* something was not of normal priority once */
 	struct wf_cell *cells;          /* = arena.cells */
-	uint64_t salt;                  /* runtime bits of every handle */
+	uint32_t cells_last;            /* greatest index */
+	uint32_t salt;                  /* upper bits of every generation */
 	bool asymmetric;                /* membarrier works */
 	bool timing;
 	uint32_t workers;               /* threads */
@@ -233,6 +239,7 @@ struct weft {
 	struct wf_a32 users;            /* weft_retain_runtime() */
 	struct weft_options options;
 	char name[64], ns[64];
+	uint64_t seed;
 	uint32_t id;
 	int32_t pid;
 	uint32_t cpus;
@@ -240,6 +247,9 @@ struct weft {
 	struct wf_device_ops const *device;
 	struct weft *next_open;         /* registry */
 };
+
+#define WF_ATTEND_CANCEL 1u /* everything ends as cancelled */
+#define WF_ATTEND_FENCE  2u /* no membarrier: a start needs a fence against cancellers */
 
 #define WF_SERVICE_INTERRUPT 1u
 #define WF_SERVICE_QUIET     2u
@@ -263,6 +273,18 @@ static inline struct wf_local *wf_self(void)
 	return self;
 #else
 	return wf_self_call();
+#endif
+}
+
+/* Roughly where the stack pointer is. */
+static inline char *wf_stack_here(void)
+{
+#if defined(__x86_64__)
+	char *sp;
+	__asm__ volatile("movq %%rsp, %0" : "=r"(sp));
+	return sp;
+#else
+	return __builtin_frame_address(0);
 #endif
 }
 
@@ -290,6 +312,7 @@ static inline bool wf_can_suspend(const struct wf_local *self)
 struct wf_local *wf_local_create(weft *rt, bool worker); /* aligned, zeroed, registered */
 void wf_local_forget(struct wf_local *guest);
 void wf_local_set(struct wf_local *self);
+void wf_locals_detach(weft *rt);
 void wf_locals_free(weft *rt);
 
 /* ---- registry.c: the runtimes of this process ------------------------------------------------ */
@@ -305,7 +328,7 @@ void wf_registry_remove(weft *rt);
 static inline weft_ref wf_ref_of(const weft *rt, const struct wf_cell *cell)
 {
 	/* relaxed: whoever asks holds the cell. */
-	return (weft_ref){ rt->salt | (uint64_t)wf_load_relaxed(&cell->gen) << WF_INDEX_BITS |
+	return (weft_ref){ (uint64_t)wf_load_relaxed(&cell->gen) << WF_INDEX_BITS |
 			   (uint64_t)(cell - rt->cells) };
 }
 
@@ -314,8 +337,8 @@ static inline struct wf_cell *wf_cell_of(const weft *rt, weft_ref ref)
 {
 	uint32_t index = wf_ref_index(ref);
 
-	if (WF_UNLIKELY((ref.bits >> WF_SALT_SHIFT) != rt->salt >> WF_SALT_SHIFT ||
-			index >= rt->arena.cells_max))
+	/* Cell 0 is never used and its generation stays 0: the zero handle needs a test. */
+	if (WF_UNLIKELY(index - 1 >= rt->cells_last))
 		return NULL;
 	struct wf_cell *cell = &rt->cells[index];
 
@@ -340,7 +363,7 @@ static inline void wf_cell_free(struct wf_local *self, struct wf_cell *cell)
 	/* relaxed: the last holder is the only one here. */
 	uint32_t gen = wf_load_relaxed(&cell->gen) + 1;
 
-	if (WF_UNLIKELY(cell->owner != self->id || !(gen & 0xfffff))) {
+	if (WF_UNLIKELY(cell->owner != self->id || !(gen & WF_REST_MASK))) {
 		wf_cell_free_slow(self, cell);
 		return;
 	}
@@ -399,10 +422,28 @@ void wf_payload_free(struct wf_local *self, struct wf_payload *payload);
 /* Put bytes into a cell nobody else sees yet. 0, -ENOMEM. */
 int wf_cell_set_value(struct wf_local *self, struct wf_cell *cell, const void *data, size_t size);
 
+static inline bool wf_cancelling_all(const weft *rt)
+{
+	/* relaxed: a request may be seen late. */
+	return wf_load_relaxed(&rt->attention) & WF_ATTEND_CANCEL;
+}
+
+/* Whether a running task was asked to stop. */
+static inline bool wf_task_stopping(const struct weft_task *frame)
+{
+	const struct wf_cell *cell = frame->cell;
+
+	/* relaxed: as above. */
+	if (wf_load_relaxed(&cell->cancel) != WF_CANCEL_NO)
+		return true;
+	return wf_cancelling_all(frame->rt) && !(cell->ext && cell->ext->flags & WF_EXT_ALWAYS);
+}
+
 /* ---- submit.c ------------------------------------------------------------------------------ */
 
 /* A fresh cell with every field set but u, the data and the size. NULL: -ENOMEM. */
 struct wf_cell *wf_cell_start(struct wf_local *self, uint32_t kind, enum wf_state state);
+int wf_submit_internal(weft *rt, const struct weft_call *call);
 /* 0, WEFT_ECLOSED or -ECHILD for a submit by the caller. */
 int wf_gate_check(weft *rt);
 /* Copy a struct that begins with struct_size: 0, -EINVAL (too short, or a non-zero unknown tail). */
@@ -412,8 +453,6 @@ int wf_options_read(void *to, size_t known, const void *from);
 
 /* Run a task that is off its queue, on the current stack. */
 void wf_task_run(struct wf_local *self, struct wf_cell *cell) WF_SUSPENDS;
-/* End a task that did not run, with an error that is consumed. */
-void wf_task_end_unrun(struct wf_local *self, struct wf_cell *cell, struct wf_error *error);
 /* Complete a cell whose value or error is in place. */
 void wf_cell_complete(struct wf_local *self, struct wf_cell *cell);
 /* Frees everything the ext holds; `keep`: not the block itself nor `more` (times). */
@@ -424,7 +463,7 @@ struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int
 			       struct wf_error *cause);
 void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *self);
 /* All edges of a submit are linked: drop the submitter's guard. */
-void wf_ext_ready(struct wf_local *self, struct wf_ext *ext);
+void wf_ext_linked(struct wf_local *self, struct wf_ext *ext);
 /* Wake a cell's task when it is blocked. */
 void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell);
 int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell);
@@ -444,7 +483,7 @@ void wf_push_hungry(struct wf_worker *worker);
 static inline void wf_pushed(struct wf_worker *worker)
 {
 	/* relaxed: pairs with the membarrier of a worker that goes to sleep, or [S1] in there. */
-	if (WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->idle) || !worker->local.rt->asymmetric))
+	if (WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->idle)))
 		wf_push_hungry(worker);
 }
 void wf_wake_one(weft *rt);
@@ -527,7 +566,7 @@ void wf_threads_join(weft *rt);
 /* ---- log.c --------------------------------------------------------------------------------- */
 
 void wf_log(weft *rt, int level, const char *format, ...) WEFT_PRINTF(3, 4);
-void wf_log_task(weft_task *self, int level, const char *format, va_list args);
+void wf_log_task(weft_task *self, int level, const char *format, va_list args) WEFT_PRINTF(3, 0);
 
 /* An owner's counter that others read: no locked instruction. */
 static inline void wf_bump(struct wf_a64 *counter)

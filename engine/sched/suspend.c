@@ -281,9 +281,7 @@ bool wf_self_cancelled(const struct wf_local *self)
 {
 	const struct weft_task *frame = self->current;
 
-	/* relaxed, both: a request may be seen late. */
-	return frame && (wf_load_relaxed(&frame->cell->cancel) != WF_CANCEL_NO ||
-			 wf_load_relaxed(&self->rt->cancel_all));
+	return frame && wf_task_stopping(frame);
 }
 
 static int result_of(struct wf_wait *wait)
@@ -422,12 +420,11 @@ static bool run_in_place(struct wf_local *self, struct wf_cell *cell)
 {
 	struct wf_deque *deque = &wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL];
 
-	if ((char *)__builtin_frame_address(0) < self->stack_floor)
+	if (wf_stack_here() < self->stack_floor)
 		return false;
 	if (!wf_deque_take_local(deque, cell) &&
 	    !wf_deque_remove_local(deque, cell, IN_PLACE_DEPTH))
 		return false;
-	wf_bump(&self->count.inlined);
 	wf_task_run(self, cell);
 	return true;
 }

@@ -286,7 +286,7 @@ static bool anything(struct wf_worker *worker)
 
 static uint32_t active_count(const weft *rt)
 {
-	uint32_t idle = wf_load_relaxed(&rt->idle);
+	uint32_t idle = wf_load_relaxed(&rt->idle) & (WF_IDLE_ALWAYS - 1);
 	uint32_t all = rt->workers + (uint32_t)__builtin_popcount(wf_load_relaxed(&rt->helpers_used));
 
 	return all > idle ? all - idle : 0;
@@ -413,6 +413,7 @@ void wf_run_item(struct wf_local *self, void *item)
 {
 	uintptr_t tag = (uintptr_t)item & WF_ITEM_MASK;
 
+	wf_bump(&self->count.popped);
 	if (WF_LIKELY(tag == WF_ITEM_CELL)) {
 		wf_task_run(self, item);
 		return;

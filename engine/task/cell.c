@@ -78,9 +78,16 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 {
 	bool foreign = wf_cell_foreign(self, cell);
 
+	/* Completing an event takes a count, and this was the last: nobody ever will. */
+	if ((cell->flags & WF_CELL_KIND_MASK) == WF_CELL_EVENT) {
+		wf_cell_free(self, cell);
+		return;
+	}
 	/* relaxed: a hint that the owner reads now and then. */
 	if (foreign)
 		wf_add_relaxed(&self->rt->locals[cell->owner]->foreign_touches, 1);
+	/* relaxed: the last holder is the only one who may look. */
+	wf_store_relaxed(&cell->gen, wf_load_relaxed(&cell->gen) ^ WF_GEN_ORPHAN);
 	if (wf_promise_orphan(&cell->promise, foreign))
 		wf_cell_destroy(self, cell);
 }

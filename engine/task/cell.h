@@ -31,7 +31,12 @@ enum wf_cell_flags {
 	WF_CELL_TIMED = 1u << 7,  /* done, and ext is kept for its times */
 };
 
-enum wf_cancel { WF_CANCEL_NO = 0, WF_CANCEL_ASKED = 1, WF_CANCEL_LOCKED = 2 };
+enum wf_cancel {
+	WF_CANCEL_NO = 0,
+	WF_CANCEL_ASKED,
+	WF_CANCEL_LOCKED, /* a canceller looks at state and ext */
+	WF_CANCEL_ENDED,  /* ended by its canceller while queued: the queue's entry is a count */
+};
 
 struct wf_error;
 
@@ -54,15 +59,15 @@ struct wf_cell {
 		struct wf_cell *main;       /* WF_CELL_OUTPUT, pending: its task */
 		struct wf_cell *next;       /* free */
 	};
-	struct wf_a32 gen;
+	struct wf_a32 gen;          /* salt and count, see below; 0 only before the first use */
 	uint16_t owner;             /* whose slab: id of a wf_local */
 	uint8_t flags;
 	struct wf_a8 cancel;
 	uint16_t group;
+	uint16_t reserved;
+	int16_t worker;             /* that runs or ran it */
 	uint8_t size;               /* argument, then result, when not elsewhere */
 	uint8_t attempt;
-	int16_t worker;             /* that runs or ran it */
-	uint16_t reserved;
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
 _Static_assert(sizeof(struct wf_cell) == 64, "one cache line");
@@ -82,6 +87,7 @@ struct wf_more {
 	int64_t submit_ns, start_ns, end_ns;
 };
 
+#define WF_EXT_ALWAYS (1u << 7) /* in ext->flags: runs even when everything is cancelled */
 #define WF_UNREADY_EARLY (1u << 31) /* ended before its inputs were ready */
 
 struct wf_ext {
@@ -98,25 +104,32 @@ struct wf_ext {
 	uint16_t n_inputs, n_after;
 	uint8_t policy, priority, flags, retries_left;
 	uint32_t block_bytes;
+	struct wf_a32 linked;   /* 1: every edge is linked; 2: somebody has unlinked what is left */
 	struct wf_edge edges[];
 };
 
-/* ---- Handles: 6 bits runtime, 30 bits generation, 28 bits index --------------------------- */
+/* ---- Handles: 28 bits of index, 32 bits of generation ------------------------------------- */
 
+/*
+ * The generation's upper 6 bits name the runtime, so that one comparison tells a stale handle and
+ * a foreign one. Its lower 26 count the uses of the cell; see slab.h for how long that lasts.
+ */
 #define WF_INDEX_BITS 28
 #define WF_INDEX_MASK ((1u << WF_INDEX_BITS) - 1)
-#define WF_GEN_BITS   30
-#define WF_GEN_MASK   ((1u << WF_GEN_BITS) - 1)
-#define WF_SALT_SHIFT (WF_INDEX_BITS + WF_GEN_BITS)
+#define WF_SALT_SHIFT 26
+#define WF_GEN_MASK   ((1u << WF_SALT_SHIFT) - 1)
+/* Flipped when the last count of a pending cell goes: its handles are stale from then on. */
+#define WF_GEN_ORPHAN (1u << (WF_SALT_SHIFT - 1))
 
 static inline uint32_t wf_ref_index(weft_ref ref)
 {
 	return (uint32_t)ref.bits & WF_INDEX_MASK;
 }
 
-static inline uint32_t wf_ref_gen(weft_ref ref)
+/* More than 32 bits when the handle is garbage. */
+static inline uint64_t wf_ref_gen(weft_ref ref)
 {
-	return (uint32_t)(ref.bits >> WF_INDEX_BITS) & WF_GEN_MASK;
+	return ref.bits >> WF_INDEX_BITS;
 }
 
 #endif /* WF_CELL_H */

@@ -43,7 +43,7 @@ static const uint16_t class_bytes[WF_BLOCK_CLASSES] = {
 	64, 128, 192, 256, 384, 512, 768, 1024, 2048, WF_BLOCK_MAX_BYTES
 };
 
-int wf_arena_init(struct wf_arena *arena, uint32_t cells_max, uint64_t seed)
+int wf_arena_init(struct wf_arena *arena, uint32_t cells_max)
 {
 	WF_CHECK(cells_max >= 1024 && cells_max <= 1u << WF_INDEX_BITS);
 	for (;;) {
@@ -61,9 +61,6 @@ int wf_arena_init(struct wf_arena *arena, uint32_t cells_max, uint64_t seed)
 		madvise((char *)arena->cells + HUGE_FROM, bytes - HUGE_FROM, MADV_HUGEPAGE);
 	arena->cells_max = cells_max;
 	wf_init(&arena->cells_end, 1);
-	/* Never 0 and never near the wrap, so that bits == 0 stays "none". */
-	arena->gen_base = (uint32_t)(seed ^ seed >> 32) & (WF_GEN_MASK >> 1);
-	arena->gen_base |= 1;
 	return 0;
 }
 
@@ -240,7 +237,7 @@ struct wf_cell *wf_cell_alloc_slow(struct wf_local *self)
 
 	cell->owner = self->id;
 	/* relaxed: a walker that sees 0 skips the cell. */
-	wf_store_relaxed(&cell->gen, self->rt->arena.gen_base);
+	wf_store_relaxed(&cell->gen, self->rt->salt | 1);
 	return cell;
 }
 
@@ -265,11 +262,11 @@ static void rest(struct wf_slab *slab, struct wf_cell *cell)
 void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell)
 {
 	/* relaxed: see wf_cell_free(). */
-	uint32_t gen = (wf_load_relaxed(&cell->gen) + 1) & WF_GEN_MASK;
-	bool tired = !(gen & 0xfffff);
+	uint32_t count = (wf_load_relaxed(&cell->gen) + 1) & WF_GEN_MASK;
+	bool tired = !(count & WF_REST_MASK);
 
-	/* relaxed: see wf_cell_of(). 0 is left out, it would make a zero handle. */
-	wf_store_relaxed(&cell->gen, gen ? gen : 1);
+	/* relaxed: see wf_cell_of(). */
+	wf_store_relaxed(&cell->gen, self->rt->salt | count);
 	wf_store_relaxed(&cell->promise.state, WF_STATE_FREE);
 	if (cell->owner != self->id)
 		send_home(self, cell->owner, cell);

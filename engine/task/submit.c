@@ -13,12 +13,19 @@
 #define BASE_DEPTH_MAX 8
 #define NAME_MAX_BYTES 255
 
+typedef uint64_t wf_pair __attribute__((vector_size(16), may_alias));
+
+/*
+ * All sixteen bytes in one store: the runner loads them so, and a load that spans two recent
+ * stores waits for both to reach the cache.
+ */
 static inline void copy_small(unsigned char *to, const void *from, size_t size)
 {
-	if (size == 8) {
-		memcpy(to, from, 8);
-	} else if (size == 16) {
-		memcpy(to, from, 16);
+	uint64_t half;
+
+	if (WF_LIKELY(size == 8)) {
+		memcpy(&half, from, 8);
+		*(wf_pair *)(void *)to = (wf_pair){ half, 0 };
 	} else if (size) {
 		memcpy(to, from, size);
 	}
@@ -34,9 +41,10 @@ static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint3
 	cell->ext = NULL;
 	cell->flags = (uint8_t)(kind | self->cell_flags);
 	cell->group = self->group;
+	cell->reserved = 0;
+	cell->worker = -1;
 	cell->size = 0;
 	cell->attempt = 0;
-	cell->worker = -1;
 	/* relaxed: published by the queue or by the handle. */
 	wf_store_relaxed(&cell->promise.state, (uint32_t)state);
 }
@@ -166,7 +174,7 @@ static int check_options(const struct weft_task_options *o)
 		return -EINVAL;
 	if (o->deadline < 0 || (o->name && strnlen(o->name, NAME_MAX_BYTES + 1) > NAME_MAX_BYTES))
 		return -EINVAL;
-	if (o->cpus > 1 || o->group.bits)
+	if ((o->cpus > 1 && o->cpus != WEFT_CPUS_NONE) || o->group.bits)
 		return -ENOTSUP;
 	return 0;
 }
@@ -178,7 +186,7 @@ static int resolve(const struct weft_task_options *opts, struct weft_task_option
 
 	memset(out, 0, sizeof(*out));
 	for (; opts; opts = one.base) {
-		int rc = depth++ == BASE_DEPTH_MAX ? -EINVAL
+		int rc = depth++ > BASE_DEPTH_MAX ? -EINVAL
 						   : wf_options_read(&one, sizeof(one), opts);
 
 		if (rc)
@@ -349,7 +357,7 @@ static void link_edges(struct wf_local *self, struct wf_ext *ext, const struct w
 		if (taken)
 			wf_cell_fire(self, src, taken);
 	}
-	wf_ext_ready(self, ext);
+	wf_ext_linked(self, ext);
 }
 
 static void give_refs(weft *rt, struct wf_cell *cell, struct wf_ext *ext,
@@ -429,6 +437,22 @@ int weft_submit_call(weft *rt, const struct weft_call *call, weft_ref *out)
 	struct wf_local *self = wf_local_of(rt);
 
 	return self ? submit(self, call, &o, out) : -ENOMEM;
+}
+
+/* Fire and forget, with flags that the public door refuses; the options are right as they are. */
+int wf_submit_internal(weft *rt, const struct weft_call *call)
+{
+	struct weft_task_options o = *call->opts;
+	int rc = check_call(rt, call);
+
+	if (!rc)
+		rc = wf_gate_check(rt);
+	if (rc)
+		return rc;
+	struct wf_local *self = wf_local_of(rt);
+
+	o.n_outputs = 1;
+	return self ? submit(self, call, &o, NULL) : -ENOMEM;
 }
 
 int weft_submit_many(weft *rt, const struct weft_call *calls, uint32_t n, weft_ref *out)

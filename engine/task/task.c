@@ -165,13 +165,6 @@ static void finish(struct wf_local *self, struct wf_cell *cell, struct wf_error 
 	wf_cell_complete(self, cell);
 }
 
-void wf_task_end_unrun(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
-{
-	/* relaxed: only tells a canceller that the ext is about to go, see [C1]. */
-	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
-	finish(self, cell, error);
-}
-
 /* ---- The early end ------------------------------------------------------------------------- */
 
 /* One count of ext->unready goes; the last one readies the task or frees what ended early. */
@@ -193,8 +186,38 @@ static void unready_drop(struct wf_local *self, struct wf_ext *ext)
 	wf_ready_cell(self, ext->cell);
 }
 
-void wf_ext_ready(struct wf_local *self, struct wf_ext *ext)
+/*
+ * A task that ended early lets go of the inputs that are still pending, or an event that is only
+ * held by its own dead dependents would never be freed. Done once, by the ender or by a submitter
+ * that was still linking; the caller's own count keeps the ext.
+ */
+static void unlink_edges(struct wf_local *self, struct wf_ext *ext)
 {
+	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
+	uint32_t linked = 1;
+
+	/* Between EARLY and the look at `linked`, and between `linked` and the look at EARLY. */
+	wf_fence_seq_cst();
+	/* acquire [U2]: the edges' links. */
+	if (!wf_cas_acq_rel(&ext->linked, &linked, 2))
+		return;
+	for (uint32_t i = 0; i < edges; i++) {
+		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
+
+		if (!wf_promise_is_done(&src->promise) &&
+		    wf_promise_remove(&src->promise, &ext->edges[i].waiter))
+			unready_drop(self, ext);
+	}
+}
+
+void wf_ext_linked(struct wf_local *self, struct wf_ext *ext)
+{
+	/* release [U2] */
+	wf_store_release(&ext->linked, 1);
+	wf_fence_seq_cst();
+	/* acquire [U1]: whoever ended it. Our guard keeps the ext. */
+	if (wf_load_acquire(&ext->unready) & WF_UNREADY_EARLY)
+		unlink_edges(self, ext);
 	unready_drop(self, ext);
 }
 
@@ -217,13 +240,24 @@ static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_er
 	struct wf_cell *cell = ext->cell;
 
 	count_end(self, error);
-	/* relaxed: see wf_task_end_unrun(). */
+	wf_bump(&self->count.early);
+	/* relaxed: only tells a canceller that the ext is about to go, see [C1]. */
 	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
 	complete_outs(self, ext, error);
 	cell->u.error = error;
 	cell->flags |= WF_CELL_ERROR;
 	wf_cell_complete(self, cell);
+	unlink_edges(self, ext);
 	unready_drop(self, ext);
+}
+
+/* What a failed input does to its dependent; when all is cancelled, that is the reason. */
+static struct wf_error *input_error(struct wf_local *self, struct wf_cell *cell,
+				    struct wf_error *cause)
+{
+	if (wf_cancelling_all(self->rt))
+		return wf_task_error(cell, NULL, -ECANCELED, NULL);
+	return wf_task_error(cell, NULL, WEFT_EDEP, cause);
 }
 
 void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *self)
@@ -232,7 +266,7 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
 
 	if (WF_UNLIKELY(src->flags & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
-		struct wf_error *error = wf_task_error(ext->cell, NULL, WEFT_EDEP, src->u.error);
+		struct wf_error *error = input_error(self, ext->cell, src->u.error);
 
 		if (early_claim(ext))
 			early_finish(self, ext, error);
@@ -244,43 +278,65 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 
 /* ---- Cancel -------------------------------------------------------------------------------- */
 
-static void cancel_waiting(struct wf_local *self, struct wf_cell *cell)
+/*
+ * A queued task ends now; the entry in some queue becomes a count of the cell, which whoever pops
+ * it drops. Completed in the shared way, because that pop stores to `state`.
+ */
+static void end_queued(struct wf_local *self, struct wf_cell *cell)
 {
-	uint8_t old = wf_load_relaxed(&cell->cancel); /* relaxed: a guess. */
+	struct wf_error *error = wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
 
-	do {
-		if (old == WF_CANCEL_LOCKED) {
-			wf_cpu_relax();
-			old = WF_CANCEL_NO;
-		}
-		/* acquire [C1]: one canceller at a time. */
-	} while (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED));
+	wf_promise_retain(&cell->promise);
+	cell->flags |= WF_CELL_SHARED;
+	/* release [C1] */
+	wf_store_release(&cell->cancel, WF_CANCEL_ENDED);
+	finish(self, cell, error);
+}
+
+/* A waiting task ends now, unless its last input is just becoming ready. */
+static void end_waiting(struct wf_local *self, struct wf_cell *cell)
+{
+	struct wf_ext *ext = cell->ext;
+	struct wf_error *error = wf_task_error(cell, NULL, -ECANCELED, NULL);
+	bool ours = early_claim(ext);
+
+	/* release [C1]: unlocked before the end, whose last step waits for cancellers. */
+	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+	if (ours)
+		early_finish(self, ext, error);
+	else
+		wf_error_release(error);
+}
+
+/* Cancel a task that has not begun, or leave the request for the body. */
+static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell)
+{
+	uint8_t old = WF_CANCEL_NO;
+
+	/* acquire [C1]: one canceller. Asked, locked or ended before: somebody saw to it. */
+	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
+		return;
 	if (self->rt->asymmetric)
 		wf_membarrier();
 	else
 		wf_fence_seq_cst();
-	/* acquire [C1]: still waiting means that the ext stays until we unlock. */
-	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
-	    !wf_promise_is_done(&cell->promise)) {
-		struct wf_ext *ext = cell->ext;
-		struct wf_error *error = wf_task_error(cell, NULL, -ECANCELED, NULL);
-		bool ours = early_claim(ext);
+	/* acquire [C1]: a start that this does not see will see LOCKED. */
+	uint32_t state = wf_load_acquire(&cell->promise.state);
+	bool done = wf_promise_is_done(&cell->promise);
 
-		/* release [C1]: unlocked before the end, whose last step waits for cancellers. */
+	if (state == WF_STATE_WAITING && !done)
+		end_waiting(self, cell);
+	else if (state == WF_STATE_QUEUED && !done)
+		end_queued(self, cell);
+	else
+		/* release [C1] */
 		wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
-		if (ours)
-			early_finish(self, ext, error);
-		else
-			wf_error_release(error);
-		return;
-	}
-	/* release [C1] */
-	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
 }
 
 int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell)
 {
 	uint32_t kind = cell->flags & WF_CELL_KIND_MASK;
+	uint8_t no = WF_CANCEL_NO;
 
 	if (kind == WF_CELL_OUTPUT)
 		cell = cell->main;
@@ -288,28 +344,23 @@ int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell)
 		return -EINVAL;
 	if (wf_promise_is_done(&cell->promise))
 		return 0;
-	/* acquire [C2]: the ext, when it waits. A state only moves forward. */
-	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING)
-		cancel_waiting(self, cell);
+	/* acquire [C2]: a state only moves forward, but for the resting between retries. */
+	uint32_t state = wf_load_acquire(&cell->promise.state);
+
+	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)
+		cancel_unbegun(self, cell);
 	else
 		/* acq_rel [C3]: a full exchange, so that either the sleeper sees it or we see
-		 * the sleeper. LOCKED cannot be lost: its holder writes ASKED itself. */
-		wf_swap_acq_rel(&cell->cancel, WF_CANCEL_ASKED);
+		 * the sleeper. */
+		wf_cas_acq_rel(&cell->cancel, &no, WF_CANCEL_ASKED);
 	wf_cancel_blocked(self, cell);
 	return 0;
 }
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
-static bool asked_to_stop(struct wf_local *self, const struct wf_cell *cell)
-{
-	/* relaxed, both: a request may be seen late. */
-	return wf_load_relaxed(&cell->cancel) != WF_CANCEL_NO ||
-	       wf_load_relaxed(&self->rt->cancel_all);
-}
-
 /* The error that a returned code stands for; the frame's own text when it has one. */
-static struct wf_error *body_error(struct wf_local *self, struct weft_task *frame, int code)
+static struct wf_error *body_error(struct weft_task *frame, int code)
 {
 	struct wf_error *error = frame->error;
 	bool stopped = code == -ECANCELED || code == -EINTR;
@@ -317,7 +368,7 @@ static struct wf_error *body_error(struct wf_local *self, struct weft_task *fram
 	frame->error = NULL;
 	if (error)
 		return error;
-	if (stopped && asked_to_stop(self, frame->cell))
+	if (stopped && wf_task_stopping(frame))
 		return wf_task_error(frame->cell, frame->fn, -ECANCELED, NULL);
 	return wf_error_create(&(struct wf_error_args){
 		.status = WEFT_ETASK, .code = code, .attempt = frame->attempt, .text = "",
@@ -351,7 +402,7 @@ WF_NOINLINE static void run_failed(struct wf_local *self, struct weft_task *fram
 		return;
 	}
 	take_result(self, frame, false);
-	finish(self, frame->cell, body_error(self, frame, code));
+	finish(self, frame->cell, body_error(frame, code));
 }
 
 /* What keeps a task from running: NULL, or the error it ends with. */
@@ -359,7 +410,7 @@ static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
 {
 	struct wf_ext *ext = cell->ext;
 
-	if (asked_to_stop(self, cell))
+	if (wf_task_stopping(&(struct weft_task){ .cell = cell, .rt = self->rt }))
 		return wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
 	if (!ext)
 		return NULL;
@@ -374,7 +425,7 @@ static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
 		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
 
 		if (src->flags & WF_CELL_ERROR)
-			return wf_task_error(cell, cell->u.fn, WEFT_EDEP, src->u.error);
+			return input_error(self, cell, src->u.error);
 	}
 	return NULL;
 }
@@ -387,7 +438,8 @@ static int attempt(struct wf_local **selfp, struct weft_task *frame, const void 
 
 	memcpy(frame->data, pristine, WF_INLINE_BYTES);
 	cell->size = 0;
-	frame->attempt = cell->attempt = (uint8_t)(frame->attempt + 1);
+	frame->attempt++;
+	cell->attempt = (uint8_t)frame->attempt;
 	frame->outer = self->current;
 	self->current = frame;
 	int code = frame->fn(frame);
@@ -397,17 +449,42 @@ static int attempt(struct wf_local **selfp, struct weft_task *frame, const void 
 	return code;
 }
 
+/*
+ * The start against a canceller: the state is RUNNING already. Either the canceller sees that, or
+ * we see it here. True: it has ended the task; our queue entry was a count.
+ */
+static bool ended_in_queue(struct wf_local *self, struct wf_cell *cell)
+{
+	if (!self->rt->asymmetric)
+		wf_fence_seq_cst();
+	/* acquire [C1] */
+	uint8_t cancel = wf_load_acquire(&cell->cancel);
+
+	while (cancel == WF_CANCEL_LOCKED) {
+		wf_cpu_relax();
+		cancel = wf_load_acquire(&cell->cancel);
+	}
+	if (cancel != WF_CANCEL_ENDED)
+		return false;
+	wf_cell_release(self, cell);
+	return true;
+}
+
 /* The long way: options, inputs, cancel, retries, times. */
 WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 {
+	if (ended_in_queue(self, cell))
+		return;
 	struct wf_error *error = obstacle(self, cell);
 	struct wf_ext *ext = cell->ext;
 
 	if (error) {
-		wf_task_end_unrun(self, cell, error);
+		finish(self, cell, error);
 		return;
 	}
 	if (ext && ext->flags & WEFT_TASK_BLOCKING && self->worker) {
+		/* release [C2]: it waits for a thread as it waited for a worker. */
+		wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
 		wf_spare_run(self, cell);
 		return;
 	}
@@ -423,8 +500,6 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 		ext->more->start_ns = wf_clock_now(&self->rt->clock);
 	if (stay)
 		wf_fiber_user(fiber)->stay++;
-	/* release [C2]: cell->ext is no longer the canceller's business. */
-	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
 	for (;;) {
 		cell->worker = self->worker ? (int16_t)wf_worker_of(self)->index : -1;
 		int code = attempt(&self, &frame, pristine);
@@ -435,7 +510,8 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 			finish(self, cell, NULL);
 			return;
 		}
-		if (code >= 0 || !ext || !ext->retries_left || asked_to_stop(self, cell)) {
+		if (code >= 0 || !ext || !ext->retries_left ||
+		    wf_task_stopping(&frame)) {
 			if (stay)
 				wf_fiber_user(fiber)->stay--;
 			run_failed(self, &frame, code);
@@ -450,9 +526,12 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 
 void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 {
-	/* relaxed, both: a request may be seen late. */
-	if (WF_UNLIKELY(cell->ext || wf_load_relaxed(&cell->cancel) ||
-			wf_load_relaxed(&self->rt->cancel_all))) {
+	/* release [C1]: before the look at `cancel`; the canceller's half is a membarrier. */
+	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
+	wf_fence_compiler();
+	/* relaxed, both: looked at again in run_slow(). A request may be seen late. */
+	if (WF_UNLIKELY(wf_load_relaxed(&cell->cancel) || cell->ext ||
+			wf_load_relaxed(&self->rt->attention))) {
 		run_slow(self, cell);
 		return;
 	}
@@ -466,20 +545,29 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 	frame.arg_size = cell->size;
 	frame.arg = frame.data;
 	frame.attempt = 1;
+	frame.borrowed = false;
 	memcpy(frame.data, cell->data, WF_INLINE_BYTES);
 	cell->size = 0;
 	cell->attempt = 1;
 	cell->worker = (int16_t)self->id;
-	/* relaxed: a snapshot for weft_ref_info() and cancel. */
-	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
 	frame.outer = self->current;
 	self->current = &frame;
 	int code = frame.fn(&frame);
 
 	self = wf_self();
 	self->current = frame.outer;
-	if (WF_LIKELY(code >= 0 && !frame.payload && !frame.error))
-		wf_cell_complete(self, cell);
-	else
+	if (WF_UNLIKELY(code < 0 || frame.payload || frame.error)) {
 		run_failed(self, &frame, code);
+		return;
+	}
+	if (WF_UNLIKELY(cell->owner != self->id ||
+			cell->flags & (WF_CELL_SHARED | WF_CELL_FORGET))) {
+		wf_cell_complete(self, cell);
+		return;
+	}
+	uintptr_t list = wf_promise_complete_private(&cell->promise);
+
+	if (WF_UNLIKELY(list))
+		wf_cell_fire(self, cell, list);
+	wf_bump(&self->completed);
 }

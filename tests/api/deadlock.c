@@ -32,7 +32,7 @@ Test(deadlock, a_task_that_gets_itself_is_told_at_once)
 	api_gate_open(&gate);
 	cr_assert_eq(api_get(rt, ref), WEFT_ETASK);
 	cr_assert_eq(weft_ref_error(rt, ref, &error), 0);
-	cr_assert_eq(error->code, -EDEADLK);
+	cr_assert_eq(error->code, WEFT_EDEADLOCK);
 	api_release(rt, ref);
 	api_close(rt);
 }

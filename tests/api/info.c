@@ -80,10 +80,10 @@ Test(info, structs_of_other_sizes)
 	cr_assert_eq(ref_info.state, 55);
 	cr_assert_eq(weft_stats(rt, &stats), -EINVAL);
 	cr_assert_eq(stats.submitted, 55);
-	info.struct_size = offsetof(struct weft_info, workers);
-	info.workers = 99;
+	info.struct_size = offsetof(struct weft_info, options);
+	info.options.workers = 99;
 	cr_assert_eq(weft_info(rt, &info), 0);
-	cr_assert_eq(info.workers, 99, "nothing is written past the caller's struct");
+	cr_assert_eq(info.options.workers, 99, "nothing is written past the caller's struct");
 	cr_assert_eq(info.pid, getpid());
 	api_release(rt, ref);
 	api_close(rt);
@@ -120,9 +120,10 @@ Test(info, a_ref_goes_through_its_states)
 	cr_assert_eq(ref_info(rt, running).attempt, 1);
 	cr_assert_eq(ref_info(rt, queued).state, WEFT_REF_QUEUED);
 	cr_assert_eq(weft_cancel(rt, cancelled), 0);
+	api_gate_open(&gate);
+	cr_assert_eq(api_get(rt, cancelled), -ECANCELED);
 	cr_assert_eq(ref_info(rt, cancelled).state, WEFT_REF_CANCELLED);
 	cr_assert_eq(ref_info(rt, cancelled).status, -ECANCELED);
-	api_gate_open(&gate);
 	cr_assert_eq(weft_event_set(rt, event, "four", 4), 0);
 	cr_assert_eq(api_get(rt, queued), WEFT_ETASK);
 	cr_assert_eq(ref_info(rt, queued).state, WEFT_REF_FAILED);

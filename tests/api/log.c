@@ -1,6 +1,6 @@
 /*
- * Goal: the log callback gets one record per line with its level, runtime, worker, task and attempt;
- * the library is silent without it.
+ * Goal: the log callback gets one record per line with its level, runtime, worker, task and
+ * attempt; the library is silent without it.
  * Method: a callback that keeps the records under a lock.
  */
 #include "api.h"

@@ -1,6 +1,6 @@
 /*
- * Goal: what a function can check at once it answers with the documented code and untouched outputs:
- * no runtime, wrong place, fork children, other runtimes' handles, random handles.
+ * Goal: what a function can check at once it answers with the documented code and untouched
+ * outputs: no runtime, wrong place, fork children, other runtimes' handles, random handles.
  * Method: every function with NULL; functions of tasks called outside and the reverse; a real fork;
  * a million random and nearly right handles.
  */

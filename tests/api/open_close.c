@@ -304,17 +304,27 @@ static int uses_another(weft_task *self)
 	return weft_return(self, &back, sizeof back);
 }
 
-Test(open_close, a_task_gets_from_another_runtime)
+static void use_each_other(bool both_ways)
 {
 	weft *a = api_open(1), *b = api_open(1);
 	const struct other to_b = { b }, to_a = { a };
 	weft_ref refs[20];
 
 	for (int i = 0; i < 20; i++)
-		refs[i] = i % 2 ? api_spawn(a, uses_another, &to_b, sizeof to_b) :
-			api_spawn(b, uses_another, &to_a, sizeof to_a);
+		refs[i] = both_ways && i % 2 ? api_spawn(b, uses_another, &to_a, sizeof to_a) :
+			api_spawn(a, uses_another, &to_b, sizeof to_b);
 	for (int i = 0; i < 20; i++)
-		cr_assert_eq(api_take_i64(i % 2 ? a : b, refs[i]), 14);
+		cr_assert_eq(api_take_i64(both_ways && i % 2 ? b : a, refs[i]), 14);
 	api_close(a);
 	api_close(b);
+}
+
+Test(open_close, a_task_gets_from_another_runtime)
+{
+	use_each_other(false);
+}
+
+Test(open_close, tasks_of_two_runtimes_wait_for_each_others_work)
+{
+	use_each_other(true);
 }

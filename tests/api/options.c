@@ -95,7 +95,9 @@ static void expect_submit(weft *rt, const struct weft_task_options *opts, int st
 {
 	weft_ref out = api_poison_ref();
 
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(api_body_nothing, .opts = opts), &out), status);
+	const int got = weft_submit(rt, WEFT_TASK(api_body_nothing, .opts = opts), &out);
+
+	cr_assert_eq(got, status, "%d and not %d", got, status);
 	if (status < 0)
 		cr_assert_eq(out.bits, API_POISON);
 	else

@@ -130,9 +130,11 @@ static int blocks_and_goes_on(weft_task *self)
 	return weft_return(self, &value, sizeof value);
 }
 
+struct set { weft *rt; weft_ref event; };
+
 static void *sets_event(void *arg)
 {
-	struct { weft *rt; weft_ref event; } *set = arg;
+	const struct set *set = arg;
 	const int64_t value = 44;
 
 	API_CHECK(weft_event_set(set->rt, set->event, &value, sizeof value) == 0);
@@ -142,7 +144,7 @@ static void *sets_event(void *arg)
 Test(run, blocked_bodies_go_on_when_a_foreign_thread_completes_what_they_wait_for)
 {
 	weft *rt = open_bare();
-	struct { weft *rt; weft_ref event; } set = { rt, api_event(rt) };
+	struct set set = { rt, api_event(rt) };
 	weft_ref ref = api_spawn(rt, blocks_and_goes_on, &set.event, sizeof set.event);
 
 	cr_assert_eq(weft_run(rt, ref, weft_after_ms(rt, 5)), -ETIMEDOUT);

@@ -160,6 +160,45 @@ static void force_thread(uint32_t i)
 	pop();
 }
 
+/* A thief that does not force meets what is tentative. */
+static void force_beside_thread(uint32_t i)
+{
+	if (i == 2) {
+		steal(i, 2);
+		return;
+	}
+	if (i == 1) {
+		wf_deque_force_mt(&deque);
+		return;
+	}
+	pop();
+	pop();
+}
+
+static void force_beside_setup(void)
+{
+	begin(2, true, 0);
+	push_n(2);
+}
+
+/* The owner answers while a word is tentative that was drawn from a bottom of long ago. */
+static void force_answer_thread(uint32_t i)
+{
+	if (i == 2) {
+		wf_deque_ask_mt(&deque);
+		return;
+	}
+	if (i == 1) {
+		if (wf_deque_force_mt(&deque))
+			steal(i, 2);
+		return;
+	}
+	pop();
+	pop();
+	pop();
+	push();
+}
+
 /* Two forcing thieves: a second tentative word may look like the first. */
 static void force_twice_setup(void)
 {
@@ -292,10 +331,37 @@ static void reclaim_nomem_setup(void)
 	explore_fail_allocation(1);
 }
 
-/* After a move up the owner fills the ring: the limit must have moved too. */
+/* A forcing thief must not find the copies private before the originals are given up. */
+static void reclaim_force_setup(void)
+{
+	begin(2, true, 0);
+	push_n(2);
+	wf_deque_expose_local(&deque, 2);
+}
+
+static void reclaim_force_thread(uint32_t i)
+{
+	if (i == 2) {
+		if (wf_deque_force_mt(&deque))
+			steal(i, 1);
+		return;
+	}
+	if (i == 1) {
+		steal(i, 1);
+		steal(i, 1);
+		return;
+	}
+	pop();
+}
+
+/* A move up jumps over the limit: it must move too, before the owner fills the ring. */
 static void reclaim_fill_setup(void)
 {
 	begin(2, true, 0);
+	push_n(2);
+	wf_deque_expose_local(&deque, 2);
+	steal(1, 1);
+	steal(1, 1);
 	push_n(2);
 	wf_deque_expose_local(&deque, 2);
 }
@@ -307,7 +373,7 @@ static void reclaim_fill_thread(uint32_t i)
 		return;
 	}
 	pop();
-	push_n(5);
+	push_n(4);
 	wf_deque_expose_local(&deque, 8);
 }
 
@@ -358,14 +424,16 @@ static void remove_setup(void)
 static void remove_thread(uint32_t i)
 {
 	if (i > 0) {
-		wf_deque_ask_mt(&deque);
 		if (wf_deque_force_mt(&deque))
 			steal(i, 4);
+		steal(i, 4);
 		return;
 	}
-	if (wf_deque_remove_local(&deque, &items[2], 8))
-		oracle_take(&items[2]);
 	EXPLORE_CHECK(!wf_deque_remove_local(&deque, &items[1], 1));
+	for (uint32_t seq = 1; seq <= 2; seq++) {
+		if (wf_deque_remove_local(&deque, &items[seq], 8))
+			oracle_take(&items[seq]);
+	}
 	pop();
 	pop();
 }
@@ -389,6 +457,25 @@ static void eager_thread(uint32_t i)
 	push();
 	pop();
 	pop();
+}
+
+/* The word of before with other items under it: one item per CAS is all that is safe. */
+static void eager_aba_setup(void)
+{
+	begin(2, false, 0);
+	push_n(3);
+}
+
+static void eager_aba_thread(uint32_t i)
+{
+	if (i > 0) {
+		steal(i, 2);
+		return;
+	}
+	pop();
+	pop();
+	push();
+	push();
 }
 
 static void eager_grow_setup(void)
@@ -416,6 +503,8 @@ static const struct explore scenarios[] = {
 	{"last_item_two_thieves", 3, last_item_setup, last_item_thread, drain},
 	{"ask", 2, ask_setup, ask_thread, drain},
 	{"force", 2, force_setup, force_thread, drain},
+	{"force_beside", 3, force_beside_setup, force_beside_thread, drain},
+	{"force_answer", 3, force_setup, force_answer_thread, drain},
 	{"force_twice", 3, force_twice_setup, force_twice_thread, drain},
 	{"take", 2, force_twice_setup, take_thread, drain},
 	{"take_public", 2, take_public_setup, take_public_thread, drain},
@@ -423,11 +512,13 @@ static const struct explore scenarios[] = {
 	{"reclaim_aba", 2, reclaim_aba_setup, reclaim_aba_thread, drain},
 	{"reclaim_grow", 3, reclaim_grow_setup, reclaim_grow_thread, drain},
 	{"reclaim_nomem", 2, reclaim_nomem_setup, reclaim_grow_thread, drain},
+	{"reclaim_force", 3, reclaim_force_setup, reclaim_force_thread, drain},
 	{"reclaim_fill", 2, reclaim_fill_setup, reclaim_fill_thread, drain},
 	{"grow", 2, grow_setup, grow_thread, drain},
 	{"reuse", 2, grow_setup, reuse_thread, drain},
 	{"remove", 2, remove_setup, remove_thread, drain},
 	{"eager", 3, eager_setup, eager_thread, drain},
+	{"eager_aba", 2, eager_aba_setup, eager_aba_thread, drain},
 	{"eager_grow", 2, eager_grow_setup, eager_grow_thread, drain},
 };
 

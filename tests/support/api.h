@@ -65,6 +65,21 @@ static inline bool api_view_untouched(const struct weft_view *view)
 	return view->data == (const void *)(uintptr_t)API_POISON && view->size == 12345;
 }
 
+/* splitmix64: enough for choosing among cases, and one word of state. */
+static inline uint64_t api_random(uint64_t *state)
+{
+	uint64_t z = *state += 0x9e3779b97f4a7c15u;
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static inline uint32_t api_below(uint64_t *state, uint32_t n)
+{
+	return (uint32_t)(api_random(state) >> 33) % n;
+}
+
 /* ---- Counters ---------------------------------------------------------------------------- */
 
 struct api_count { struct wf_a64 n; };

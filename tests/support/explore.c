@@ -234,8 +234,12 @@ static void reschedule(bool waits)
 
 void wf_sim_point(void)
 {
-	if (ex.current < 0)
+	if (ex.current < 0) {
+		/* setup or check: nobody else to run, but a loop in there must end as well. */
+		if (++ex.steps > STEPS_MAX)
+			explore_fail(__FILE__, __LINE__, "livelock: too many steps");
 		return;
+	}
 	reschedule(false);
 }
 
@@ -415,6 +419,7 @@ static void run_schedule(void)
 	}
 	reschedule(false);
 	ex.current = -1;
+	ex.steps = 0;
 	ex.test->check();
 	check_memory();
 	ex.schedules++;

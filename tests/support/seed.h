@@ -6,17 +6,18 @@
 #ifndef WEFT_TEST_SEED_H
 #define WEFT_TEST_SEED_H
 
-#include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 static inline uint64_t test_seed(void)
 {
 	static uint64_t seed;
 	const char *text = getenv("WEFT_TEST_SEED");
+	char program[1024] = "";
 
 	if (seed)
 		return seed;
@@ -28,8 +29,11 @@ static inline uint64_t test_seed(void)
 	}
 	if (!seed)
 		seed = 1;
+	/* Not argv[0]: Criterion starts each test by another name. */
+	if (readlink("/proc/self/exe", program, sizeof program - 1) <= 0)
+		strcpy(program, "this program");
 	fprintf(stderr, "seed %llu; again: WEFT_TEST_SEED=%llu %s\n", (unsigned long long)seed,
-	        (unsigned long long)seed, program_invocation_name);
+	        (unsigned long long)seed, program);
 	return seed;
 }
 

@@ -8,9 +8,12 @@
 #include "topology_internal.h"
 
 #define MOUNT_V2 "31 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw\n"
-#define MOUNT_V1 "33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup rw,cpu,cpuacct\n"
-#define OTHERS   "1 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n" \
-		 "32 31 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+#define MOUNT_V1 \
+	"33 31 0:30 / /sys/fs/cgroup/cpu,cpuacct rw shared:9 - cgroup cgroup " \
+	"rw,cpu,cpuacct\n"
+#define OTHERS \
+	"1 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n" \
+	"32 31 0:28 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
 
 static void fake_v2(const char *path, const char *mounts)
 {
@@ -29,12 +32,25 @@ Test(cgroup, nothing_to_read_is_no_quota, .init = fake_open, .fini = fake_close)
 
 Test(cgroup, v2_quota_is_rounded_up, .init = fake_open, .fini = fake_close)
 {
-	static const struct { const char *text; uint32_t cpus; } rows[] = {
-		{ "max 100000\n", 0 }, { "50000 100000\n", 1 }, { "100000 100000\n", 1 },
-		{ "100001 100000\n", 2 }, { "250000 100000\n", 3 }, { "400000 100000\n", 4 },
-		{ "1000 1000000\n", 1 }, { "900000000000 100000\n", WF_CPUS_MAX },
-		{ "9223372036854775807 1\n", WF_CPUS_MAX }, { "", 0 }, { "-5 100000\n", 0 },
-		{ "100000 0\n", 0 }, { "100000\n", 0 }, { "zebra\n", 0 }, { "0 100000\n", 0 },
+	static const struct {
+		const char *text;
+		uint32_t cpus;
+	} rows[] = {
+		{ "max 100000\n", 0 },
+		{ "50000 100000\n", 1 },
+		{ "100000 100000\n", 1 },
+		{ "100001 100000\n", 2 },
+		{ "250000 100000\n", 3 },
+		{ "400000 100000\n", 4 },
+		{ "1000 1000000\n", 1 },
+		{ "900000000000 100000\n", WF_CPUS_MAX },
+		{ "9223372036854775807 1\n", WF_CPUS_MAX },
+		{ "", 0 },
+		{ "-5 100000\n", 0 },
+		{ "100000 0\n", 0 },
+		{ "100000\n", 0 },
+		{ "zebra\n", 0 },
+		{ "0 100000\n", 0 },
 	};
 
 	fake_v2("/job", OTHERS MOUNT_V2);
@@ -88,8 +104,8 @@ Test(cgroup, v1_quota_and_period_are_read, .init = fake_open, .fini = fake_close
 Test(cgroup, of_both_versions_the_tighter_counts, .init = fake_open, .fini = fake_close)
 {
 	fake_file("/proc/self/cgroup", "3:cpu,cpuacct:/a\n0::/b\n");
-	fake_file("/proc/self/mountinfo", OTHERS MOUNT_V1
-		  "40 31 0:41 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+	fake_file("/proc/self/mountinfo",
+	          OTHERS MOUNT_V1 "40 31 0:41 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
 	fake_file("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_quota_us", "300000\n");
 	fake_file("/sys/fs/cgroup/cpu,cpuacct/a/cpu.cfs_period_us", "100000\n");
 	cr_assert_eq(wf_cgroup_quota(fake_root), 3);
@@ -103,7 +119,7 @@ Test(cgroup, of_both_versions_the_tighter_counts, .init = fake_open, .fini = fak
 Test(cgroup, the_root_of_the_mount_is_taken_off_the_path, .init = fake_open, .fini = fake_close)
 {
 	fake_v2("/docker/abc/inner",
-		"31 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
+	        "31 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
 	fake_file("/sys/fs/cgroup/inner/cpu.max", "400000 100000\n");
 	fake_file("/sys/fs/cgroup/cpu.max", "max 100000\n");
 	cr_assert_eq(wf_cgroup_quota(fake_root), 4);
@@ -120,7 +136,8 @@ Test(cgroup, a_path_outside_the_mount_is_the_mount_point, .init = fake_open, .fi
 	fake_v2("/other", "31 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
 	cr_assert_eq(wf_cgroup_quota(fake_root), 7);
 	/* A longer name is no child. */
-	fake_v2("/docker/abcdef", "31 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
+	fake_v2("/docker/abcdef",
+	        "31 23 0:26 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup2 rw\n");
 	cr_assert_eq(wf_cgroup_quota(fake_root), 7);
 }
 
@@ -139,7 +156,7 @@ Test(cgroup, lines_too_long_or_malformed_are_passed_over, .init = fake_open, .fi
 	/* One line longer than two buffers, whose tail looks like a mount of its own. */
 	memset(mounts, 'x', 9000);
 	length = 9000;
-	length += (size_t)sprintf(mounts + length, " / /wrong rw - cgroup2 cgroup2 rw\n");
+	length += (size_t)sprintf(mounts + length, " 23 0:26 / /wrong rw - cgroup2 cgroup2 rw\n");
 	length += (size_t)sprintf(mounts + length, "no separator here\n1 2 3 - \n\n - - -\n");
 	sprintf(mounts + length, "%s", MOUNT_V2);
 	fake_v2("/job", mounts);

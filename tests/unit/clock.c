@@ -102,7 +102,7 @@ Test(clock, ticks_agree_with_the_clock)
 		} while (end - start < 500000);
 		us = (wf_ticks() - ticks) / rate;
 		agreed = us >= (uint64_t)(end - start) / 1000 / 2 &&
-			 us <= (uint64_t)(end - start) / 1000 * 2;
+			us <= (uint64_t)(end - start) / 1000 * 2;
 	}
 	cr_assert(agreed);
 }

@@ -39,7 +39,7 @@ static inline void fake_file(const char *path, const char *text)
 }
 
 static inline int fake_remove_one(const char *path, const struct stat *info, int type,
-				  struct FTW *where)
+                                  struct FTW *where)
 {
 	(void)info;
 	(void)type;

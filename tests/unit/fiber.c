@@ -129,7 +129,7 @@ static WF_NOINLINE uint64_t churn(struct wf_context *from, const struct wf_conte
 		p += 1, q += 2, r += 3, s += 4, t += 5, u += 6, v += 7, w += 8, x += 9;
 	}
 	return a ^ b ^ c ^ d ^ e ^ f ^ g ^ h ^ i ^ j ^
-	       (uint64_t)(p + q + r + s + t + u + v + w + x);
+		(uint64_t)(p + q + r + s + t + u + v + w + x);
 }
 
 static uint64_t fiber_answer;
@@ -281,8 +281,7 @@ static void pass_on(struct wf_fiber *fiber, void *arg)
 
 	for (;;) {
 		ring->visits++;
-		arg = wf_context_switch(&fiber->ctx,
-					ring->next ? &ring->next->ctx : &here, arg);
+		arg = wf_context_switch(&fiber->ctx, ring->next ? &ring->next->ctx : &here, arg);
 	}
 }
 
@@ -612,11 +611,11 @@ static void check_trim(enum wf_guard kind)
 		fibers[i] = must_get(stacks, &cache);
 		wf_fiber_prepare(fibers[i], use_stack);
 		(void)wf_context_switch(&here, &fibers[i]->ctx,
-					(void *)(uintptr_t)(STACK_BYTES / 2));
+		                        (void *)(uintptr_t)(STACK_BYTES / 2));
 	}
 	for (int i = 0; i < 3; i++) {
 		cr_assert_geq(resident_pages(fibers[i]),
-			      STACK_BYTES / 2 / (uint32_t)sysconf(_SC_PAGESIZE));
+		              STACK_BYTES / 2 / (uint32_t)sysconf(_SC_PAGESIZE));
 		wf_fiber_put(stacks, &cache, fibers[i]);
 	}
 	wf_stack_cache_flush(stacks, &cache);
@@ -627,8 +626,8 @@ static void check_trim(enum wf_guard kind)
 	wf_stacks_trim(stacks);
 	fibers[0] = must_get(stacks, &cache);
 	wf_fiber_prepare(fibers[0], use_stack);
-	cr_assert_gt((uintptr_t)wf_context_switch(&here, &fibers[0]->ctx,
-						  (void *)(uintptr_t)8192), 0u);
+	cr_assert_gt((uintptr_t)wf_context_switch(&here, &fibers[0]->ctx, (void *)(uintptr_t)8192),
+	             0u);
 	wf_fiber_put(stacks, &cache, fibers[0]);
 	end_pool(stacks, &cache);
 }
@@ -681,7 +680,7 @@ Test(fiber, an_entered_fiber_touches_little)
 		wf_fiber_prepare(fibers[i], bounce);
 		(void)wf_context_switch(&here, &fibers[i]->ctx, NULL);
 		cr_assert_leq(resident_pages(fibers[i]) * page_bytes,
-			      page_bytes > TOUCHED_BYTES_MAX ? page_bytes : TOUCHED_BYTES_MAX);
+		              page_bytes > TOUCHED_BYTES_MAX ? page_bytes : TOUCHED_BYTES_MAX);
 	}
 	for (int i = 0; i < 32; i++)
 		wf_fiber_put(stacks, &cache, fibers[i]);

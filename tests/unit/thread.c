@@ -45,6 +45,9 @@ Test(thread, the_starter_keeps_its_mask)
 	struct report report;
 	sigset_t before, after;
 
+	sigemptyset(&before);
+	sigaddset(&before, SIGUSR1);
+	pthread_sigmask(SIG_UNBLOCK, &before, NULL);
 	pthread_sigmask(SIG_SETMASK, NULL, &before);
 	cr_assert_eq(wf_thread_start(&thread, "x", report_self, &report), 0);
 	wf_thread_join(&thread);

@@ -49,6 +49,10 @@ static void check_consistent(const struct wf_topology *t)
 		cr_assert_geq(t->cpus[i].node, t->cpus[i - 1].node, "sorted by node");
 	for (uint32_t i = 0; i < t->cpu_count; i++)
 		cr_assert_lt(t->cpus[i].node, t->node_count);
+	for (uint32_t i = 0; i < t->allowed_count; i++) {
+		for (uint32_t j = 0; j < i; j++)
+			cr_assert_neq(t->cpus[i].os_index, t->cpus[j].os_index, "listed once");
+	}
 	for (uint32_t i = 0; i < t->node_count; i++) {
 		for (uint32_t j = 0; j < t->node_count; j++)
 			cr_assert(i == j ? t->distance[i][j] == 10 : t->distance[i][j] > 10);
@@ -68,7 +72,9 @@ Test(topology, kernel_lists_are_read_range_by_range)
 
 Test(topology, malformed_lists_end)
 {
-	static const char *const texts[] = { "", "\n", "x", "-3", "5-", "5-x", "7-3", "99999999999" };
+	static const char *const texts[] = {
+		"", "\n", "x", "-3", "5-", "5-x", "7-3", "99999999999"
+	};
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
 		const char *list = texts[i];
@@ -112,6 +118,23 @@ Test(topology, lines_are_read_across_the_buffer, .init = open_plain, .fini = clo
 	}
 	line = wf_lines_next(&lines);
 	cr_assert(line != NULL && strcmp(line, "the last has no newline") == 0);
+	cr_assert_null(wf_lines_next(&lines));
+	wf_lines_close(&lines);
+	/* A line that does not fit is left out, also when it is the last. */
+	memset(text, 'x', 2 * WF_LINE_BYTES + 9);
+	strcpy(text + 2 * WF_LINE_BYTES, "\nshort\n");
+	memset(text + 2 * WF_LINE_BYTES + 7, 'y', WF_LINE_BYTES - 8);
+	text[sizeof(text) - 1] = '\0';
+	fake_file("/lines", text);
+	cr_assert_eq(wf_lines_open(&lines, fake_root, "/lines"), 0);
+	cr_assert_str_eq(wf_lines_next(&lines), "short");
+	line = wf_lines_next(&lines);
+	cr_assert(line != NULL && strlen(line) == WF_LINE_BYTES - 8, "this one just fits");
+	cr_assert_null(wf_lines_next(&lines));
+	wf_lines_close(&lines);
+	memset(text, 'z', sizeof(text) - 1);
+	fake_file("/lines", text);
+	cr_assert_eq(wf_lines_open(&lines, fake_root, "/lines"), 0);
 	cr_assert_null(wf_lines_next(&lines));
 	wf_lines_close(&lines);
 	cr_assert_eq(wf_lines_open(&lines, fake_root, "/none"), -ENOENT);
@@ -313,16 +336,37 @@ Test(topology, a_file_that_cannot_be_read_falls_back, .init = open_plain, .fini 
 
 Test(topology, the_simple_reader_knows_its_language, .init = open_plain, .fini = close_plain)
 {
-	static const struct { const char *text; uint32_t cpus, nodes; } good[] = {
-		{ "node:8 core:4 pu:2", 64, 8 }, { "numa:2 pu:3", 6, 2 }, { "pu:5", 5, 1 },
-		{ "  pack:2 numanode:2 l2:2 core:2 pu:1 ", 16, 4 }, { "core:3 pu:2", 6, 1 },
-		{ "node:1 pu:1", 1, 1 }, { "Package:2 NUMA:1 PU:2", 4, 2 },
+	static const struct {
+		const char *text;
+		uint32_t cpus, nodes;
+	} good[] = {
+		{ "node:8 core:4 pu:2", 64, 8 },
+		{ "numa:2 pu:3", 6, 2 },
+		{ "pu:5", 5, 1 },
+		{ "  pack:2 numanode:2 l2:2 core:2 pu:1 ", 16, 4 },
+		{ "core:3 pu:2", 6, 1 },
+		{ "node:1 pu:1", 1, 1 },
+		{ "Package:2 NUMA:1 PU:2", 4, 2 },
 		{ "node:64 core:8 pu:2", 1024, 64 },
 	};
 	static const char *const bad[] = {
-		"", " ", "node:2", "node:0 pu:2", "pu:2 core:2", "node:2 node:2 pu:2", "pu:",
-		"pu:-1", "pu:2x", ":2", "pu", "zebra:2 pu:1", "pu:99999999999999999999",
-		"node:60000 pu:60000", "node:2(memory=1) pu:2", "[numa] pu:2", "p:2",
+		"",
+		" ",
+		"node:2",
+		"node:0 pu:2",
+		"pu:2 core:2",
+		"node:2 node:2 pu:2",
+		"pu:",
+		"pu:-1",
+		"pu:2x",
+		":2",
+		"pu",
+		"zebra:2 pu:1",
+		"pu:99999999999999999999",
+		"node:60000 pu:60000",
+		"node:2(memory=1) pu:2",
+		"[numa] pu:2",
+		"p:2",
 	};
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -340,8 +384,12 @@ Test(topology, the_simple_reader_knows_its_language, .init = open_plain, .fini =
 Test(topology, hwloc_and_the_simple_reader_agree, .init = open_plain, .fini = close_plain)
 {
 	static const char *const texts[] = {
-		"node:8 core:4 pu:2", "numa:2 pu:3", "pu:5", "pack:2 numanode:2 l2:2 core:2 pu:1",
-		"node:3 pack:2 core:2 pu:2", "node:1 pu:1",
+		"node:8 core:4 pu:2",
+		"numa:2 pu:3",
+		"pu:5",
+		"pack:2 numanode:2 l2:2 core:2 pu:1",
+		"node:3 pack:2 core:2 pu:2",
+		"node:1 pu:1",
 	};
 
 	if (!wf_topology_hwloc(&topo, NULL, "pu:1"))
@@ -366,21 +414,25 @@ Test(topology, hwloc_and_the_simple_reader_agree, .init = open_plain, .fini = cl
 #define XML_GROUP(gp, mask, node, index, pus) \
 	"<object type=\"Group\" cpuset=\"" mask "\" complete_cpuset=\"" mask "\" nodeset=\"" node \
 	"\" complete_nodeset=\"" node "\" gp_index=\"2" gp "\" kind=\"1001\" subkind=\"0\">" \
-	"<object type=\"NUMANode\" os_index=\"" index "\" cpuset=\"" mask "\" complete_cpuset=\"" \
-	mask "\" nodeset=\"" node "\" complete_nodeset=\"" node "\" gp_index=\"3" gp \
-	"\" local_memory=\"1024\"/>" pus "</object>"
+	"<object type=\"NUMANode\" os_index=\"" index "\" cpuset=\"" mask \
+	"\" complete_cpuset=\"" mask "\" nodeset=\"" node "\" complete_nodeset=\"" node \
+	"\" gp_index=\"3" gp "\" local_memory=\"1024\"/>" pus "</object>"
 
 /* Two nodes of two PUs, 31 apart. */
 static const char machine_xml[] =
 	"<?xml version=\"1.0\" encoding=\"UTF-8\"?><!DOCTYPE topology SYSTEM \"hwloc2.dtd\">"
 	"<topology version=\"2.0\"><object type=\"Machine\" os_index=\"0\" cpuset=\"0xf\" "
 	"complete_cpuset=\"0xf\" allowed_cpuset=\"0xf\" nodeset=\"0x3\" complete_nodeset=\"0x3\" "
-	"allowed_nodeset=\"0x3\" gp_index=\"1\">"
-	XML_GROUP("0", "0x3", "0x1", "0", XML_PU("0", "0x1", "0x1") XML_PU("1", "0x2", "0x1"))
-	XML_GROUP("1", "0xc", "0x2", "1", XML_PU("2", "0x4", "0x2") XML_PU("3", "0x8", "0x2"))
-	"</object><distances2 type=\"NUMANode\" nbobjs=\"2\" kind=\"6\" name=\"NUMALatency\" "
-	"indexing=\"os\"><indexes length=\"4\">0 1 </indexes><u64values length=\"12\">10 31 31 10 "
-	"</u64values></distances2></topology>";
+	"allowed_nodeset=\"0x3\" gp_index=\"1\">" XML_GROUP(
+		"0", "0x3", "0x1", "0", XML_PU("0", "0x1", "0x1") XML_PU("1", "0x2", "0x1"))
+		XML_GROUP("1", "0xc", "0x2", "1",
+                          XML_PU("2", "0x4", "0x2")
+                                  XML_PU("3", "0x8",
+                                         "0x2")) "</object><distances2 type=\"NUMANode\" "
+						 "nbobjs=\"2\" kind=\"6\" name=\"NUMALatency\" "
+						 "indexing=\"os\"><indexes length=\"4\">0 1 "
+						 "</indexes><u64values length=\"12\">10 31 31 10 "
+						 "</u64values></distances2></topology>";
 
 Test(topology, a_machine_from_a_file_has_its_distances, .init = open_plain, .fini = close_plain)
 {
@@ -454,7 +506,8 @@ Test(topology, binding_moves_this_thread, .init = open_plain, .fini = close_plai
 		cr_assert_eq(wf_bind_node(t, node), 0);
 		cr_assert_eq(sched_getaffinity(0, sizeof(now), &now), 0);
 		for (uint32_t i = 0; i < t->allowed_count; i++)
-			cr_assert_eq(!!CPU_ISSET(t->cpus[i].os_index, &now), t->cpus[i].node == node);
+			cr_assert_eq(!!CPU_ISSET(t->cpus[i].os_index, &now),
+			             t->cpus[i].node == node);
 	}
 	cr_assert_eq(wf_bind_cpu(t, t->allowed_count), -EINVAL);
 	cr_assert_eq(wf_bind_node(t, t->node_count), -EINVAL);

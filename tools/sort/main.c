@@ -115,9 +115,17 @@ static bool open_input(struct app *app, uint64_t *bytes)
 		return false;
 	}
 	app->job.input_name = app->demo_input;
-	if (!wf_sort_output_open(&app->generated, app->demo_input, *bytes))
+	return true;
+}
+
+/* The demo's input, for its generator to fill, and a name for its output. */
+static bool create_demo(struct app *app, uint64_t bytes)
+{
+	if (!wf_sort_output_open(&app->generated, app->demo_input, bytes))
 		return false;
 	app->job.input_fd = app->generated.fd;
+	snprintf(app->demo_output, sizeof(app->demo_output), "%s/weft-sort-demo.out",
+	         app->options.dir);
 	return true;
 }
 
@@ -154,11 +162,10 @@ static bool open_files(struct app *app)
 	}
 	if (!plan_memory(app))
 		return false;
-	if (!name) {
-		snprintf(app->demo_output, sizeof(app->demo_output), "%s/weft-sort-demo.out",
-		         options->dir);
+	if (options->demo && !create_demo(app, bytes))
+		return false;
+	if (!name)
 		name = app->demo_output;
-	}
 	app->job.output_name = name;
 	if (!wf_sort_output_open(&app->output, name, bytes))
 		return false;

@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""sort.py: goal: weft-sort keeps its promises as a program: right bytes, exit codes, one clear line
+for every failure, nothing left behind, readable JSON. Method: run the built program in a fresh
+directory, compare with Python's stable sort, and look at what remains after each run.
+
+Usage: sort.py WEFT_SORT
+"""
+import json
+import os
+import random
+import resource
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+
+PROGRAM = os.path.abspath(sys.argv[1])
+SEED = int(os.environ.get("WEFT_TEST_SEED") or "1")
+RANDOM = random.Random(SEED)
+LIMIT_S = 300
+
+
+def fail(text):
+    print("FAILED: %s\nagain: WEFT_TEST_SEED=%d %s %s" % (text, SEED, sys.argv[0], PROGRAM))
+    sys.exit(1)
+
+
+def expect(condition, text):
+    if not condition:
+        fail(text)
+
+
+def run(*arguments, code=0, before=None, stdout=subprocess.PIPE):
+    """Run the program; returns its output and its error line."""
+    done = subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                          stdout=stdout, stderr=subprocess.PIPE, preexec_fn=before,
+                          timeout=LIMIT_S, check=False)
+    error = done.stderr.decode()
+    expect(done.returncode == code, "%s: exit %d, not %d: %s" %
+           (arguments, done.returncode, code, error))
+    return (done.stdout or b"").decode(), error
+
+
+def refused(code, part, *arguments, **others):
+    """The run ends with `code` and one line that has `part` in it; no new file is there."""
+    files = sorted(os.listdir("."))
+    _, error = run(*arguments, code=code, **others)
+    expect(error.startswith("weft-sort: ") and error.count("\n") == 1 and error.endswith("\n"),
+           "%s: not one line: %r" % (arguments, error))
+    expect(part in error, "%s: %r lacks %r" % (arguments, error, part))
+    expect(sorted(os.listdir(".")) == files, "%s left %s" % (arguments, os.listdir(".")))
+
+
+def write(name, data):
+    with open(name, "wb") as file:
+        file.write(data)
+
+
+def read(name):
+    with open(name, "rb") as file:
+        return file.read()
+
+
+def in_order(data, record, offset, length):
+    records = [data[i:i + record] for i in range(0, len(data), record)]
+    return b"".join(sorted(records, key=lambda r: r[offset:offset + length]))
+
+
+def sorts(count, record, offset, length, symbols, *more):
+    data = bytes(RANDOM.randrange(symbols) for _ in range(count * record))
+    write("in", data)
+    run("in", "-o", "out", "--record", record, "--key", "%d:%d" % (offset, length), *more)
+    expect(read("out") == in_order(data, record, offset, length),
+           "wrong order: %d records of %d, key %d:%d" % (count, record, offset, length))
+    os.remove("out")
+
+
+def test_sizes_and_keys():
+    for count in (0, 1, 2, 7, 1000):
+        sorts(count, 100, 0, 10, 3)
+    sorts(20000, 1, 0, 1, 256)
+    sorts(3000, 13, 5, 8, 2, "--check")
+    sorts(3000, 13, 12, 1, 256, "--threads", 1)
+    sorts(30, 4096, 1, 4095, 2, "--check", "--threads", 3)
+    sorts(3, 1000000, 999000, 1000, 4)
+    sorts(2000, 24, 0, 24, 2, "--check", "--fsync")
+    data = bytes(RANDOM.randrange(3) for _ in range(500 * 7))
+    write("in", data)
+    run("in", "-o", "out", "--record", 7)  # the key of short records is all of them
+    expect(read("out") == in_order(data, 7, 0, 7), "the default key of a short record")
+    os.remove("out")
+
+
+def test_output_names():
+    data = bytes(RANDOM.randrange(256) for _ in range(100 * 50))
+    wanted = in_order(data, 100, 0, 10)
+    write("same", data)
+    os.chmod("same", 0o640)
+    run("same", "-o", "same")
+    expect(read("same") == wanted, "sorting a file in place")
+    expect(stat.S_IMODE(os.stat("same").st_mode) == 0o640, "the mode of a replaced file")
+    write("target", b"old")
+    os.symlink("target", "link")
+    run("same", "-o", "link")
+    expect(os.path.islink("link") and read("target") == wanted, "output through a link")
+    os.mkdir("sub")
+    run("same", "-o", "sub/new")
+    expect(read("sub/new") == wanted and os.listdir("sub") == ["new"], "output elsewhere")
+    mask = os.umask(0)
+    os.umask(mask)
+    expect(stat.S_IMODE(os.stat("sub/new").st_mode) == 0o666 & ~mask, "the mode of a new file")
+
+
+def test_usage():
+    for arguments in ([], ["in"], ["in", "in", "-o", "out"], ["in", "-o"], ["--nonsense"],
+                      ["in", "-o", "out", "--record", "0"], ["in", "-o", "out", "--record", "x"],
+                      ["in", "-o", "out", "--record", "-5"],
+                      ["in", "-o", "out", "--record", "99999999999999999999"],
+                      ["in", "-o", "out", "--key", "95:10"], ["in", "-o", "out", "--key", "0:101"],
+                      ["in", "-o", "out", "--key", "4"], ["in", "-o", "out", "--key", "0:0"],
+                      ["in", "-o", "out", "--key", "100:1"],
+                      ["in", "-o", "out", "--key", "4294967295:4294967295"],
+                      ["in", "-o", "out", "--key", "0:99999999999999999999"],
+                      ["in", "-o", "out", "--record", "4", "--key", "0:10"],
+                      ["in", "-o", "out", "--threads", "0"],
+                      ["in", "-o", "out", "--threads", "1025"],
+                      ["in", "-o", "out", "--skew"], ["in", "-o", "out", "--seed", "3"],
+                      ["in", "-o", "out", "--json", "--quiet"],
+                      ["--demo"], ["--demo", "many"], ["--demo", "1X"], ["--demo", "1Gx"],
+                      ["--demo", "99999999T"], ["--demo", "1k", "in"], ["--demo", "1k", "--seed", "x"]):
+        refused(2, "", *arguments)
+    out, error = run("--help")
+    expect("Usage: weft-sort INPUT -o OUTPUT" in out and not error, "--help")
+    out, error = run("--version")
+    expect(out.startswith("weft-sort ") and not error, "--version")
+
+
+def limit_file_size():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+
+def test_failures():
+    write("in", bytes(200000))
+    refused(1, "No such file", "missing", "-o", "out")
+    refused(1, "not a regular file", ".", "-o", "out")
+    refused(1, "not a regular file", "/dev/zero", "-o", "out")
+    refused(1, "200000 bytes, is no multiple of the record's 7", "in", "-o", "out", "--record", 7)
+    refused(1, "No such file", "in", "-o", "nowhere/out")
+    refused(1, "not a regular file", "in", "-o", "sub")
+    refused(1, "not a regular file", "in", "-o", "/dev/full")
+    refused(1, "", "in", "-o", "sub2/")
+    refused(1, "File name too long", "in", "-o", "x" * 5000)
+    refused(1, "File too large", "in", "-o", "out", before=limit_file_size)
+    refused(1, "No such file", "--demo", "1k", "--dir", "nowhere")
+    refused(1, "File too large", "--demo", "9000T", "--dir", ".")
+    refused(1, "sorting in memory needs", "--demo", "2T", "--dir", ".")
+    write("keep", b"what was there before")
+    refused(1, "File too large", "in", "-o", "keep", before=limit_file_size)
+    expect(read("keep") == b"what was there before", "a failed run touched the old file")
+    refused(1, "nowhere/trace", "--demo", "1k", "--dir", ".", "--trace", "nowhere/trace")
+    refused(1, "records are not lines", "in", "-o", "out", "--compare")
+    with open("/dev/full", "wb") as full:
+        refused(1, "cannot print the report", "--demo", "1k", "--dir", ".", stdout=full)
+    with open("fresh", "wb") as file:
+        os.truncate(file.fileno(), 1 << 40)
+    refused(1, "sorting in memory needs", "fresh", "-o", "out", "--record", 4096)
+    os.remove("fresh")
+
+
+def test_reports():
+    out, error = run("--demo", "1M", "--dir", ".", "--json", "--check", "--trace", "trace.json")
+    expect(not error, "errors of a good run: " + error)
+    report = json.loads(out)
+    expect(report["records"] == 10000 and report["verified"] is True, "facts of the JSON report")
+    expect(report["floor"]["seconds"] > 0, "the floor of the JSON report")
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    for name in ("generate", "read", "splitters", "scatter", "plan", "sort", "write", "verify",
+                 "check"):
+        expect(stages[name]["tasks"] > 0, "stage %s of the JSON report" % name)
+    expect(stages["write"]["bytes"] == 1000000, "bytes of the JSON report")
+    events = json.loads(read("trace.json"))["traceEvents"]
+    tasks = [event for event in events if event["ph"] == "X"]
+    expect(len(tasks) == sum(stage["tasks"] for stage in report["stages"]), "events of the trace")
+    expect(all(event["dur"] >= 0 and event["ts"] >= 0 for event in tasks), "times of the trace")
+    os.remove("trace.json")
+    name = 'a "quoted\\" \x01 name \xe9'
+    write(name, b"b" * 100 + b"a" * 100)
+    out, _ = run(name, "-o", name, "--json")
+    expect("quoted" in json.loads(out)["input"], "file names of the JSON report")
+    os.remove(name)
+    out, _ = run("--demo", "0", "--dir", ".", "--json")
+    expect(json.loads(out)["records"] == 0, "a demo of nothing")
+    out, _ = run("--demo", "1234567", "--dir", ".")
+    expect("12,345 records of 100 bytes" in out and "floor" in out, "the text report")
+    out, error = run("--demo", "10k", "--dir", ".", "--quiet")
+    expect(out == "" and error == "", "--quiet prints")
+
+
+def test_demo_keeps_what_it_is_told_to():
+    run("--demo", "100k", "--dir", ".", "-o", "sorted", "--keep", "--seed", "5")
+    data = read("weft-sort-demo.in")
+    expect(len(data) == 100000, "the kept input")
+    expect(read("sorted") == in_order(data, 100, 0, 10), "the kept output")
+    os.remove("weft-sort-demo.in")
+    os.remove("sorted")
+
+
+def test_gnu_sort_agrees():
+    for more in ([], ["--skew"], ["--record", "20", "--key", "5:9"], ["--record", "2"],
+                 ["--record", "1"], ["--record", "40", "--key", "0:40", "--skew"],
+                 ["--record", "60", "--key", "30:20", "--check", "--threads", "3"]):
+        out, _ = run("--demo", "600k", "--dir", ".", "--compare", "--json", *more)
+        expect(json.loads(out)["compare"]["identical"] is True, "GNU sort differs: %s" % more)
+
+
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid), encoding="ascii") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def interrupted(signal_number, arguments, reached):
+    """Send a signal as soon as `reached(pid)`; no file and no process is left."""
+    before = sorted(os.listdir("."))
+    with subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not reached(process.pid):
+            pass
+        expect(process.poll() is None, "%s ended before it was interrupted" % arguments)
+        started = children(process.pid)
+        process.send_signal(signal_number)
+        _, error = process.communicate(timeout=LIMIT_S)
+        expect(process.returncode == 130, "interrupted: exit %d: %s" % (process.returncode, error))
+        expect(error == b"weft-sort: interrupted\n", "interrupted: %r" % error)
+    expect(sorted(os.listdir(".")) == before, "an interrupted run left %s" % os.listdir("."))
+    expect(not any(os.path.exists("/proc/" + child) for child in started), "a child lives on")
+
+
+def test_interruption():
+    def begun(_):
+        return any(name.startswith(".weft-sort-") and os.stat(name).st_size for name in
+                   os.listdir("."))
+
+    arguments = ["--demo", "500M", "--dir", "."]
+    interrupted(signal.SIGINT, arguments, begun)
+    interrupted(signal.SIGTERM, arguments, begun)
+    if os.path.exists("/proc/self/task/%d/children" % os.getpid()):
+        interrupted(signal.SIGTERM, ["--demo", "20M", "--dir", ".", "--compare"], children)
+
+
+def main():
+    os.environ.pop("TMPDIR", None)
+    with tempfile.TemporaryDirectory() as directory:
+        os.chdir(directory)
+        test_sizes_and_keys()
+        test_output_names()
+        test_usage()
+        test_failures()
+        test_reports()
+        test_demo_keeps_what_it_is_told_to()
+        test_gnu_sort_agrees()
+        test_interruption()
+        os.chdir("/")
+    print("passed")
+
+
+main()
