@@ -95,10 +95,17 @@ struct wf_fiber {
 };
 
 struct wf_stacks;       /* opaque pool */
-struct wf_stack_cache { /* one per worker, owner-only; zeroed is valid */
+/*
+ * One per worker, owner-only; zeroed is valid. The pool knows it from its first use until
+ * wf_stack_cache_flush(), so it must be flushed before it goes, and must not move in between.
+ */
+struct wf_stack_cache {
 	struct wf_fiber *free;
-	struct wf_fiber *spare; /* a full batch, or NULL */
-	uint32_t count;         /* of `free` */
+	struct wf_fiber *spare;      /* a full batch, or NULL */
+	struct wf_a32 count;         /* of `free`; written by the owner, read by wf_stacks_live() */
+	struct wf_a32 spare_count;   /* of `spare`; likewise */
+	struct wf_stack_cache *next; /* in the pool's list */
+	bool listed;
 };
 
 enum wf_guard { WF_GUARD_AUTO = 0, WF_GUARD_MADVISE, WF_GUARD_MPROTECT, WF_GUARD_CANARY };
@@ -144,11 +151,12 @@ void wf_stacks_trim(struct wf_stacks *stacks);
 /* Arrange that the first switch to fiber->ctx runs fn(fiber, arg passed to that switch). */
 void wf_fiber_prepare(struct wf_fiber *fiber, wf_fiber_fn *fn);
 /*
- * Fibers ever handed out (indices 0 .. n-1 are valid), out now, and most out at once. The last two
- * count a fiber that is idle in a cache as out: exact once the caches are flushed.
+ * Fibers ever handed out (indices 0 .. n-1 are valid), out now, and most out at once. What is out
+ * now is summed over the caches under the pool's lock, exact while nobody is in get or put. The
+ * most counts what was idle in a cache as out.
  */
 uint32_t wf_stacks_index_end(const struct wf_stacks *stacks);
-uint32_t wf_stacks_live(const struct wf_stacks *stacks);
+uint32_t wf_stacks_live(struct wf_stacks *stacks);
 uint32_t wf_stacks_live_max(const struct wf_stacks *stacks);
 struct wf_fiber *wf_fiber_at(struct wf_stacks *stacks, uint32_t index);
 

@@ -18,11 +18,13 @@
  * exceeds that. How deep a stack was used is not asked: that costs a system call for each, as much
  * as giving it back. An engine that goes idle calls wf_stacks_trim() for the rest.
  *
- * Shared: `lock` protects the two lists, the `next`, `batch_next` and `batch_count` of fibers on
- *   them, and the carving of new stacks; the counters are written under it and read by anybody. A
- *   cache, and the fibers in it, belong to one thread.
+ * Shared: `lock` protects the two lists of batches, the `next`, `batch_next` and `batch_count` of
+ *   fibers on them, the list of caches, and the carving of new stacks; the counters are written
+ *   under it and read by anybody. A cache, and the fibers in it, belong to one thread; its two
+ *   counts are read by wf_stacks_live().
  * Invariants: index_end <= max; live = index_end - (fibers on the lists) <= live_max;
- *   warm_count = fibers on `warm`; every batch has 1 to `batch` fibers.
+ *   warm_count = fibers on `warm`; every batch has 1 to `batch` fibers; a cache that holds a fiber
+ *   is listed.
  * Progress: get and put are wait-free while the cache serves; else blocking on `lock`, which is
  *   held for a few instructions, or one system call when a stack is carved.
  * After: J. Bonwick, J. Adams, "Magazines and Vmem", USENIX ATC 2001. Here magazines are chains
@@ -209,33 +211,92 @@ static struct wf_fiber *take_batch(struct wf_stacks *stacks)
 	return head;
 }
 
-static WF_NOINLINE struct wf_fiber *get_slow(struct wf_stacks *stacks, struct wf_stack_cache *cache)
+/* ---- Caches ------------------------------------------------------------------------------ */
+
+/*
+ * The counts are the owner's: it alone writes them, so it reads its own store, and wf_stacks_live()
+ * wants a number, not an order. Hence relaxed throughout. Where fibers move, the count of where
+ * they came from falls first, so that a reader in between sees them as out rather than twice idle.
+ */
+static uint32_t cached(const struct wf_stack_cache *cache)
+{
+	/* relaxed: see above. */
+	return wf_load_relaxed(&cache->count);
+}
+
+static void set_cached(struct wf_stack_cache *cache, uint32_t count)
+{
+	/* relaxed: see above. */
+	wf_store_relaxed(&cache->count, count);
+}
+
+static void set_spare(struct wf_stack_cache *cache, struct wf_fiber *spare, uint32_t count)
+{
+	cache->spare = spare;
+	/* relaxed: see above. */
+	wf_store_relaxed(&cache->spare_count, count);
+}
+
+static void list_cache(struct wf_stacks *stacks, struct wf_stack_cache *cache)
+{
+	lock_pool(stacks);
+	cache->next = stacks->caches;
+	stacks->caches = cache;
+	unlock_pool(stacks);
+	cache->listed = true;
+}
+
+static void unlist_cache(struct wf_stacks *stacks, struct wf_stack_cache *cache)
+{
+	struct wf_stack_cache **link = &stacks->caches;
+
+	lock_pool(stacks);
+	while (*link && *link != cache)
+		link = &(*link)->next;
+	WF_CHECK(*link == cache);
+	*link = cache->next;
+	unlock_pool(stacks);
+	cache->listed = false;
+}
+
+static WF_NOINLINE struct wf_fiber *get_slow(struct wf_stacks *stacks,
+                                             struct wf_stack_cache *cache)
 {
 	struct wf_fiber *head = cache->spare;
+	uint32_t count = stacks->batch;
 
-	WF_CHECK(cache->count == 0);
+	WF_CHECK(cached(cache) == 0);
+	if (!cache->listed)
+		list_cache(stacks, cache);
 	if (head) {
-		cache->spare = NULL;
-		cache->count = stacks->batch - 1;
+		set_spare(cache, NULL, 0);
 	} else {
 		head = take_batch(stacks);
 		if (!head)
 			return NULL;
-		cache->count = head->batch_count - 1;
+		count = head->batch_count;
 	}
 	cache->free = head->next;
+	set_cached(cache, count - 1);
 	return head;
 }
 
+/* Before a put that the cache has no room for, or that is its first. */
 static WF_NOINLINE void make_room(struct wf_stacks *stacks, struct wf_stack_cache *cache)
 {
-	WF_CHECK(cache->count == stacks->batch);
-	/* The older batch goes; the one just filled is the one whose stacks are in the CPU's cache. */
-	if (cache->spare)
-		give_batch(stacks, cache->spare, stacks->batch);
-	cache->spare = cache->free;
+	struct wf_fiber *older = cache->spare, *newer = cache->free;
+
+	if (!cache->listed)
+		list_cache(stacks, cache);
+	if (cached(cache) < stacks->batch)
+		return;
+	/* The older batch goes: the stacks of the one just filled are still in the CPU's cache. */
+	set_spare(cache, NULL, 0);
+	if (older)
+		give_batch(stacks, older, stacks->batch);
 	cache->free = NULL;
-	cache->count = 0;
+	set_cached(cache, 0);
+	set_spare(cache, newer, stacks->batch);
 }
 
 struct wf_fiber *wf_fiber_get(struct wf_stacks *stacks, struct wf_stack_cache *cache)
@@ -244,9 +305,9 @@ struct wf_fiber *wf_fiber_get(struct wf_stacks *stacks, struct wf_stack_cache *c
 
 	if (WF_UNLIKELY(!fiber))
 		return get_slow(stacks, cache);
-	WF_DEBUG(cache->count > 0 && fiber->stacks == stacks);
+	WF_DEBUG(cached(cache) > 0 && fiber->stacks == stacks);
 	cache->free = fiber->next;
-	cache->count--;
+	set_cached(cache, cached(cache) - 1);
 	return fiber;
 }
 
@@ -259,20 +320,27 @@ void wf_fiber_put(struct wf_stacks *stacks, struct wf_stack_cache *cache, struct
 	if (WF_UNLIKELY(fiber->ctx.canary != NULL) && !wf_canary_intact(fiber->ctx.canary))
 		wf_overflow_die(stacks);
 	wf_context_retire(fiber);
-	if (WF_UNLIKELY(cache->count == stacks->batch))
+	if (WF_UNLIKELY(cached(cache) == stacks->batch || !cache->listed))
 		make_room(stacks, cache);
 	fiber->next = cache->free;
 	cache->free = fiber;
-	cache->count++;
+	set_cached(cache, cached(cache) + 1);
 }
 
 void wf_stack_cache_flush(struct wf_stacks *stacks, struct wf_stack_cache *cache)
 {
-	if (cache->free)
-		give_batch(stacks, cache->free, cache->count);
-	if (cache->spare)
-		give_batch(stacks, cache->spare, stacks->batch);
-	memset(cache, 0, sizeof(*cache));
+	struct wf_fiber *spare = cache->spare;
+	uint32_t count = cached(cache);
+
+	set_cached(cache, 0);
+	if (count)
+		give_batch(stacks, cache->free, count);
+	cache->free = NULL;
+	set_spare(cache, NULL, 0);
+	if (spare)
+		give_batch(stacks, spare, stacks->batch);
+	if (cache->listed)
+		unlist_cache(stacks, cache);
 }
 
 void wf_stacks_trim(struct wf_stacks *stacks)
@@ -384,8 +452,9 @@ void wf_stacks_destroy(struct wf_stacks *stacks)
 
 	if (!stacks)
 		return;
-	WF_CHECK(wf_stacks_live(stacks) == 0);
-	WF_CHECK(stacks->slot == NULL);
+	/* relaxed: nobody else is here any more. */
+	WF_CHECK(wf_load_relaxed(&stacks->live) == 0);
+	WF_CHECK(stacks->caches == NULL && stacks->slot == NULL);
 	count = wf_stacks_index_end(stacks);
 	for (uint32_t i = 0; i < count; i++)
 		wf_context_stack_dead(&stacks->fibers[i]);
@@ -416,7 +485,7 @@ uint32_t wf_stacks_max(const struct wf_stacks *stacks)
 
 uint32_t wf_stacks_unguarded(const struct wf_stacks *stacks)
 {
-	/* relaxed, also below: a number, not an order. */
+	/* relaxed: a number, not an order. */
 	return wf_load_relaxed(&stacks->unguarded);
 }
 
@@ -426,13 +495,24 @@ uint32_t wf_stacks_index_end(const struct wf_stacks *stacks)
 	return wf_load_acquire(&stacks->index_end);
 }
 
-uint32_t wf_stacks_live(const struct wf_stacks *stacks)
+uint32_t wf_stacks_live(struct wf_stacks *stacks)
 {
-	return wf_load_relaxed(&stacks->live);
+	const struct wf_stack_cache *cache;
+	uint32_t live, idle = 0;
+
+	lock_pool(stacks);
+	/* relaxed, all: the first is under the lock; of the others see cached(). */
+	live = wf_load_relaxed(&stacks->live);
+	for (cache = stacks->caches; cache; cache = cache->next)
+		idle += wf_load_relaxed(&cache->count) + wf_load_relaxed(&cache->spare_count);
+	unlock_pool(stacks);
+	/* Counts that are read while they change may not fit each other. */
+	return idle < live ? live - idle : 0;
 }
 
 uint32_t wf_stacks_live_max(const struct wf_stacks *stacks)
 {
+	/* relaxed: a number, not an order. */
 	return wf_load_relaxed(&stacks->live_max);
 }
 

@@ -37,10 +37,11 @@ struct wf_stacks {
 
 	WF_ALIGNED(64) struct wf_a32 lock;
 	struct wf_a32 index_end;
-	struct wf_a32 live;
+	struct wf_a32 live; /* neither on a list below nor new: with callers, or in their caches */
 	struct wf_a32 live_max;
 	struct wf_a32 unguarded;
 	struct wf_a32 warm_count; /* idle stacks whose memory was kept */
+	struct wf_stack_cache *caches;
 	struct wf_fiber *warm;    /* batches */
 	struct wf_fiber *cold;    /* batches whose memory went back to the kernel */
 };

@@ -190,8 +190,8 @@ struct wf_local *wf_local_slow(weft *rt)
 		*guest_slots() = slot;
 		pthread_setspecific(guests_key, slot);
 	}
-	/* A worker that calls into another runtime stays a worker. */
-	if (!now || !now->worker)
+	/* A thread that runs a task of one runtime and calls into another stays what it is. */
+	if (!now || (!now->worker && !now->current))
 		wf_local_set(guest);
 	return guest;
 }

@@ -363,6 +363,11 @@ static void host_sleep(struct wf_wait *wait)
 			return;
 		wf_cpu_relax();
 	}
+	/* A task of another runtime that sleeps here must not take its worker with it. */
+	struct wf_local *me = wf_self();
+
+	if (me && me->worker && me->rt != rt && me->current)
+		wf_spare_take_over(wf_worker_of(me));
 	/* acquire [H1]: after the winner's last touch. */
 	while (!wf_load_acquire(&wait->futex)) {
 		int64_t until = wait->timed ? WF_FOREVER : wait->until;

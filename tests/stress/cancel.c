@@ -26,8 +26,10 @@ struct field {
 	struct item items[TASKS];
 };
 
-static void check_interrupted(weft_task *self, int status)
+static void check_interrupted(weft_task *self, const struct item *item, int status)
 {
+	if (status < 0 && status != -EINTR && status != -ECANCELED)
+		fprintf(stderr, "kind %u: %d\n", item->kind, status);
 	API_CHECK(status == 0 || status == -EINTR || status == -ECANCELED);
 	if (status < 0)
 		API_CHECK(weft_task_cancelled(self));
@@ -69,7 +71,7 @@ static int act(weft_task *self, struct item *item)
 	default:
 		break;
 	}
-	check_interrupted(self, status);
+	check_interrupted(self, item, status);
 	return status < 0 ? -ECANCELED : 0;
 }
 
