@@ -27,7 +27,7 @@ weft_ref weft_task_ref(const weft_task *self)
 	struct wf_cell *cell = self->cell;
 
 	/* relaxed: whoever drops the last count meanwhile makes any answer a snapshot. */
-	if (cell->flags & WF_CELL_FORGET || wf_load_relaxed(&cell->promise.waiters) & WF_W_ORPHAN)
+	if (wf_flags(cell) & WF_CELL_FORGET || wf_load_relaxed(&cell->promise.waiters) & WF_W_ORPHAN)
 		return (weft_ref){ 0 };
 	return wf_ref_of(self->rt, cell);
 }
@@ -75,7 +75,7 @@ int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
 
 	if (!src)
 		return -EINVAL;
-	if (!(src->flags & WF_CELL_ERROR)) {
+	if (!(wf_flags(src) & WF_CELL_ERROR)) {
 		*view = wf_cell_view(src);
 		return 0;
 	}
@@ -125,12 +125,12 @@ static int output_further(weft_task *self, struct wf_cell *out, size_t size, voi
 		if (!payload)
 			return -ENOMEM;
 	}
-	if (out->flags & WF_CELL_BIG)
+	if (wf_flags(out) & WF_CELL_BIG)
 		wf_payload_free(local, out->u.payload);
-	out->flags = (uint8_t)(out->flags & ~WF_CELL_BIG);
+	wf_flags_drop(out, WF_CELL_BIG);
 	out->size = (uint8_t)(payload ? 0 : size);
 	if (payload) {
-		out->flags |= WF_CELL_BIG;
+		wf_flags_add(out, WF_CELL_BIG);
 		out->u.payload = payload;
 	}
 	*data = payload ? (void *)payload->data : out->data;

@@ -23,7 +23,7 @@ int weft_get(weft *rt, weft_ref ref, weft_deadline until, struct weft_view *view
 		if (rc)
 			return rc;
 	}
-	if (cell->flags & WF_CELL_ERROR)
+	if (wf_flags(cell) & WF_CELL_ERROR)
 		return cell->u.error->pub.status;
 	*view = wf_cell_view(cell);
 	return 0;
@@ -50,7 +50,7 @@ static inline int64_t get_copy(weft *rt, struct wf_cell *cell, void *dst, size_t
 		if (rc)
 			return rc;
 	}
-	if (WF_UNLIKELY(cell->flags & WF_CELL_ERROR))
+	if (WF_UNLIKELY(wf_flags(cell) & WF_CELL_ERROR))
 		return cell->u.error->pub.status;
 	return copy_value(cell, dst, size);
 }
@@ -96,7 +96,7 @@ int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 	 */
 	if (WF_UNLIKELY(wf_load_relaxed(&cell->promise.state) != WF_STATE_DONE ||
 			wf_load_relaxed(&cell->promise.refs) || cell->size > size ||
-			cell->flags & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED)))
+			wf_flags(cell) & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED)))
 		return take_slow(rt, ref, dst, size);
 	uint32_t got = cell->size;
 
@@ -183,7 +183,7 @@ static uint32_t count_done(weft *rt, const weft_ref *refs, uint32_t n, uint32_t 
 		if (!wf_promise_is_done(&cell->promise))
 			continue;
 		done++;
-		if (*failed == n && cell->flags & WF_CELL_ERROR)
+		if (*failed == n && wf_flags(cell) & WF_CELL_ERROR)
 			*failed = i;
 	}
 	return done;

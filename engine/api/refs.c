@@ -141,7 +141,7 @@ int weft_event_create(weft *rt, weft_ref *out)
 
 	if (!cell)
 		return rc ? rc : -ENOMEM;
-	cell->flags |= WF_CELL_SHARED;
+	wf_flags_add(cell, WF_CELL_SHARED);
 	*out = wf_ref_of(rt, cell);
 	return 0;
 }
@@ -159,7 +159,7 @@ static struct wf_cell *event_of(weft *rt, weft_ref event)
 {
 	struct wf_cell *cell = rt ? wf_cell_of(rt, event) : NULL;
 
-	return cell && (cell->flags & WF_CELL_KIND_MASK) == WF_CELL_EVENT ? cell : NULL;
+	return cell && (wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_EVENT ? cell : NULL;
 }
 
 static void event_complete(struct wf_local *self, struct wf_cell *cell)
@@ -210,7 +210,7 @@ int weft_event_fail(weft *rt, weft_ref event, int code, const char *text)
 	cell->u.error = wf_error_create(&(struct wf_error_args){
 		.status = own ? code : WEFT_ETASK, .code = code, .text = text ? text : "",
 		.task = "event" });
-	cell->flags |= WF_CELL_ERROR;
+	wf_flags_add(cell, WF_CELL_ERROR);
 	event_complete(self, cell);
 	return 0;
 }
@@ -225,7 +225,7 @@ int weft_ref_error(weft *rt, weft_ref ref, const struct weft_error **error)
 		return -EINVAL;
 	if (!wf_promise_is_done(&cell->promise))
 		return -EAGAIN;
-	if (!(cell->flags & WF_CELL_ERROR))
+	if (!(wf_flags(cell) & WF_CELL_ERROR))
 		return -ENODATA;
 	*error = &cell->u.error->pub;
 	return 0;
@@ -259,13 +259,14 @@ int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info)
 	if (!cell || info->struct_size < sizeof(size_t) + 2 * sizeof(int))
 		return -EINVAL;
 	struct weft_ref_info full = { .struct_size = info->struct_size, .state = state_of(cell),
-				      .attempt = cell->attempt, .worker = cell->worker };
+				      .attempt = wf_load_relaxed(&cell->attempt),
+				      .worker = wf_load_relaxed(&cell->worker) - 1 };
 
 	full.status = -EAGAIN;
 	if (full.state >= WEFT_REF_READY) {
 		full.status = wf_cell_status(cell);
 		full.size = full.status ? 0 : wf_cell_view(cell).size;
-		if (cell->flags & WF_CELL_TIMED) {
+		if (wf_flags(cell) & WF_CELL_TIMED) {
 			full.submit_ns = cell->ext->more->submit_ns;
 			full.start_ns = cell->ext->more->start_ns;
 			full.end_ns = cell->ext->more->end_ns;

@@ -57,6 +57,7 @@ static inline void wf_sim_point(void)
 #endif
 
 struct wf_a8 { _Atomic uint8_t v; };
+struct wf_a16 { _Atomic uint16_t v; };
 struct wf_a32 { _Atomic uint32_t v; };
 struct wf_a64 { _Atomic uint64_t v; };
 struct wf_aptr { _Atomic uintptr_t v; };
@@ -122,12 +123,14 @@ struct wf_aptr { _Atomic uintptr_t v; };
 	{ atomic_store_explicit(&a->v, x, memory_order_relaxed); }
 
 WF_ATOMIC_OPS(a8, uint8_t)
+WF_ATOMIC_OPS(a16, uint16_t)
 WF_ATOMIC_OPS(a32, uint32_t)
 WF_ATOMIC_OPS(a64, uint64_t)
 WF_ATOMIC_OPS(aptr, uintptr_t)
 
 #define WF_ATOMIC_PICK(a, op) _Generic(*(a), \
-	struct wf_a8: wf_a8_##op, struct wf_a32: wf_a32_##op, \
+	struct wf_a8: wf_a8_##op, struct wf_a16: wf_a16_##op, \
+	struct wf_a32: wf_a32_##op, \
 	struct wf_a64: wf_a64_##op, struct wf_aptr: wf_aptr_##op)
 
 #define wf_load_relaxed(a)         WF_ATOMIC_PICK(a, load_relaxed)(a)

@@ -94,7 +94,7 @@ struct wf_fiber {
 	WF_ALIGNED(64) unsigned char user[WF_FIBER_USER_BYTES];
 };
 
-struct wf_stacks;       /* opaque pool */
+struct wf_stacks; /* opaque pool */
 /*
  * One per worker, owner-only; zeroed is valid. The pool knows it from its first use until
  * wf_stack_cache_flush(), so it must be flushed before it goes, and must not move in between.

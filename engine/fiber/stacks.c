@@ -259,8 +259,7 @@ static void unlist_cache(struct wf_stacks *stacks, struct wf_stack_cache *cache)
 	cache->listed = false;
 }
 
-static WF_NOINLINE struct wf_fiber *get_slow(struct wf_stacks *stacks,
-                                             struct wf_stack_cache *cache)
+static WF_NOINLINE struct wf_fiber *get_slow(struct wf_stacks *stacks, struct wf_stack_cache *cache)
 {
 	struct wf_fiber *head = cache->spare;
 	uint32_t count = stacks->batch;

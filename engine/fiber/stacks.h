@@ -42,8 +42,8 @@ struct wf_stacks {
 	struct wf_a32 unguarded;
 	struct wf_a32 warm_count; /* idle stacks whose memory was kept */
 	struct wf_stack_cache *caches;
-	struct wf_fiber *warm;    /* batches */
-	struct wf_fiber *cold;    /* batches whose memory went back to the kernel */
+	struct wf_fiber *warm; /* batches */
+	struct wf_fiber *cold; /* batches whose memory went back to the kernel */
 };
 
 /* ---- context.c ---- */

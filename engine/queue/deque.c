@@ -105,8 +105,8 @@ static inline void slot_store(struct wf_deque *d, uint32_t index, void *item)
 static struct wf_deque_ring *ring_create(uint32_t slot_count)
 {
 	WF_CHECK((slot_count & (slot_count - 1)) == 0);
-	struct wf_deque_ring *ring = wf_malloc(
-		offsetof(struct wf_deque_ring, slots) + (size_t)slot_count * sizeof(struct wf_aptr));
+	struct wf_deque_ring *ring = wf_malloc(offsetof(struct wf_deque_ring, slots) +
+	                                       (size_t)slot_count * sizeof(struct wf_aptr));
 	if (!ring)
 		return NULL;
 	ring->older = NULL;
@@ -175,7 +175,7 @@ static int grow(struct wf_deque *d, uint32_t tail, uint32_t bottom)
 /* bottom has reached the limit, which was drawn from an old tail: draw it anew, or grow. */
 int wf_deque_push_slow(struct wf_deque *d, void *item)
 {
-	/* acquire [D6]: thieves have read the slots below the tail they left in [D5]; reuse them. */
+	/* acquire [D6]: thieves have read the slots below the tail they left in [D5]. */
 	uint64_t w = wf_load_acquire(&d->word);
 	uint32_t tail = wf_deque_word_split(w) - wf_deque_word_count(w);
 	/* relaxed: only the owner writes bottom. */
@@ -205,7 +205,7 @@ void wf_deque_expose_local(struct wf_deque *d, uint32_t n)
 		if (k == 0)
 			return;
 		uint64_t next = make_word(wf_deque_word_tail(base), split + k);
-		/* release [D3]: slots and items are visible to the thief that loads the word [D4]. */
+		/* release [D3]: slots and items are visible to who loads the word by [D4]. */
 		if (wf_cas_release(&d->word, &w, next))
 			return;
 	}
@@ -426,8 +426,7 @@ static uint32_t steal_singly(struct wf_deque *d, uint64_t w, void **out, uint32_
 	while (taken < k && wf_deque_word_count(w) > 0) {
 		uint32_t tail = wf_deque_word_tail(w);
 		/* acquire [D8]: with [D7]; the ring may have grown since the last turn. */
-		struct wf_deque_ring *ring =
-			(struct wf_deque_ring *)wf_load_acquire(&d->ring);
+		struct wf_deque_ring *ring = (struct wf_deque_ring *)wf_load_acquire(&d->ring);
 		/* relaxed: ordered by the acquire [D4] of the caller. */
 		out[taken] = (void *)wf_load_relaxed(&ring->slots[tail & ring->mask]);
 		uint64_t next = make_word(tail + 1, wf_deque_word_split(w));
@@ -458,12 +457,12 @@ uint32_t wf_deque_steal_mt(struct wf_deque *d, void **out, uint32_t max)
 				(struct wf_deque_ring *)wf_load_acquire(&d->ring);
 			uint32_t tail = wf_deque_word_tail(w);
 			for (uint32_t i = 0; i < k; i++) {
-				/* relaxed: ordered by [D4]; worth something only if the CAS succeeds. */
+				/* relaxed: ordered by [D4]; void if the CAS fails. */
 				out[i] = (void *)wf_load_relaxed(
 					&ring->slots[(tail + i) & ring->mask]);
 			}
 			uint64_t next = make_word(tail + k, wf_deque_word_split(w));
-			/* release [D5]: the slots were read before the owner [D6] may reuse them. */
+			/* release [D5]: the slots were read before the owner [D6] reuses them. */
 			if (!wf_cas_release(&d->word, &w, next))
 				return 0;
 		}
@@ -497,7 +496,7 @@ static bool force_locked(struct wf_deque *d)
 	n -= n / 2;
 	uint64_t final = make_word(wf_deque_word_tail(w), split + n);
 	uint64_t tentative = final | WF_DEQUE_TENTATIVE;
-	/* relaxed: the membarrier [F1] orders it before the load of bottom, here and at the owner. */
+	/* relaxed: the membarrier [F1] orders it with bottom, here and at the owner. */
 	if (!wf_cas_relaxed(&d->word, &w, tentative))
 		return wf_deque_has_public(d);
 	wf_membarrier();

@@ -25,8 +25,8 @@
  *   63      tentative  a forcing thief moved split and has not decided yet; nobody may steal
  * Public items are [tail, split), private ones [split, bottom).
  */
-#define WF_DEQUE_TENTATIVE  (UINT64_C(1) << 63)
-#define WF_DEQUE_TAIL_MASK  UINT32_C(0x7fffffff)
+#define WF_DEQUE_TENTATIVE         (UINT64_C(1) << 63)
+#define WF_DEQUE_TAIL_MASK         UINT32_C(0x7fffffff)
 
 struct wf_deque_ring;
 
@@ -34,16 +34,16 @@ struct wf_deque {
 	/* Line 0: the owner's. Thieves read `bottom` only (count, force). */
 	WF_ALIGNED(WF_CACHE_LINE) struct wf_aptr *slots;
 	uint32_t mask;
-	uint32_t limit;               /* push must look at tail when bottom gets here */
-	struct wf_a32 bottom;         /* index one past the newest item */
-	bool asymmetric;              /* constant after init, like the copy below */
-	struct wf_deque_ring *rings;  /* newest first; old ones live until fini */
+	uint32_t limit;              /* push must look at tail when bottom gets here */
+	struct wf_a32 bottom;        /* index one past the newest item */
+	bool asymmetric;             /* constant after init, like the copy below */
+	struct wf_deque_ring *rings; /* newest first; old ones live until fini */
 
 	/* Line 1: thieves write it; the owner reads it, and writes it when it exposes. */
 	WF_ALIGNED(WF_CACHE_LINE) struct wf_a64 word;
-	struct wf_aptr ring;          /* the newest ring, for thieves */
-	struct wf_a32 asked;          /* a thief is hungry; always 1 when not asymmetric */
-	bool asymmetric_mt;           /* the thieves' copy: keeps them off line 0 */
+	struct wf_aptr ring; /* the newest ring, for thieves */
+	struct wf_a32 asked; /* a thief is hungry; always 1 when not asymmetric */
+	bool asymmetric_mt;  /* the thieves' copy: keeps them off line 0 */
 
 	/* Line 2: forcing thieves only. */
 	WF_ALIGNED(WF_CACHE_LINE) struct wf_a32 forcing;
@@ -154,7 +154,7 @@ static inline bool wf_deque_take_local(struct wf_deque *d, void *item)
 	void *newest = (void *)wf_load_relaxed(&d->slots[b & d->mask]);
 	if (newest != item)
 		return WF_UNLIKELY(!newest) ? wf_deque_take_slow(d, item) : false;
-	/* release [D1], fence and load: as in pop. The slot of an empty deque may lie: the load tells. */
+	/* release [D1], fence, load: as in pop. An empty deque's slot may lie: the load tells. */
 	wf_store_release(&d->bottom, b);
 	wf_fence_compiler();
 	uint64_t w = wf_load_relaxed(&d->word);

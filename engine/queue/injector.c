@@ -53,10 +53,10 @@
  */
 #ifdef WF_SIM
 #define WF_INJECTOR_CAP 2u
-#define WF_SPIN_COUNT 1u
+#define WF_SPIN_COUNT   1u
 #else
 #define WF_INJECTOR_CAP 63u
-#define WF_SPIN_COUNT 64u
+#define WF_SPIN_COUNT   64u
 #endif
 #define WF_LAP (WF_INJECTOR_CAP + 1)
 
@@ -150,7 +150,7 @@ static uint64_t advance(uint64_t index, uint32_t n, uint32_t *edges)
  * edge, the next blocks come from *spare (a chain); NULL, and nothing claimed, when there is none.
  */
 static struct wf_injector_block *claim(struct wf_injector *q, uint32_t n,
-				       struct wf_injector_block **spare, uint64_t *at)
+                                       struct wf_injector_block **spare, uint64_t *at)
 {
 	uint32_t tries = 0;
 	for (;;) {
@@ -204,8 +204,8 @@ static void fill(struct wf_injector_block *block, uint64_t at, void *const *item
 	while (n > 0) {
 		uint32_t k = n < WF_INJECTOR_CAP - slot ? n : WF_INJECTOR_CAP - slot;
 		/*
-		 * relaxed: stored by claim() in this thread. Before the slots: with the last of them
-		 * the block is the consumers', who may free it.
+		 * relaxed: stored by claim() in this thread. Before the slots: with the last of
+		 * them the block is the consumers', who may free it.
 		 */
 		uintptr_t next = wf_load_relaxed(&block->next);
 		for (uint32_t i = 0; i < k; i++) {

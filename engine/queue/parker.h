@@ -12,13 +12,13 @@
 #include "atomic.h"
 
 enum wf_parker_state {
-	WF_PARKER_EMPTY = 0,  /* awake, no token */
-	WF_PARKER_ASLEEP,     /* the owner sleeps or is about to */
-	WF_PARKER_TOKEN       /* the next park returns at once */
+	WF_PARKER_EMPTY = 0, /* awake, no token */
+	WF_PARKER_ASLEEP,    /* the owner sleeps or is about to */
+	WF_PARKER_TOKEN      /* the next park returns at once */
 };
 
 struct wf_parker {
-	struct wf_a32 state;  /* enum wf_parker_state; the futex word */
+	struct wf_a32 state; /* enum wf_parker_state; the futex word */
 };
 
 void wf_parker_init(struct wf_parker *p);

@@ -285,6 +285,8 @@ static int build(weft *rt)
 
 static void destroy(weft *rt)
 {
+	if (rt->worker && rt->worker[0])
+		wf_cells_sweep(&rt->worker[0]->local);
 	free_workers(rt);
 	if (rt->locals)
 		wf_locals_free(rt);
@@ -422,7 +424,7 @@ static void cancel_event(struct wf_local *self, struct wf_cell *cell)
 	if (!wf_cas_acquire(&cell->promise.state, &waiting, WF_STATE_RUNNING))
 		return;
 	cell->u.error = wf_error_static(-ECANCELED);
-	cell->flags |= WF_CELL_ERROR;
+	wf_flags_add(cell, WF_CELL_ERROR);
 	wf_cell_complete(self, cell);
 }
 
@@ -437,7 +439,7 @@ void wf_cancel_everything(weft *rt)
 	wf_cancel_all_blocked(self);
 	for (uint32_t i = 1; i < end; i++) {
 		struct wf_cell *cell = &rt->cells[i];
-		uint32_t kind = cell->flags & WF_CELL_KIND_MASK;
+		uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
 		/* acquire [C2] */
 		if (wf_load_acquire(&cell->promise.state) != WF_STATE_WAITING ||

@@ -379,7 +379,7 @@ void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell);
 static inline void wf_cell_destroy(struct wf_local *self, struct wf_cell *cell)
 {
 	/* WF_CELL_OUTPUT: a further output holds a count of its task. */
-	if (WF_UNLIKELY(cell->flags & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED |
+	if (WF_UNLIKELY(wf_flags(cell) & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED |
 				       WF_CELL_OUTPUT)))
 		wf_cell_destroy_slow(self, cell);
 	else
@@ -389,7 +389,7 @@ static inline void wf_cell_destroy(struct wf_local *self, struct wf_cell *cell)
 /* Whether `self` must pay a membarrier to add something to a pending cell. */
 static inline bool wf_cell_foreign(const struct wf_local *self, const struct wf_cell *cell)
 {
-	return !(cell->flags & WF_CELL_SHARED) && cell->owner != self->id;
+	return !(wf_flags(cell) & WF_CELL_SHARED) && cell->owner != self->id;
 }
 
 void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell);
@@ -412,11 +412,13 @@ int wf_cell_status(const struct wf_cell *cell);
 /* Value of a done cell without WF_CELL_ERROR. */
 static inline struct weft_view wf_cell_view(const struct wf_cell *cell)
 {
-	if (WF_UNLIKELY(cell->flags & WF_CELL_BIG))
+	if (WF_UNLIKELY(wf_flags(cell) & WF_CELL_BIG))
 		return (struct weft_view){ cell->u.payload->data, cell->u.payload->size };
 	return (struct weft_view){ cell->data, cell->size };
 }
 
+/* At close: what unreleased refs still hold outside the slabs. */
+void wf_cells_sweep(struct wf_local *self);
 struct wf_payload *wf_payload_alloc(struct wf_local *self, size_t size);
 void wf_payload_free(struct wf_local *self, struct wf_payload *payload);
 /* Put bytes into a cell nobody else sees yet. 0, -ENOMEM. */

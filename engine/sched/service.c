@@ -233,7 +233,7 @@ static bool inputs_hopeful(struct search *s, struct wf_ext *ext, uint32_t depth)
 
 static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 {
-	uint32_t kind = cell->flags & WF_CELL_KIND_MASK;
+	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
 	if (wf_promise_is_done(&cell->promise) || depth > 64)
 		return true;
@@ -274,7 +274,8 @@ static bool fiber_hopeful(struct search *s, struct wf_wait *wait)
 	/* relaxed: everything is idle. */
 	uint32_t need = wf_load_relaxed(&wait->need);
 
-	if (wait->timed || wait->external)
+	/* relaxed: a wait that has ended is on its way. */
+	if (wait->timed || wait->external || wf_load_relaxed(&wait->phase) >= WF_WAIT_FIRED)
 		return true;
 	for (uint32_t i = 0; i < wait->node_count; i++) {
 		struct wf_wait_node *node = &wait->nodes[i];
@@ -307,10 +308,13 @@ static void report(weft *rt, struct wf_fiber *fiber)
 	struct weft_task *frame = user->current;
 	struct wf_wait *wait = user->wait;
 
-	if (!frame || !wait || !wait->node_count)
-		return;
-	wf_log(rt, WEFT_LOG_ERROR, "deadlock: task %s waits for task %s, which can never finish",
-	       wf_task_name(frame->cell, frame->fn), wf_task_name(wait->nodes[0].cell, NULL));
+	for (uint32_t i = 0; frame && i < wait->node_count; i++) {
+		if (wait->nodes[i].pushed)
+			wf_log(rt, WEFT_LOG_ERROR,
+			       "deadlock: task %s waits for task %s, which can never finish",
+			       wf_task_name(frame->cell, frame->fn),
+			       wf_task_name(wait->nodes[i].cell, NULL));
+	}
 }
 
 void wf_deadlock_search(weft *rt)

@@ -77,7 +77,7 @@ void wf_wait_fire(struct wf_waiter *waiter, struct wf_cell *cell, struct wf_loca
 {
 	struct wf_wait_node *node = wf_container_of(waiter, struct wf_wait_node, waiter);
 	struct wf_wait *wait = node->wait;
-	bool failed = wait->fail_fast && cell->flags & WF_CELL_ERROR;
+	bool failed = wait->fail_fast && wf_flags(cell) & WF_CELL_ERROR;
 	struct sleeper who = sleeper_of(wait);
 	uint32_t old = 0;
 	/* acq_rel [F2]: the last of several firers has seen what the others did. */
@@ -241,7 +241,6 @@ static int switch_out(struct wf_worker *worker, struct wf_wait *wait, bool yield
 	worker->switched_from = from;
 	worker->switched_wait = wait;
 	worker->switched_yield = yield;
-	wf_bump(&worker->local.count.suspended);
 	set_fiber(&worker->local, to, current);
 	wf_context_switch(&from->ctx, &to->ctx, NULL);
 	wf_after_switch(wf_self());
@@ -306,6 +305,8 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	struct wf_fiber_user *user = wf_fiber_user(fiber);
 	struct wf_cell *cell = frame->cell;
 
+	/* Counted before anyone can see the task blocked. */
+	wf_bump(&self->count.suspended);
 	if (!frame->borrowed) {
 		cell->u.fiber_index = fiber->index;
 		/* release [C3]: the index, to a canceller that reads BLOCKED. */

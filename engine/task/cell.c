@@ -50,26 +50,26 @@ int wf_cell_set_value(struct wf_local *self, struct wf_cell *cell, const void *d
 		return -ENOMEM;
 	memcpy(payload->data, data, size);
 	cell->u.payload = payload;
-	cell->flags |= WF_CELL_BIG;
+	wf_flags_add(cell, WF_CELL_BIG);
 	return 0;
 }
 
 int wf_cell_status(const struct wf_cell *cell)
 {
-	return cell->flags & WF_CELL_ERROR ? cell->u.error->pub.status : 0;
+	return wf_flags(cell) & WF_CELL_ERROR ? cell->u.error->pub.status : 0;
 }
 
 void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell)
 {
-	uint32_t kind = cell->flags & WF_CELL_KIND_MASK;
+	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
-	if (kind == WF_CELL_OUTPUT && !(cell->flags & WF_CELL_FORGET))
+	if (kind == WF_CELL_OUTPUT && !(wf_flags(cell) & WF_CELL_FORGET))
 		wf_cell_release(self, cell->main);
-	if (kind == WF_CELL_TASK && cell->flags & WF_CELL_TIMED)
+	if (kind == WF_CELL_TASK && wf_flags(cell) & WF_CELL_TIMED)
 		wf_ext_free(self, cell->ext, false);
-	if (cell->flags & WF_CELL_ERROR)
+	if (wf_flags(cell) & WF_CELL_ERROR)
 		wf_error_release(cell->u.error);
-	else if (cell->flags & WF_CELL_BIG)
+	else if (wf_flags(cell) & WF_CELL_BIG)
 		wf_payload_free(self, cell->u.payload);
 	wf_cell_free(self, cell);
 }
@@ -79,7 +79,7 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 	bool foreign = wf_cell_foreign(self, cell);
 
 	/* Completing an event takes a count, and this was the last: nobody ever will. */
-	if ((cell->flags & WF_CELL_KIND_MASK) == WF_CELL_EVENT) {
+	if ((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_EVENT) {
 		wf_cell_free(self, cell);
 		return;
 	}
@@ -113,4 +113,24 @@ void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list)
 	}
 	if (list & WF_W_ORPHAN)
 		wf_cell_destroy(self, cell);
+}
+
+void wf_cells_sweep(struct wf_local *self)
+{
+	weft *rt = self->rt;
+	/* acquire [A3] */
+	uint32_t end = wf_load_acquire(&rt->arena.cells_end);
+
+	for (uint32_t i = 1; i < end; i++) {
+		struct wf_cell *cell = &rt->cells[i];
+
+		/* relaxed: no other thread is left. */
+		if (wf_load_relaxed(&cell->promise.state) == WF_STATE_FREE ||
+		    !wf_promise_is_done(&cell->promise))
+			continue;
+		if (wf_flags(cell) & WF_CELL_ERROR)
+			wf_error_release(cell->u.error);
+		else if (wf_flags(cell) & WF_CELL_BIG && !cell->u.payload->block_bytes)
+			wf_payload_free(self, cell->u.payload);
+	}
 }

@@ -61,17 +61,33 @@ struct wf_cell {
 	};
 	struct wf_a32 gen;          /* salt and count, see below; 0 only before the first use */
 	uint16_t owner;             /* whose slab: id of a wf_local */
-	uint8_t flags;
+	struct wf_a8 flags;         /* one writer at a time; others read */
 	struct wf_a8 cancel;
 	uint16_t group;
 	uint16_t reserved;
-	int16_t worker;             /* that runs or ran it */
+	struct wf_a16 worker;       /* that runs or ran it, plus one */
 	uint8_t size;               /* argument, then result, when not elsewhere */
-	uint8_t attempt;
+	struct wf_a8 attempt;
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
 _Static_assert(sizeof(struct wf_cell) == 64, "one cache line");
 _Static_assert(offsetof(struct wf_cell, data) == 48, "data closes the line");
+
+/* relaxed, all: what a reader may conclude from a flag, it may since the promise is done. */
+static inline uint32_t wf_flags(const struct wf_cell *cell)
+{
+	return wf_load_relaxed(&cell->flags);
+}
+
+static inline void wf_flags_add(struct wf_cell *cell, uint32_t flags)
+{
+	wf_store_relaxed(&cell->flags, (uint8_t)(wf_load_relaxed(&cell->flags) | flags));
+}
+
+static inline void wf_flags_drop(struct wf_cell *cell, uint32_t flags)
+{
+	wf_store_relaxed(&cell->flags, (uint8_t)(wf_load_relaxed(&cell->flags) & ~flags));
+}
 
 /* One input: a waiter in its producer's list. */
 struct wf_edge {

@@ -39,12 +39,12 @@ static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint3
 	wf_init(&cell->promise.refs, 0);
 	wf_init(&cell->cancel, WF_CANCEL_NO);
 	cell->ext = NULL;
-	cell->flags = (uint8_t)(kind | self->cell_flags);
+	wf_init(&cell->flags, (uint8_t)(kind | self->cell_flags));
 	cell->group = self->group;
 	cell->reserved = 0;
-	cell->worker = -1;
+	wf_init(&cell->worker, 0);
 	cell->size = 0;
-	cell->attempt = 0;
+	wf_init(&cell->attempt, 0);
 	/* relaxed: published by the queue or by the handle. */
 	wf_store_relaxed(&cell->promise.state, (uint32_t)state);
 }
@@ -265,7 +265,7 @@ static int ext_outs(struct wf_local *self, struct wf_ext *ext, struct wf_cell *c
 		if (!out)
 			return -ENOMEM;
 		if (forget)
-			out->flags |= WF_CELL_FORGET;
+			wf_flags_add(out, WF_CELL_FORGET);
 		else
 			wf_promise_retain(&cell->promise);
 		out->main = cell;
@@ -384,7 +384,7 @@ static int submit(struct wf_local *self, const struct weft_call *call,
 		return -ENOMEM;
 	cell->u.fn = call->fn;
 	if (forget)
-		cell->flags |= WF_CELL_FORGET;
+		wf_flags_add(cell, WF_CELL_FORGET);
 	if (call->arg_size <= WF_INLINE_BYTES) {
 		copy_small(cell->data, call->arg, call->arg_size);
 		cell->size = (uint8_t)call->arg_size;

@@ -93,7 +93,7 @@ struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int
 			       struct wf_error *cause)
 {
 	return wf_error_create(&(struct wf_error_args){
-		.status = status, .code = status, .attempt = cell->attempt,
+		.status = status, .code = status, .attempt = wf_load_relaxed(&cell->attempt),
 		.task = wf_task_name(cell, fn), .site = wf_task_site(cell->ext), .cause = cause });
 }
 
@@ -101,13 +101,13 @@ struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int
 
 void wf_cell_complete(struct wf_local *self, struct wf_cell *cell)
 {
-	bool counted = (cell->flags & WF_CELL_KIND_MASK) == WF_CELL_TASK;
+	bool counted = (wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK;
 	uintptr_t list;
 
-	if (cell->flags & WF_CELL_FORGET) {
+	if (wf_flags(cell) & WF_CELL_FORGET) {
 		wf_cell_destroy(self, cell);
 	} else {
-		if (cell->owner == self->id && !(cell->flags & WF_CELL_SHARED))
+		if (cell->owner == self->id && !(wf_flags(cell) & WF_CELL_SHARED))
 			list = wf_promise_complete_private(&cell->promise);
 		else
 			list = wf_promise_complete_shared(&cell->promise);
@@ -124,9 +124,10 @@ static void complete_outs(struct wf_local *self, struct wf_ext *ext, struct wf_e
 		struct wf_cell *out = ext->outs[i];
 
 		if (error) {
-			if (out->flags & WF_CELL_BIG)
+			if (wf_flags(out) & WF_CELL_BIG)
 				wf_payload_free(self, out->u.payload);
-			out->flags = (uint8_t)((out->flags & ~WF_CELL_BIG) | WF_CELL_ERROR);
+			wf_flags_drop(out, WF_CELL_BIG);
+			wf_flags_add(out, WF_CELL_ERROR);
 			out->u.error = error;
 			wf_error_retain(error);
 		}
@@ -156,11 +157,11 @@ static void finish(struct wf_local *self, struct wf_cell *cell, struct wf_error 
 		wait_for_canceller(self, cell);
 		wf_ext_free(self, ext, keep);
 		if (keep)
-			cell->flags |= WF_CELL_TIMED;
+			wf_flags_add(cell, WF_CELL_TIMED);
 	}
 	if (error) {
 		cell->u.error = error;
-		cell->flags |= WF_CELL_ERROR;
+		wf_flags_add(cell, WF_CELL_ERROR);
 	}
 	wf_cell_complete(self, cell);
 }
@@ -245,7 +246,7 @@ static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_er
 	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
 	complete_outs(self, ext, error);
 	cell->u.error = error;
-	cell->flags |= WF_CELL_ERROR;
+	wf_flags_add(cell, WF_CELL_ERROR);
 	wf_cell_complete(self, cell);
 	unlink_edges(self, ext);
 	unready_drop(self, ext);
@@ -265,7 +266,7 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 	struct wf_edge *edge = wf_container_of(node, struct wf_edge, waiter);
 	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
 
-	if (WF_UNLIKELY(src->flags & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
+	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
 		struct wf_error *error = input_error(self, ext->cell, src->u.error);
 
 		if (early_claim(ext))
@@ -287,7 +288,7 @@ static void end_queued(struct wf_local *self, struct wf_cell *cell)
 	struct wf_error *error = wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
 
 	wf_promise_retain(&cell->promise);
-	cell->flags |= WF_CELL_SHARED;
+	wf_flags_add(cell, WF_CELL_SHARED);
 	/* release [C1] */
 	wf_store_release(&cell->cancel, WF_CANCEL_ENDED);
 	finish(self, cell, error);
@@ -335,7 +336,7 @@ static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell)
 
 int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell)
 {
-	uint32_t kind = cell->flags & WF_CELL_KIND_MASK;
+	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 	uint8_t no = WF_CANCEL_NO;
 
 	if (kind == WF_CELL_OUTPUT)
@@ -385,7 +386,7 @@ static void take_result(struct wf_local *self, struct weft_task *frame, bool kee
 		return;
 	if (keep) {
 		cell->u.payload = frame->payload;
-		cell->flags |= WF_CELL_BIG;
+		wf_flags_add(cell, WF_CELL_BIG);
 	} else {
 		wf_payload_free(self, frame->payload);
 	}
@@ -424,7 +425,7 @@ static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
 
-		if (src->flags & WF_CELL_ERROR)
+		if (wf_flags(src) & WF_CELL_ERROR)
 			return input_error(self, cell, src->u.error);
 	}
 	return NULL;
@@ -439,7 +440,7 @@ static int attempt(struct wf_local **selfp, struct weft_task *frame, const void 
 	memcpy(frame->data, pristine, WF_INLINE_BYTES);
 	cell->size = 0;
 	frame->attempt++;
-	cell->attempt = (uint8_t)frame->attempt;
+	wf_store_relaxed(&cell->attempt, (uint8_t)frame->attempt); /* relaxed: a snapshot. */
 	frame->outer = self->current;
 	self->current = frame;
 	int code = frame->fn(frame);
@@ -501,7 +502,8 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 	if (stay)
 		wf_fiber_user(fiber)->stay++;
 	for (;;) {
-		cell->worker = self->worker ? (int16_t)wf_worker_of(self)->index : -1;
+		/* relaxed: a snapshot for weft_ref_info(). */
+		wf_store_relaxed(&cell->worker, (uint16_t)(self->worker ? self->id + 1 : 0));
 		int code = attempt(&self, &frame, pristine);
 
 		if (code >= 0 && !frame.payload && !frame.error) {
@@ -548,8 +550,9 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 	frame.borrowed = false;
 	memcpy(frame.data, cell->data, WF_INLINE_BYTES);
 	cell->size = 0;
-	cell->attempt = 1;
-	cell->worker = (int16_t)self->id;
+	wf_store_relaxed(&cell->attempt, 1);
+	/* relaxed, both: snapshots for weft_ref_info(). */
+	wf_store_relaxed(&cell->worker, (uint16_t)(self->id + 1));
 	frame.outer = self->current;
 	self->current = &frame;
 	int code = frame.fn(&frame);
@@ -561,7 +564,7 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 		return;
 	}
 	if (WF_UNLIKELY(cell->owner != self->id ||
-			cell->flags & (WF_CELL_SHARED | WF_CELL_FORGET))) {
+			wf_flags(cell) & (WF_CELL_SHARED | WF_CELL_FORGET))) {
 		wf_cell_complete(self, cell);
 		return;
 	}

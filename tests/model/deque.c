@@ -96,7 +96,7 @@ static void drain(void)
 	wf_deque_fini(&deque);
 }
 
-/* ---- One public item, an owner and a thief --------------------------------------------------- */
+/* ---- One public item, an owner and a thief ----------------------------------------- */
 
 static void last_item_setup(void)
 {
@@ -116,7 +116,7 @@ static void last_item_thread(uint32_t i)
 	pop();
 }
 
-/* ---- A thief asks and the owner answers at its next operation ------------------------------- */
+/* ---- A thief asks and the owner answers at its next operation ---------------------- */
 
 static void ask_setup(void)
 {
@@ -258,7 +258,7 @@ static void take_public_thread(uint32_t i)
 	}
 }
 
-/* ---- The owner takes public items back ------------------------------------------------------- */
+/* ---- The owner takes public items back --------------------------------------------- */
 
 static void reclaim_setup(void)
 {
@@ -377,7 +377,7 @@ static void reclaim_fill_thread(uint32_t i)
 	wf_deque_expose_local(&deque, 8);
 }
 
-/* ---- Rings ------------------------------------------------------------------------------------ */
+/* ---- Rings ------------------------------------------------------------------------- */
 
 /* The ring grows while thieves may read the old one. */
 static void grow_setup(void)
@@ -413,7 +413,7 @@ static void reuse_thread(uint32_t i)
 	pop();
 }
 
-/* ---- Holes ------------------------------------------------------------------------------------ */
+/* ---- Holes ------------------------------------------------------------------------- */
 
 static void remove_setup(void)
 {
@@ -438,7 +438,7 @@ static void remove_thread(uint32_t i)
 	pop();
 }
 
-/* ---- Every push exposes ----------------------------------------------------------------------- */
+/* ---- Every push exposes ------------------------------------------------------------ */
 
 static void eager_setup(void)
 {
@@ -499,27 +499,27 @@ static void eager_grow_thread(uint32_t i)
 }
 
 static const struct explore scenarios[] = {
-	{"last_item", 2, last_item_setup, last_item_thread, drain},
-	{"last_item_two_thieves", 3, last_item_setup, last_item_thread, drain},
-	{"ask", 2, ask_setup, ask_thread, drain},
-	{"force", 2, force_setup, force_thread, drain},
-	{"force_beside", 3, force_beside_setup, force_beside_thread, drain},
-	{"force_answer", 3, force_setup, force_answer_thread, drain},
-	{"force_twice", 3, force_twice_setup, force_twice_thread, drain},
-	{"take", 2, force_twice_setup, take_thread, drain},
-	{"take_public", 2, take_public_setup, take_public_thread, drain},
-	{"reclaim", 2, reclaim_setup, reclaim_thread, drain},
-	{"reclaim_aba", 2, reclaim_aba_setup, reclaim_aba_thread, drain},
-	{"reclaim_grow", 3, reclaim_grow_setup, reclaim_grow_thread, drain},
-	{"reclaim_nomem", 2, reclaim_nomem_setup, reclaim_grow_thread, drain},
-	{"reclaim_force", 3, reclaim_force_setup, reclaim_force_thread, drain},
-	{"reclaim_fill", 2, reclaim_fill_setup, reclaim_fill_thread, drain},
-	{"grow", 2, grow_setup, grow_thread, drain},
-	{"reuse", 2, grow_setup, reuse_thread, drain},
-	{"remove", 2, remove_setup, remove_thread, drain},
-	{"eager", 3, eager_setup, eager_thread, drain},
-	{"eager_aba", 2, eager_aba_setup, eager_aba_thread, drain},
-	{"eager_grow", 2, eager_grow_setup, eager_grow_thread, drain},
+	{ "last_item", 2, last_item_setup, last_item_thread, drain },
+	{ "last_item_two_thieves", 3, last_item_setup, last_item_thread, drain },
+	{ "ask", 2, ask_setup, ask_thread, drain },
+	{ "force", 2, force_setup, force_thread, drain },
+	{ "force_beside", 3, force_beside_setup, force_beside_thread, drain },
+	{ "force_answer", 3, force_setup, force_answer_thread, drain },
+	{ "force_twice", 3, force_twice_setup, force_twice_thread, drain },
+	{ "take", 2, force_twice_setup, take_thread, drain },
+	{ "take_public", 2, take_public_setup, take_public_thread, drain },
+	{ "reclaim", 2, reclaim_setup, reclaim_thread, drain },
+	{ "reclaim_aba", 2, reclaim_aba_setup, reclaim_aba_thread, drain },
+	{ "reclaim_grow", 3, reclaim_grow_setup, reclaim_grow_thread, drain },
+	{ "reclaim_nomem", 2, reclaim_nomem_setup, reclaim_grow_thread, drain },
+	{ "reclaim_force", 3, reclaim_force_setup, reclaim_force_thread, drain },
+	{ "reclaim_fill", 2, reclaim_fill_setup, reclaim_fill_thread, drain },
+	{ "grow", 2, grow_setup, grow_thread, drain },
+	{ "reuse", 2, grow_setup, reuse_thread, drain },
+	{ "remove", 2, remove_setup, remove_thread, drain },
+	{ "eager", 3, eager_setup, eager_thread, drain },
+	{ "eager_aba", 2, eager_aba_setup, eager_aba_thread, drain },
+	{ "eager_grow", 2, eager_grow_setup, eager_grow_thread, drain },
 };
 
 int main(int argc, char **argv)

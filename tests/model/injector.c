@@ -38,8 +38,8 @@ static int push(uint32_t producer, uint32_t n)
 		oracle_make(item, producer, pushed[producer] + 1 + i);
 		batch[i] = item;
 	}
-	int rc = n == 1 ? wf_injector_push_mt(&queue, batch[0]) :
-			  wf_injector_push_many_mt(&queue, batch, n);
+	int rc = n == 1 ? wf_injector_push_mt(&queue, batch[0])
+			: wf_injector_push_many_mt(&queue, batch, n);
 	if (rc == 0)
 		pushed[producer] += n;
 	else
@@ -59,7 +59,8 @@ static uint32_t pop(uint32_t consumer, uint32_t max)
 
 static void drain(void)
 {
-	memset(views, 0, sizeof views); /* consumer 0 now also sees what lies behind others' items */
+	/* Consumer 0 now also sees what lies behind the items that others took. */
+	memset(views, 0, sizeof views);
 	while (pop(0, ITEMS_MAX))
 		;
 	EXPLORE_CHECK(wf_injector_is_empty_mt(&queue));
@@ -188,14 +189,14 @@ static void nomem_batch_thread(uint32_t i)
 }
 
 static const struct explore scenarios[] = {
-	{"single", 3, setup, single_thread, drain},
-	{"consumers", 3, consumers_setup, consumers_thread, drain},
-	{"batch", 3, setup, batch_thread, drain},
-	{"batches", 2, setup, batches_thread, side_by_side},
-	{"batch_pop", 2, setup, batch_pop_thread, drain},
-	{"own", 2, setup, own_thread, drain},
-	{"nomem", 3, nomem_setup, nomem_thread, drain},
-	{"nomem_batch", 2, nomem_batch_setup, nomem_batch_thread, drain},
+	{ "single", 3, setup, single_thread, drain },
+	{ "consumers", 3, consumers_setup, consumers_thread, drain },
+	{ "batch", 3, setup, batch_thread, drain },
+	{ "batches", 2, setup, batches_thread, side_by_side },
+	{ "batch_pop", 2, setup, batch_pop_thread, drain },
+	{ "own", 2, setup, own_thread, drain },
+	{ "nomem", 3, nomem_setup, nomem_thread, drain },
+	{ "nomem_batch", 2, nomem_batch_setup, nomem_batch_thread, drain },
 };
 
 int main(int argc, char **argv)

@@ -25,8 +25,8 @@ static struct wf_parker parker;
 static struct entry entries[2][4];
 static struct oracle_view view;
 static uint32_t taken;
-static uint32_t fillings;  /* pushes that found the list empty */
-static uint32_t takes;     /* takes that found something */
+static uint32_t fillings; /* pushes that found the list empty */
+static uint32_t takes;    /* takes that found something */
 
 static void setup(void)
 {
@@ -149,9 +149,9 @@ static void sleep_check(void)
 }
 
 static const struct explore scenarios[] = {
-	{"push", 3, setup, push_thread, finish},
-	{"reuse", 2, reuse_setup, reuse_thread, reuse_check},
-	{"sleep", 3, setup, sleep_thread, sleep_check},
+	{ "push", 3, setup, push_thread, finish },
+	{ "reuse", 2, reuse_setup, reuse_thread, reuse_check },
+	{ "sleep", 3, setup, sleep_thread, sleep_check },
 };
 
 int main(int argc, char **argv)

@@ -29,90 +29,93 @@ MUTATIONS = [
     ("deque", "deque.c", "the forcing thief confirms without looking at bottom again",
      "if ((int32_t)(b - (split + n)) < 0) {", "if (0 && b) {"),
     ("deque", "deque.c", "the forcing thief looks at bottom before the tentative word",
-     "	wf_membarrier();\n	/* acquire [D2]: with [D1]; the slots and items below the bottom that is "
-     "seen. */\n	uint32_t b = wf_load_acquire(&d->bottom);\n",
-     "	uint32_t b = split + n;\n	wf_membarrier();\n"),
+     "\twf_membarrier();\n"
+     "\t/* acquire [D2]: with [D1]; the slots and items below the bottom that is "
+     "seen. */\n\tuint32_t b = wf_load_acquire(&d->bottom);\n",
+     "\tuint32_t b = split + n;\n\twf_membarrier();\n"),
     ("deque", "deque.c", "two thieves may force at a time",
      "if (wf_swap_acquire(&d->forcing, 1))", "if (0)"),
     ("deque", "deque.c", "a thief steals tentative items",
      "if (w & WF_DEQUE_TENTATIVE || n == 0 || max == 0)", "if (n == 0 || max == 0)"),
     ("deque", "deque.c", "a stolen batch is claimed by a plain store",
-     "			if (!wf_cas_release(&d->word, &w, next))\n				return 0;",
-     "			wf_store_release(&d->word, next);"),
+     "\t\t\tif (!wf_cas_release(&d->word, &w, next))\n\t\t\t\treturn 0;",
+     "\t\t\twf_store_release(&d->word, next);"),
     ("deque", "deque.c", "the slots are read after the claim",
-     "			uint64_t next = make_word(tail + k, wf_deque_word_split(w));\n",
-     "			uint64_t next = make_word(tail + k, wf_deque_word_split(w));\n"
-     "			if (!wf_cas_release(&d->word, &w, next))\n				return 0;\n"
-     "			for (uint32_t i = 0; i < k; i++)\n"
-     "				out[i] = (void *)wf_load_relaxed(\n"
-     "					&ring->slots[(tail + i) & ring->mask]);\n"
-     "			w = next;\n"),
+     "\t\t\tuint64_t next = make_word(tail + k, wf_deque_word_split(w));\n",
+     "\t\t\tuint64_t next = make_word(tail + k, wf_deque_word_split(w));\n"
+     "\t\t\tif (!wf_cas_release(&d->word, &w, next))\n\t\t\t\treturn 0;\n"
+     "\t\t\tfor (uint32_t i = 0; i < k; i++)\n"
+     "\t\t\t\tout[i] = (void *)wf_load_relaxed(\n"
+     "\t\t\t\t\t&ring->slots[(tail + i) & ring->mask]);\n"
+     "\t\t\tw = next;\n"),
     ("deque", "deque.c", "reclaim publishes before the copies are written",
-     "	for (uint32_t i = 0; i < n - 1; i++)\n"
-     "		slot_store(d, b + i, slot_load(d, b - n + i));\n"
-     "	/* release [D3]: the copies are visible to the thief that loads the word [D4]. */\n"
-     "	if (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2)))\n"
-     "		return 0;\n",
-     "	if (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2)))\n"
-     "		return 0;\n"
-     "	for (uint32_t i = 0; i < n - 1; i++)\n"
-     "		slot_store(d, b + i, slot_load(d, b - n + i));\n"),
+     "\tfor (uint32_t i = 0; i < n - 1; i++)\n"
+     "\t\tslot_store(d, b + i, slot_load(d, b - n + i));\n"
+     "\t/* release [D3]: the copies are visible to the thief that loads the word [D4]. */\n"
+     "\tif (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2)))\n"
+     "\t\treturn 0;\n",
+     "\tif (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2)))\n"
+     "\t\treturn 0;\n"
+     "\tfor (uint32_t i = 0; i < n - 1; i++)\n"
+     "\t\tslot_store(d, b + i, slot_load(d, b - n + i));\n"),
     ("deque", "deque.c", "reclaim raises bottom before its CAS",
-     "	if (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2)))\n		return 0;\n",
-     "	wf_store_release(&d->bottom, b + n - 1);\n"
-     "	if (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2))) {\n"
-     "		wf_store_release(&d->bottom, b);\n		return 0;\n	}\n"),
-    ("deque", "deque.c", "reclaim forgets the limit", "	d->limit = b + capacity(d);\n", ""),
+     "\tif (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2)))\n\t\treturn 0;\n",
+     "\twf_store_release(&d->bottom, b + n - 1);\n"
+     "\tif (!wf_cas_release(&d->word, &w, make_word(b, b + n / 2))) {\n"
+     "\t\twf_store_release(&d->bottom, b);\n\t\treturn 0;\n\t}\n"),
+    ("deque", "deque.c", "reclaim forgets the limit", "\td->limit = b + capacity(d);\n", ""),
     ("deque", "deque.c", "reclaim does not look at the room",
      "if (2 * n - 1 > capacity(d) && grow(d, b - n, b) != 0)",
      "if (0 && grow(d, b - n, b) != 0)"),
     ("deque", "deque.c", "split is lowered although thieves take several",
-     "	if (d->asymmetric)\n		return reclaim(d, w, b);\n",
-     "	if (0)\n		return reclaim(d, w, b);\n"),
+     "\tif (d->asymmetric)\n\t\treturn reclaim(d, w, b);\n",
+     "\tif (0)\n\t\treturn reclaim(d, w, b);\n"),
     ("deque", "deque.c", "without asymmetry thieves take several with one CAS",
-     "if (!d->asymmetric_mt) {\n			taken", "if (0) {\n			taken"),
+     "if (!d->asymmetric_mt) {\n\t\t\ttaken", "if (0) {\n\t\t\ttaken"),
     ("deque", "deque.c", "push uses a slot again before the thief has left it",
      "if (b - tail == capacity(d)) {", "if (b - tail > capacity(d)) {"),
     ("deque", "deque.c", "a new ring is shown without its items",
-     "	for (uint32_t i = tail; i != bottom; i++)\n",
-     "	for (uint32_t i = tail + 1; i != bottom; i++)\n"),
+     "\tfor (uint32_t i = tail; i != bottom; i++)\n",
+     "\tfor (uint32_t i = tail + 1; i != bottom; i++)\n"),
     ("deque", "deque.c", "an old ring is freed when it is replaced",
-     "	d->rings = ring;\n	d->slots = ring->slots;\n	d->mask = ring->mask;\n"
-     "	d->limit = tail + capacity(d);\n",
-     "	wf_free(d->rings);\n	ring->older = NULL;\n	d->rings = ring;\n"
-     "	d->slots = ring->slots;\n	d->mask = ring->mask;\n"
-     "	d->limit = tail + capacity(d);\n"),
+     "\td->rings = ring;\n\td->slots = ring->slots;\n\td->mask = ring->mask;\n"
+     "\td->limit = tail + capacity(d);\n",
+     "\twf_free(d->rings);\n\tring->older = NULL;\n\td->rings = ring;\n"
+     "\td->slots = ring->slots;\n\td->mask = ring->mask;\n"
+     "\td->limit = tail + capacity(d);\n"),
     ("deque", "deque.c", "remove does not check that the item was private",
      "if (!lower(d, b - i)) {", "if (!lower(d, b - i) && 0) {"),
     ("deque", "deque.c", "remove leaves the hole where thieves see bottom all the time",
-     "		if (!lower(d, b - i)) {\n			raise(d, b);\n			continue;\n		}\n"
-     "		if (i == 1)\n			return true;\n",
-     "		if (i == 1 && !lower(d, b - i)) {\n			raise(d, b);\n"
-     "			continue;\n		}\n		if (i == 1)\n			return true;\n"),
+     "\t\tif (!lower(d, b - i)) {\n\t\t\traise(d, b);\n\t\t\tcontinue;\n\t\t}\n"
+     "\t\tif (i == 1)\n\t\t\treturn true;\n",
+     "\t\tif (i == 1 && !lower(d, b - i)) {\n\t\t\traise(d, b);\n"
+     "\t\t\tcontinue;\n\t\t}\n\t\tif (i == 1)\n\t\t\treturn true;\n"),
     ("deque", "deque.c", "the owner leaves a tentative word alone and takes the item",
-     "	return (int32_t)(b - wf_deque_word_split(w)) >= 0;",
-     "	return (int32_t)(b - wf_deque_word_split(settled(w))) >= 0;"),
+     "\treturn (int32_t)(b - wf_deque_word_split(w)) >= 0;",
+     "\treturn (int32_t)(b - wf_deque_word_split(settled(w))) >= 0;"),
     ("deque", "deque.c", "an answer exposes more than there is",
      "uint32_t k = n < private_count ? n : private_count;", "uint32_t k = n;"),
     ("deque", "deque.c", "the answer forgets that a word is tentative",
-     "		uint64_t base = settled(w);\n",
-     "		uint64_t base = w & ~WF_DEQUE_TENTATIVE;\n"),
+     "\t\tuint64_t base = settled(w);\n",
+     "\t\tuint64_t base = w & ~WF_DEQUE_TENTATIVE;\n"),
     ("deque", "deque.h", "pop looks at the word before it lowers bottom",
-     "	wf_store_release(&d->bottom, b);\n"
-     "	/* Store before load: the processor's half of this fence is the thief's membarrier [F1]. */\n"
-     "	wf_fence_compiler();\n"
-     "	/* relaxed: a private item was stored by the owner itself. */\n"
-     "	uint64_t w = wf_load_relaxed(&d->word);\n",
-     "	uint64_t w = wf_load_relaxed(&d->word);\n	wf_store_release(&d->bottom, b);\n"),
+     "\twf_store_release(&d->bottom, b);\n"
+     "\t/* Store before load: the processor's half of this fence is the thief's membarrier "
+     "[F1]. */\n"
+     "\twf_fence_compiler();\n"
+     "\t/* relaxed: a private item was stored by the owner itself. */\n"
+     "\tuint64_t w = wf_load_relaxed(&d->word);\n",
+     "\tuint64_t w = wf_load_relaxed(&d->word);\n\twf_store_release(&d->bottom, b);\n"),
     ("deque", "deque.h", "push shows the new bottom before the slot is written",
-     "	wf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);\n"
-     "	/* release [D1]: a forcing thief that sees the new bottom in [D2] sees slot and item. */\n"
-     "	wf_store_release(&d->bottom, b + 1);\n",
-     "	wf_store_release(&d->bottom, b + 1);\n"
-     "	wf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);\n"),
+     "\twf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);\n"
+     "\t/* release [D1]: a forcing thief that sees the new bottom in [D2] sees slot and item. "
+     "*/\n"
+     "\twf_store_release(&d->bottom, b + 1);\n",
+     "\twf_store_release(&d->bottom, b + 1);\n"
+     "\twf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);\n"),
     ("deque", "deque.h", "take trusts the slot of an empty deque",
-     "	if (WF_UNLIKELY((int32_t)(b - wf_deque_word_split(w)) < 0)) {\n		/* release",
-     "	if (0 && w) {\n		/* release"),
+     "\tif (WF_UNLIKELY((int32_t)(b - wf_deque_word_split(w)) < 0)) {\n\t\t/* release",
+     "\tif (0 && w) {\n\t\t/* release"),
     ("deque", "deque.h", "a count that wraps is taken for full",
      "return (wf_deque_word_split(word) - (uint32_t)(word >> 32)) & WF_DEQUE_TAIL_MASK;",
      "return wf_deque_word_split(word) - ((uint32_t)(word >> 32) & WF_DEQUE_TAIL_MASK);"),
@@ -127,35 +130,35 @@ MUTATIONS = [
      "while (!(out[i] = (void *)wf_load_acquire(&block->slots[slot + i])))",
      "if (!(out[i] = (void *)wf_load_acquire(&block->slots[slot + i])))"),
     ("injector", "injector.c", "the consumer of the last slot frees the block",
-     "if (read_count == WF_INJECTOR_CAP)\n			wf_free",
-     "if (slot + k == WF_INJECTOR_CAP)\n			wf_free"),
+     "if (read_count == WF_INJECTOR_CAP)\n\t\t\twf_free",
+     "if (slot + k == WF_INJECTOR_CAP)\n\t\t\twf_free"),
     ("injector", "injector.c", "the block is counted before its slots are read",
-     "		if (slot + k == WF_INJECTOR_CAP)\n			cross_edge(",
-     "		uint32_t read_count = wf_add_acq_rel(&block->read_count, k) + k;\n"
-     "		if (read_count == WF_INJECTOR_CAP && slot + k != WF_INJECTOR_CAP)\n"
-     "			wf_free(block);\n"
-     "		if (slot + k == WF_INJECTOR_CAP)\n			cross_edge("),
+     "\t\tif (slot + k == WF_INJECTOR_CAP)\n\t\t\tcross_edge(",
+     "\t\tuint32_t read_count = wf_add_acq_rel(&block->read_count, k) + k;\n"
+     "\t\tif (read_count == WF_INJECTOR_CAP && slot + k != WF_INJECTOR_CAP)\n"
+     "\t\t\twf_free(block);\n"
+     "\t\tif (slot + k == WF_INJECTOR_CAP)\n\t\t\tcross_edge("),
     ("injector", "injector.c", "the tail moves on before its block is there",
-     "		wf_store_release(&q->tail_block, (uintptr_t)last);\n"
-     "		/* release [I3]: who sees this index [I4] sees the block stored just before. */\n"
-     "		wf_store_release(&q->tail, after);\n",
-     "		wf_store_release(&q->tail, after);\n"
-     "		wf_store_release(&q->tail_block, (uintptr_t)last);\n"),
+     "\t\twf_store_release(&q->tail_block, (uintptr_t)last);\n"
+     "\t\t/* release [I3]: who sees this index [I4] sees the block stored just before. */\n"
+     "\t\twf_store_release(&q->tail, after);\n",
+     "\t\twf_store_release(&q->tail, after);\n"
+     "\t\twf_store_release(&q->tail_block, (uintptr_t)last);\n"),
     ("injector", "injector.c", "the head moves on before its block is there",
-     "	wf_store_release(&q->head_block, next);\n"
-     "	/* release [I7]: who sees this index [I8] sees the block stored just before. */\n"
-     "	wf_store_release(&q->head, after);\n",
-     "	wf_store_release(&q->head, after);\n	wf_store_release(&q->head_block, next);\n"),
+     "\twf_store_release(&q->head_block, next);\n"
+     "\t/* release [I7]: who sees this index [I8] sees the block stored just before. */\n"
+     "\twf_store_release(&q->head, after);\n",
+     "\twf_store_release(&q->head, after);\n\twf_store_release(&q->head_block, next);\n"),
     ("injector", "injector.c", "producers do not stop at the edge",
-     "		if (tail % WF_LAP == WF_INJECTOR_CAP) {\n			wait_turn(&tries);\n"
-     "			continue;\n		}\n", ""),
+     "\t\tif (tail % WF_LAP == WF_INJECTOR_CAP) {\n\t\t\twait_turn(&tries);\n"
+     "\t\t\tcontinue;\n\t\t}\n", ""),
     ("injector", "injector.c", "the next block is made after the claim",
-     "		if (edges && !*spare)\n			return NULL;\n", ""),
+     "\t\tif (edges && !*spare)\n\t\t\treturn NULL;\n", ""),
     ("injector", "injector.c", "what is left of the spare blocks is forgotten",
-     "	fill(block, at, items, n);\n	chain_destroy(spare);\n",
-     "	fill(block, at, items, n);\n"),
+     "\tfill(block, at, items, n);\n\tchain_destroy(spare);\n",
+     "\tfill(block, at, items, n);\n"),
     ("injector", "injector.c", "a failed batch keeps the blocks it got",
-     "			while (first) {", "			while (first && 0) {"),
+     "\t\t\twhile (first) {", "\t\t\twhile (first && 0) {"),
     ("injector", "injector.c", "a batch is filled from its end",
      "(uintptr_t)items[i]);", "(uintptr_t)items[k - 1 - i]);"),
 
@@ -163,52 +166,52 @@ MUTATIONS = [
      "while (!wf_cas_release(&q->head, &head, (uintptr_t)node));",
      "while (wf_store_release(&q->head, (uintptr_t)node), 0);"),
     ("mpsc", "mpsc.h", "a failed push keeps its old next",
-     "	do {\n		/* relaxed: published by [M1]. */\n"
-     "		wf_store_relaxed(&node->next, head);\n",
-     "	wf_store_relaxed(&node->next, head);\n	do {\n"),
+     "\tdo {\n\t\t/* relaxed: published by [M1]. */\n"
+     "\t\twf_store_relaxed(&node->next, head);\n",
+     "\twf_store_relaxed(&node->next, head);\n\tdo {\n"),
     ("mpsc", "mpsc.h", "next is written after the push",
-     "	return head == 0;", "	wf_store_relaxed(&node->next, head);\n	return head == 0;"),
+     "\treturn head == 0;", "\twf_store_relaxed(&node->next, head);\n\treturn head == 0;"),
     ("mpsc", "mpsc.h", "take is a load and a store",
      "(struct wf_mpsc_node *)wf_swap_acquire(&q->head, 0);",
-     "(struct wf_mpsc_node *)wf_load_acquire(&q->head);\n	wf_store_relaxed(&q->head, 0);"),
+     "(struct wf_mpsc_node *)wf_load_acquire(&q->head);\n\twf_store_relaxed(&q->head, 0);"),
     ("mpsc", "mpsc.h", "the chain is not turned round",
-     "		wf_store_relaxed(&node->next, (uintptr_t)oldest);\n		oldest = node;\n",
-     "		if (!oldest)\n			oldest = node;\n"),
+     "\t\twf_store_relaxed(&node->next, (uintptr_t)oldest);\n\t\toldest = node;\n",
+     "\t\tif (!oldest)\n\t\t\toldest = node;\n"),
     ("mpsc", "mpsc.h", "push says `was empty` by an older look",
-     "	uintptr_t head = wf_load_relaxed(&q->head);\n",
-     "	uintptr_t head = wf_load_relaxed(&q->head);\n	bool was_empty = head == 0;\n"),
+     "\tuintptr_t head = wf_load_relaxed(&q->head);\n",
+     "\tuintptr_t head = wf_load_relaxed(&q->head);\n\tbool was_empty = head == 0;\n"),
 
     ("parker", "parker.c", "falling asleep overwrites a token",
      "if (!wf_cas_relaxed(&p->state, &seen, WF_PARKER_ASLEEP)) {",
      "if (seen = wf_load_relaxed(&p->state), seen != WF_PARKER_EMPTY ||\n"
-     "	    (wf_store_relaxed(&p->state, WF_PARKER_ASLEEP), false)) {"),
+     "\t    (wf_store_relaxed(&p->state, WF_PARKER_ASLEEP), false)) {"),
     ("parker", "parker.c", "unpark leaves a token and does not wake",
-     "	wf_futex_wake(&p->state, 1);\n", ""),
+     "\twf_futex_wake(&p->state, 1);\n", ""),
     ("parker", "parker.c", "unpark is a load and a store",
      "uint32_t seen = wf_swap_release(&p->state, WF_PARKER_TOKEN);",
      "uint32_t seen = wf_load_relaxed(&p->state);\n"
-     "	wf_store_release(&p->state, WF_PARKER_TOKEN);"),
+     "\twf_store_release(&p->state, WF_PARKER_TOKEN);"),
     ("parker", "parker.c", "a token that comes with the deadline is dropped",
      "return seen == WF_PARKER_TOKEN ? 0 : -ETIMEDOUT;",
      "return rc == 0 ? 0 : -ETIMEDOUT;"),
     ("parker", "parker.c", "a wait that ended by itself counts as a token",
-     "if (rc == 0 && wf_load_relaxed(&p->state) == WF_PARKER_ASLEEP)\n			continue;\n",
-     "if (0)\n			continue;\n"),
+     "if (rc == 0 && wf_load_relaxed(&p->state) == WF_PARKER_ASLEEP)\n\t\t\tcontinue;\n",
+     "if (0)\n\t\t\tcontinue;\n"),
     ("parker", "parker.c", "a park that times out stays `asleep`",
-     "		seen = wf_swap_acquire(&p->state, WF_PARKER_EMPTY);\n"
-     "		WF_CHECK(seen != WF_PARKER_EMPTY);\n",
-     "		seen = wf_load_acquire(&p->state);\n"
-     "		if (seen == WF_PARKER_TOKEN)\n"
-     "			wf_store_relaxed(&p->state, WF_PARKER_EMPTY);\n"),
+     "\t\tseen = wf_swap_acquire(&p->state, WF_PARKER_EMPTY);\n"
+     "\t\tWF_CHECK(seen != WF_PARKER_EMPTY);\n",
+     "\t\tseen = wf_load_acquire(&p->state);\n"
+     "\t\tif (seen == WF_PARKER_TOKEN)\n"
+     "\t\t\twf_store_relaxed(&p->state, WF_PARKER_EMPTY);\n"),
 ]
 # Needs a second edit of the same file to have an effect.
 SECOND = {
     "the block is counted before its slots are read": (
-        "		uint32_t read_count = wf_add_acq_rel(&block->read_count, k) + k;\n"
-        "		WF_CHECK(read_count <= WF_INJECTOR_CAP);\n"
-        "		if (read_count == WF_INJECTOR_CAP)\n",
-        "		if (read_count == WF_INJECTOR_CAP && slot + k == WF_INJECTOR_CAP)\n"),
-    "push says `was empty` by an older look": ("	return head == 0;", "	return was_empty;"),
+        "\t\tuint32_t read_count = wf_add_acq_rel(&block->read_count, k) + k;\n"
+        "\t\tWF_CHECK(read_count <= WF_INJECTOR_CAP);\n"
+        "\t\tif (read_count == WF_INJECTOR_CAP)\n",
+        "\t\tif (read_count == WF_INJECTOR_CAP && slot + k == WF_INJECTOR_CAP)\n"),
+    "push says `was empty` by an older look": ("\treturn head == 0;", "\treturn was_empty;"),
 }
 
 

@@ -14,7 +14,7 @@
 
 static struct wf_parker parker;
 static struct wf_a32 flags;
-static bool parked_now;   /* the owner is inside park */
+static bool parked_now; /* the owner is inside park */
 static uint32_t tokens_taken;
 static uint32_t timeouts;
 static uint32_t unparks_returned;
@@ -127,10 +127,10 @@ static void merge_check(void)
 }
 
 static const struct explore scenarios[] = {
-	{"condition", 3, setup, condition_thread, condition_check},
-	{"turns", 2, setup, turns_thread, turns_check},
-	{"deadline", 2, setup, deadline_thread, deadline_check},
-	{"merge", 3, setup, merge_thread, merge_check},
+	{ "condition", 3, setup, condition_thread, condition_check },
+	{ "turns", 2, setup, turns_thread, turns_check },
+	{ "deadline", 2, setup, deadline_thread, deadline_check },
+	{ "merge", 3, setup, merge_thread, merge_check },
 };
 
 int main(int argc, char **argv)

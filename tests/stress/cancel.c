@@ -181,6 +181,9 @@ static void round_of(weft *rt, struct field *field, uint64_t *random)
 	for (uint32_t i = 0; i < TASKS; i++)
 		if (!early[i])
 			(void)api_end(rt, field->items[i].ref);
+	/* Bodies still use the event: it may go only when all of them have ended. */
+	for (uint32_t i = 0; i < TASKS; i++)
+		api_await_count(&field->items[i].ends, 1);
 	api_release(rt, field->event);
 	api_await_no_tasks(rt);
 	for (uint32_t i = 0; i < TASKS; i++)

@@ -23,7 +23,7 @@
 struct run {
 	struct wf_deque deque;
 	struct oracle_item *items;
-	uint32_t *pushed;          /* the owner's list: seqs of what it has not taken itself */
+	uint32_t *pushed; /* the owner's list: seqs of what it has not taken itself */
 	uint32_t pushed_count;
 	uint32_t item_count;
 	bool force;
@@ -180,8 +180,8 @@ static void own_mixed(struct run *run)
 static void run_with(uint32_t thief_count, bool asymmetric, bool force, bool growing)
 {
 	static struct run run;
-	struct thief thieves[THIEVES_MAX] = {0};
-	run = (struct run){.force = force, .item_count = growing ? GROW_COUNT : ITEMS_COUNT};
+	struct thief thieves[THIEVES_MAX] = { 0 };
+	run = (struct run){ .force = force, .item_count = growing ? GROW_COUNT : ITEMS_COUNT };
 	run.items = calloc(run.item_count, sizeof *run.items);
 	run.pushed = calloc(run.item_count, sizeof *run.pushed);
 	STRESS_CHECK(run.items && run.pushed);
@@ -189,8 +189,8 @@ static void run_with(uint32_t thief_count, bool asymmetric, bool force, bool gro
 	for (uint32_t i = 0; i < thief_count; i++) {
 		thieves[i].run = &run;
 		thieves[i].index = i;
-		STRESS_CHECK(wf_thread_start(&thieves[i].thread, "thief", thief_main,
-					     &thieves[i]) == 0);
+		STRESS_CHECK(
+			wf_thread_start(&thieves[i].thread, "thief", thief_main, &thieves[i]) == 0);
 	}
 	if (growing)
 		own_growing(&run);
@@ -207,8 +207,8 @@ static void run_with(uint32_t thief_count, bool asymmetric, bool force, bool gro
 	oracle_all_taken(run.items, run.item_count);
 	if (!growing) {
 		printf("thieves %u, %s%s: %u items, %llu stolen\n", thief_count,
-		       asymmetric ? "asymmetric" : "eager", force ? ", forced" : "",
-		       run.item_count, (unsigned long long)wf_load_relaxed(&run.stolen));
+		       asymmetric ? "asymmetric" : "eager", force ? ", forced" : "", run.item_count,
+		       (unsigned long long)wf_load_relaxed(&run.stolen));
 	}
 	wf_deque_fini(&run.deque);
 	free(run.items);
@@ -217,7 +217,7 @@ static void run_with(uint32_t thief_count, bool asymmetric, bool force, bool gro
 
 int main(void)
 {
-	const uint32_t counts[] = {0, 1, 2, 8};
+	const uint32_t counts[] = { 0, 1, 2, 8 };
 	(void)test_seed();
 	for (uint32_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
 		run_with(counts[i], false, false, false);

@@ -57,7 +57,7 @@ static void *force_main(void *arg)
 
 static void *steal_main(void *arg)
 {
-	struct oracle_view view = {0};
+	struct oracle_view view = { 0 };
 	void *out[ITEMS_COUNT];
 	(void)arg;
 	while (wait_phase(PHASE_STEAL)) {

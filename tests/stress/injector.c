@@ -20,7 +20,7 @@
 struct run {
 	struct wf_injector queue;
 	uint32_t pairs;
-	struct oracle_item *items;  /* [producer * ITEMS_COUNT + seq - 1] */
+	struct oracle_item *items; /* [producer * ITEMS_COUNT + seq - 1] */
 	struct wf_a64 taken;
 };
 
@@ -48,8 +48,8 @@ static void *produce(void *arg)
 			oracle_make(&items[seq], self->index, seq + 1);
 			batch[i] = &items[seq];
 		}
-		int rc = n == 1 ? wf_injector_push_mt(&self->run->queue, batch[0]) :
-				  wf_injector_push_many_mt(&self->run->queue, batch, n);
+		int rc = n == 1 ? wf_injector_push_mt(&self->run->queue, batch[0])
+				: wf_injector_push_many_mt(&self->run->queue, batch, n);
 		STRESS_CHECK(rc == 0);
 	}
 	return NULL;
@@ -60,7 +60,7 @@ static void *consume(void *arg)
 	struct actor *self = arg;
 	struct run *run = self->run;
 	struct wf_random random = stress_random(100 + self->index);
-	struct oracle_view view = {0};
+	struct oracle_view view = { 0 };
 	void *out[POP_MAX];
 	uint64_t total = (uint64_t)run->pairs * ITEMS_COUNT;
 
@@ -80,17 +80,17 @@ static void *consume(void *arg)
 
 static void run_with(uint32_t pairs)
 {
-	struct run run = {.pairs = pairs};
+	struct run run = { .pairs = pairs };
 	struct actor producers[PAIRS_MAX], consumers[PAIRS_MAX];
 	run.items = calloc((size_t)pairs * ITEMS_COUNT, sizeof *run.items);
 	STRESS_CHECK(run.items != NULL);
 	STRESS_CHECK(wf_injector_init(&run.queue) == 0);
 	for (uint32_t i = 0; i < pairs; i++) {
-		producers[i] = consumers[i] = (struct actor){.run = &run, .index = i};
+		producers[i] = consumers[i] = (struct actor){ .run = &run, .index = i };
 		STRESS_CHECK(wf_thread_start(&consumers[i].thread, "consumer", consume,
-					     &consumers[i]) == 0);
+		                             &consumers[i]) == 0);
 		STRESS_CHECK(wf_thread_start(&producers[i].thread, "producer", produce,
-					     &producers[i]) == 0);
+		                             &producers[i]) == 0);
 	}
 	for (uint32_t i = 0; i < pairs; i++) {
 		wf_thread_join(&producers[i].thread);

@@ -54,17 +54,17 @@ static void run_with(uint32_t count)
 {
 	static struct run run;
 	struct producer producers[PRODUCERS_MAX];
-	struct oracle_view view = {0};
+	struct oracle_view view = { 0 };
 	uint64_t taken = 0, takes = 0;
 	wf_mpsc_init(&run.list);
 	wf_parker_init(&run.parker);
 	wf_init(&run.fillings, 0);
 	for (uint32_t i = 0; i < count; i++) {
-		producers[i] = (struct producer){.run = &run, .index = i};
+		producers[i] = (struct producer){ .run = &run, .index = i };
 		producers[i].entries = calloc(ITEMS_COUNT, sizeof *producers[i].entries);
 		STRESS_CHECK(producers[i].entries != NULL);
 		STRESS_CHECK(wf_thread_start(&producers[i].thread, "producer", produce,
-					     &producers[i]) == 0);
+		                             &producers[i]) == 0);
 	}
 	while (taken < (uint64_t)count * ITEMS_COUNT) {
 		struct wf_mpsc_node *node = wf_mpsc_take_all(&run.list);

@@ -16,7 +16,7 @@
 #define STRESS_FAIL(text) \
 	do { \
 		fprintf(stderr, "%s:%d: FAILED: %s (seed %llu)\n", __FILE__, __LINE__, (text), \
-			(unsigned long long)test_seed()); \
+		        (unsigned long long)test_seed()); \
 		_Exit(1); \
 	} while (0)
 #define STRESS_CHECK(x) \

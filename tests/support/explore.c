@@ -52,21 +52,21 @@
 #define POISON      0xdd
 
 enum thread_state {
-	THREAD_READY,    /* can go on */
-	THREAD_BLOCKED,  /* in a futex wait */
-	THREAD_TIMED,    /* in a futex wait with a deadline: can go on, and has then timed out */
+	THREAD_READY,   /* can go on */
+	THREAD_BLOCKED, /* in a futex wait */
+	THREAD_TIMED,   /* in a futex wait with a deadline: can go on, and has then timed out */
 	THREAD_DONE
 };
 
 struct thread {
 	ucontext_t context;
 	enum thread_state state;
-	struct wf_a32 *word;  /* what it sleeps on */
+	struct wf_a32 *word; /* what it sleeps on */
 	bool woken;
 	/* Sets of threads, one bit each; see explore_yield(). */
-	uint32_t enabled;    /* could run at every step since this thread's last wait */
-	uint32_t scheduled;  /* did run since then */
-	uint32_t after;      /* must run before this thread does */
+	uint32_t enabled;   /* could run at every step since this thread's last wait */
+	uint32_t scheduled; /* did run since then */
+	uint32_t after;     /* must run before this thread does */
 	char *stack;
 };
 
@@ -86,10 +86,10 @@ static struct {
 	const struct explore *test;
 	struct thread threads[EXPLORE_THREADS_MAX];
 	ucontext_t main;
-	int current;             /* -1: the main context */
-	struct pick *picks;      /* of this run, and of the prefix to repeat */
-	uint32_t pick_count;     /* length of the prefix */
-	uint32_t depth;          /* picks made in this run */
+	int current;         /* -1: the main context */
+	struct pick *picks;  /* of this run, and of the prefix to repeat */
+	uint32_t pick_count; /* length of the prefix */
+	uint32_t depth;      /* picks made in this run */
 	uint32_t preemptions;
 	uint32_t bound;
 	uint32_t steps;
@@ -116,7 +116,8 @@ _Noreturn void explore_fail(const char *file, int line, const char *text)
 {
 	fflush(stdout);
 	fprintf(stderr, "%s: FAILED in schedule %" PRIu64 ", thread %d, step %u: %s:%d: %s\n",
-		ex.test ? ex.test->name : "?", ex.schedules, ex.current, ex.steps, file, line, text);
+	        ex.test ? ex.test->name : "?", ex.schedules, ex.current, ex.steps, file, line,
+	        text);
 	print_picks();
 	/* Stacks of the other threads are abandoned in the middle: nothing to clean up. */
 	_exit(1);
@@ -188,7 +189,7 @@ static int pick_thread(bool waits)
 	uint32_t count = 0;
 	uint32_t set = runnable();
 	bool keeps = ex.current >= 0 && ex.threads[ex.current].state == THREAD_READY &&
-		     !(ex.threads[ex.current].after & set);
+		!(ex.threads[ex.current].after & set);
 
 	if (set == 0) {
 		for (uint32_t i = 0; i < ex.test->thread_count; i++) {
@@ -323,7 +324,7 @@ static void *allocate(size_t bytes, size_t align)
 	size_t rounded = (bytes + align - 1) / align * align;
 	void *p = aligned_alloc(align, rounded ? rounded : align);
 	EXPLORE_CHECK(p != NULL);
-	ex.blocks[ex.block_count++] = (struct block){.p = p, .bytes = bytes};
+	ex.blocks[ex.block_count++] = (struct block){ .p = p, .bytes = bytes };
 	return p;
 }
 
@@ -385,7 +386,8 @@ static void check_memory(void)
 			explore_fail(__FILE__, __LINE__, "memory never freed");
 		for (size_t k = 0; k < b->bytes; k++) {
 			if (((unsigned char *)b->p)[k] != POISON)
-				explore_fail(__FILE__, __LINE__, "memory written after it was freed");
+				explore_fail(__FILE__, __LINE__,
+				             "memory written after it was freed");
 		}
 		free(b->p);
 	}
@@ -473,8 +475,8 @@ int explore_main(const struct explore *list, size_t count, int argc, char **argv
 	const char *bound = getenv("WEFT_EXPLORE_BOUND");
 	const char *wide = getenv("WEFT_TEST_LONG");
 	static char crash_stack[64 << 10];
-	stack_t alternate = {.ss_sp = crash_stack, .ss_size = sizeof crash_stack};
-	struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK};
+	stack_t alternate = { .ss_sp = crash_stack, .ss_size = sizeof crash_stack };
+	struct sigaction action = { .sa_handler = on_crash, .sa_flags = SA_ONSTACK };
 	size_t ran = 0;
 
 	ex.current = -1;

@@ -18,9 +18,9 @@
 struct explore {
 	const char *name;
 	uint32_t thread_count;
-	void (*setup)(void);             /* before the threads; no scheduling in it */
-	void (*thread)(uint32_t index);  /* the body of logical thread `index` */
-	void (*check)(void);             /* after all threads; no scheduling in it */
+	void (*setup)(void);            /* before the threads; no scheduling in it */
+	void (*thread)(uint32_t index); /* the body of logical thread `index` */
+	void (*check)(void);            /* after all threads; no scheduling in it */
 };
 
 /*

@@ -26,7 +26,7 @@
 struct oracle_item {
 	uint64_t payload;
 	uint32_t producer;
-	uint32_t seq;           /* 1 .. in the order of this producer's pushes */
+	uint32_t seq; /* 1 .. in the order of this producer's pushes */
 	_Atomic uint32_t taken;
 };
 

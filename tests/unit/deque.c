@@ -15,10 +15,11 @@
 
 /* Any non-NULL pointers will do; a deque never looks behind them. */
 #define ITEM(n) ((void *)(uintptr_t)(8 * (n)))
-#define MAX 64
+#define MAX     64
 
-static const uint32_t starts[] = {0, 1, UINT32_C(0x7ffffffd), UINT32_C(0x80000000),
-				  UINT32_C(0xfffffffc), UINT32_MAX};
+static const uint32_t starts[] = {
+	0, 1, UINT32_C(0x7ffffffd), UINT32_C(0x80000000), UINT32_C(0xfffffffc), UINT32_MAX
+};
 #define STARTS (sizeof starts / sizeof starts[0])
 
 static void begin(struct wf_deque *d, uint32_t log2, bool asymmetric, uint32_t start)
@@ -132,7 +133,7 @@ Test(deque, a_request_is_answered_by_the_next_push_pop_or_take)
 			cr_assert_eq(wf_deque_pop_local(&d), ITEM(5));
 		cr_assert(wf_deque_has_public(&d));
 		/* Half of six or four, rounded up; the reclaim left two public and two private. */
-		uint32_t left[] = {3, 2, 2, 1};
+		uint32_t left[] = { 3, 2, 2, 1 };
 		cr_assert_eq(wf_deque_private_count_local(&d), left[how]);
 		cr_assert_gt(wf_deque_steal_mt(&d, out, MAX), 0);
 		cr_assert_eq(out[0], ITEM(1));
@@ -292,7 +293,7 @@ Test(deque, without_memory_to_take_items_back_the_owner_gets_the_oldest)
 
 Test(deque, init_without_memory_says_so_and_fini_takes_zeroes)
 {
-	struct wf_deque d = {0};
+	struct wf_deque d = { 0 };
 	wf_deque_fini(&d);
 	wf_fault_arm(WF_FAULT_MALLOC, 1);
 	cr_assert_eq(wf_deque_init(&d, 4, true), -ENOMEM);
@@ -340,7 +341,8 @@ static void random_run(struct wf_random *random, bool asymmetric, uint32_t start
 				break;
 			}
 			n = last > first ? wf_random_below(random, last - first) : 0;
-			if (last > first && wf_deque_remove_local(&d, ITEM(list[last - 1 - n]), 8)) {
+			if (last > first &&
+			    wf_deque_remove_local(&d, ITEM(list[last - 1 - n]), 8)) {
 				for (uint32_t i = last - 1 - n; i + 1 < last; i++)
 					list[i] = list[i + 1];
 				last--;

@@ -12,7 +12,7 @@
 #include "injector.h"
 
 #define ITEM(n) ((void *)(uintptr_t)(8 * (n)))
-#define MAX 300
+#define MAX     300
 
 static uint32_t drain(struct wf_injector *q, uint32_t first)
 {
@@ -112,7 +112,7 @@ Test(injector, without_memory_a_push_leaves_the_queue_as_it_was)
 
 Test(injector, fini_frees_what_is_left_and_takes_zeroes)
 {
-	struct wf_injector q = {0};
+	struct wf_injector q = { 0 };
 	wf_injector_fini(&q);
 	cr_assert_eq(wf_injector_init(&q), 0);
 	for (uint32_t i = 1; i <= 500; i++)
