@@ -136,8 +136,8 @@ static void many_free(struct many *m)
 }
 
 /*
- * Sleep until `need` more of the pending refs are done. `fail_fast`: or one has failed. 0 or an
- * error of the sleep.
+ * Sleep until `need` of the refs are done. `fail_fast`: or one has failed. 0 or an error of the
+ * sleep.
  */
 static int many_sleep(weft *rt, struct wf_local *self, const weft_ref *refs, uint32_t n,
 		      uint32_t need, int64_t until, bool fail_fast)
@@ -157,14 +157,13 @@ static int many_sleep(weft *rt, struct wf_local *self, const weft_ref *refs, uin
 		struct wf_cell *cell = wf_cell_of(rt, refs[i]);
 		struct wf_wait_node *node = &m.nodes[i];
 
-		if (wf_promise_is_done(&cell->promise))
+		if (!wf_promise_is_done(&cell->promise) &&
+		    wf_wait_add(self, &m.wait, node, cell))
 			continue;
-		/* It was counted as pending: its end counts, whenever it came. */
-		if (!wf_wait_add(self, &m.wait, node, cell)) {
-			*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire,
-						       .wait = &m.wait, .cell = cell };
-			wf_wait_fire(&node->waiter, cell, self);
-		}
+		/* Done, before or just now: it counts as if it had been pushed and fired. */
+		*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = &m.wait,
+					       .cell = cell };
+		wf_wait_fire(&node->waiter, cell, self);
 	}
 	rc = wf_wait_sleep(&m.wait);
 	many_free(&m);
@@ -230,7 +229,6 @@ static int run_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, in
 
 /*
  * Until `want` refs are done, or (fail_fast) one has failed, or the time is up (-ETIMEDOUT).
- * Pending tasks of our own are run in place first, newest first.
  */
 static int wait_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, int64_t until,
 		    bool fail_fast)
@@ -250,7 +248,7 @@ static int wait_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, i
 		if (!wf_can_suspend(self) && !rt->workers)
 			rc = run_for(rt, refs, n, want, until);
 		else
-			rc = many_sleep(rt, self, refs, n, want - done, until, fail_fast);
+			rc = many_sleep(rt, self, refs, n, want, until, fail_fast);
 		if (rc)
 			return rc;
 	}

@@ -19,7 +19,7 @@ struct guest_slot {
 };
 
 /* `used`: link-time optimisation does not see that wf_self() reads it. */
-_Thread_local struct wf_local *wf_local_tls __attribute__((tls_model("initial-exec"), used));
+_Thread_local struct wf_aptr wf_local_tls __attribute__((tls_model("initial-exec"), used));
 static _Thread_local struct wf_thread_state *thread_tls __attribute__((tls_model("initial-exec")));
 static _Thread_local struct guest_slot *guests_tls __attribute__((tls_model("initial-exec")));
 
@@ -30,13 +30,15 @@ static bool guests_key_ok;
 WF_NOINLINE struct wf_local *wf_self_call(void)
 {
 	__asm__ volatile("");
-	return wf_local_tls;
+	/* relaxed: this thread's own, or cleared by weft_close() of a runtime it left. */
+	return (struct wf_local *)wf_load_relaxed(&wf_local_tls);
 }
 
 WF_NOINLINE void wf_local_set(struct wf_local *self)
 {
 	__asm__ volatile("");
-	wf_local_tls = self;
+	/* relaxed: as above. */
+	wf_store_relaxed(&wf_local_tls, (uintptr_t)self);
 }
 
 WF_NOINLINE struct wf_thread_state *wf_thread_current(void)
@@ -142,7 +144,7 @@ static struct wf_local *guest_create(weft *rt)
 	return guest;
 }
 
-static WF_NOINLINE struct wf_local **tls_address(void)
+static WF_NOINLINE struct wf_aptr *tls_address(void)
 {
 	__asm__ volatile("");
 	return &wf_local_tls;
@@ -206,11 +208,10 @@ void wf_locals_detach(weft *rt)
 
 		/* Other threads' pointers to what is about to be freed. */
 		if (guest->tls_at) {
-			struct wf_aptr *at = (struct wf_aptr *)(void *)guest->tls_at;
 			uintptr_t old = (uintptr_t)guest;
 
 			/* relaxed: a thread that is inside the runtime now is its owner's mistake. */
-			wf_cas_relaxed(at, &old, 0);
+			wf_cas_relaxed(guest->tls_at, &old, 0);
 		}
 	}
 }

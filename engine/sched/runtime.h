@@ -75,7 +75,7 @@ struct wf_local {
 	struct wf_a64 submitted, completed; /* tasks: the sums decide whether all is done */
 	struct wf_random random;
 	struct wf_local *next_free;   /* guests: returned by threads that have ended */
-	struct wf_local **tls_at;     /* guests: their thread's wf_local_tls */
+	struct wf_aptr *tls_at;     /* guests: their thread's wf_local_tls */
 };
 
 struct wf_worker {
@@ -257,7 +257,7 @@ struct weft {
 
 /* ---- Who am I ------------------------------------------------------------------------------ */
 
-extern _Thread_local struct wf_local *wf_local_tls __attribute__((tls_model("initial-exec")));
+extern _Thread_local struct wf_aptr wf_local_tls __attribute__((tls_model("initial-exec")));
 
 struct wf_local *wf_self_call(void);
 

@@ -392,7 +392,10 @@ static int many_in_task(weft_task *self)
 
 	for (int64_t i = 0; i < N; i++)
 		refs[i] = api_spawn(rt, api_body_identity, &i, sizeof i);
-	API_CHECK(weft_get_many(rt, refs, N, WEFT_FOREVER, views, NULL) == 0);
+	const int status = weft_get_many(rt, refs, N, WEFT_FOREVER, views, NULL);
+	if (status)
+		fprintf(stderr, "get_many: %d\n", status);
+	API_CHECK(status == 0);
 	for (int i = 0; i < N; i++)
 		sum += *(const int64_t *)views[i].data;
 	API_CHECK(weft_release_many(rt, refs, N) == 0);

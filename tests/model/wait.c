@@ -22,13 +22,16 @@
 
 static struct wf_local *sim_self(void);
 static void sim_switch(void);
+static int sim_futex_wait(struct wf_a32 *word, uint32_t expected, int64_t until_ns);
 
 /* A thread-local is one per logical thread, and a switch is played. */
 #define wf_self()                        sim_self()
 #define wf_local_of(rt)                  ((void)(rt), sim_self())
 #define wf_context_switch(from, to, arg) sim_switch()
 #define wf_context_leave(from, to, arg)  wf_check_failed(__FILE__, __LINE__, "not reached")
+#define wf_futex_wait                    sim_futex_wait
 #include "suspend.c"
+#undef wf_futex_wait
 
 #define CELLS   4
 #define OWN     1 /* the sleeper's task */
@@ -93,6 +96,16 @@ static void sim_switch(void)
 	resumed = true;
 	worker_b.local.fiber = &fiber;
 	worker_b.local.current = &frame;
+}
+
+/* Whose time is up and who has lost to a waker waits for it, a moment, by asking again. */
+static int sim_futex_wait(struct wf_a32 *word, uint32_t expected, int64_t until_ns)
+{
+	int rc = wf_futex_wait(word, expected, until_ns);
+
+	if (rc == -ETIMEDOUT)
+		explore_yield();
+	return rc;
 }
 
 /* ---- Twins of what suspend.c calls --------------------------------------------------------------- */

@@ -65,7 +65,7 @@ static int compare_body(weft_task *self)
 	const struct slice *slice = weft_task_arg(self, NULL);
 	const struct wf_sort_layout *layout = &slice->same->job->layout;
 	size_t block_bytes = (size_t)layout->block_records * layout->record_bytes;
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	uint8_t *room = wf_malloc(2 * block_bytes);
 	int status;
 
@@ -76,7 +76,7 @@ static int compare_body(weft_task *self)
 	/* The look at the lines comes before GNU sort runs; its time would span that run. */
 	if (status == 0 && slice->same->other_fd >= 0)
 		wf_sort_journal_add(slice->same->job->journal, self, WF_SORT_STAGE_COMPARE,
-		                    begin_ns, slice->count * layout->record_bytes);
+		                    begin, slice->count * layout->record_bytes);
 	return status;
 }
 

@@ -39,7 +39,7 @@ static int copy_slice(weft_task *self, const struct slice *slice, uint8_t *block
 static int floor_body(weft_task *self)
 {
 	const struct slice *slice = weft_task_arg(self, NULL);
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	uint8_t *room = wf_malloc(slice->bytes + WF_SORT_BLOCK_BYTES);
 	int status;
 
@@ -49,7 +49,7 @@ static int floor_body(weft_task *self)
 	wf_free(room);
 	if (status == 0)
 		wf_sort_journal_add(slice->floor->job->journal, self, WF_SORT_STAGE_FLOOR,
-		                    begin_ns, slice->bytes);
+		                    begin, slice->bytes);
 	return status;
 }
 

@@ -121,7 +121,7 @@ static int generate_body(weft_task *self)
 	const struct wf_sort_layout *layout = &arg->generate->job->layout;
 	uint64_t first = arg->chunk * layout->chunk_records;
 	struct wf_sort_result sum = { .records = layout->records - first };
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	struct pattern pattern;
 	void *bytes, *value;
 	uint8_t *at;
@@ -145,7 +145,7 @@ static int generate_body(weft_task *self)
 		sum.checksum += wf_sort_hash(at, layout->record_bytes);
 	}
 	memcpy(value, &sum, sizeof(sum));
-	wf_sort_journal_add(arg->generate->job->journal, self, WF_SORT_STAGE_GENERATE, begin_ns,
+	wf_sort_journal_add(arg->generate->job->journal, self, WF_SORT_STAGE_GENERATE, begin,
 	                    sum.records * layout->record_bytes);
 	return 0;
 }

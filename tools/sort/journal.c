@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base.h"
 
@@ -49,11 +50,23 @@ void wf_sort_journal_fini(struct wf_sort_journal *journal)
 	journal->events = NULL;
 }
 
+struct wf_sort_time wf_sort_time_now(void)
+{
+	struct timespec used = { 0, 0 };
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+	return (struct wf_sort_time){
+		.wall_ns = weft_now(NULL), .cpu_ns = used.tv_sec * INT64_C(1000000000) + used.tv_nsec,
+	};
+}
+
 void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
-                         enum wf_sort_stage stage, int64_t begin_ns, uint64_t bytes)
+                         enum wf_sort_stage stage, struct wf_sort_time begin,
+                         uint64_t bytes)
 {
 	struct wf_sort_stage_sum *sum = &journal->stages[stage];
-	int64_t end_ns = weft_now(NULL);
+	struct wf_sort_time end = wf_sort_time_now();
+	uint64_t begin_ns = (uint64_t)begin.wall_ns, end_ns = (uint64_t)end.wall_ns;
 	uint64_t seen, at;
 
 	WF_CHECK(stage < WF_SORT_STAGES);
@@ -61,20 +74,19 @@ void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
 	/* relaxed, here to the end: sums whose readers do not depend on their order (see top). */
 	wf_add_relaxed(&sum->tasks, 1);
 	wf_add_relaxed(&sum->bytes, bytes);
-	wf_add_relaxed(&sum->busy_ns, (uint64_t)(end_ns - begin_ns));
+	wf_add_relaxed(&sum->cpu_ns, (uint64_t)(end.cpu_ns - begin.cpu_ns));
 	seen = wf_load_relaxed(&sum->begin_ns);
-	while ((uint64_t)begin_ns < seen &&
-	       !wf_cas_relaxed(&sum->begin_ns, &seen, (uint64_t)begin_ns)) {
+	while (begin_ns < seen && !wf_cas_relaxed(&sum->begin_ns, &seen, begin_ns)) {
 	}
 	seen = wf_load_relaxed(&sum->end_ns);
-	while ((uint64_t)end_ns > seen && !wf_cas_relaxed(&sum->end_ns, &seen, (uint64_t)end_ns)) {
+	while (end_ns > seen && !wf_cas_relaxed(&sum->end_ns, &seen, end_ns)) {
 	}
 	if (!journal->events)
 		return;
 	at = wf_add_relaxed(&journal->event_count, 1);
 	if (at < WF_SORT_EVENTS_MAX)
 		journal->events[at] = (struct wf_sort_event){
-			.begin_ns = begin_ns, .end_ns = end_ns, .bytes = bytes,
+			.begin_ns = begin.wall_ns, .end_ns = end.wall_ns, .bytes = bytes,
 			.worker = weft_task_worker(self), .stage = stage,
 		};
 }

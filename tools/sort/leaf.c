@@ -77,7 +77,7 @@ int wf_sort_regroup_body(weft_task *self)
 {
 	const struct wf_sort_share *share = weft_task_arg(self, NULL);
 	const struct wf_sort_layout *layout = &share->job->layout;
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	const uint8_t **chunks;
 	void *value;
 	int status;
@@ -101,7 +101,7 @@ int wf_sort_regroup_body(weft_task *self)
 		rekey(value, share->count, &source, share->word);
 		wf_free(chunks);
 	}
-	wf_sort_journal_add(share->job->journal, self, WF_SORT_STAGE_REGROUP, begin_ns,
+	wf_sort_journal_add(share->job->journal, self, WF_SORT_STAGE_REGROUP, begin,
 	                    share->count * layout->record_bytes);
 	return 0;
 }
@@ -161,7 +161,7 @@ int wf_sort_leaf_body(weft_task *self)
 	const struct wf_sort_share *share = weft_task_arg(self, NULL);
 	const struct wf_sort_layout *layout = &share->job->layout;
 	size_t entries_bytes = 2 * share->count * sizeof(struct wf_sort_entry);
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	void *records, *order = NULL, *room;
 	int status;
 
@@ -177,7 +177,7 @@ int wf_sort_leaf_body(weft_task *self)
 		return weft_fail(self, -ENOMEM, "no memory to sort a partition");
 	fill(self, share, room, (const uint8_t **)((char *)room + entries_bytes), records, order);
 	wf_free(room);
-	wf_sort_journal_add(share->job->journal, self, WF_SORT_STAGE_SORT, begin_ns,
+	wf_sort_journal_add(share->job->journal, self, WF_SORT_STAGE_SORT, begin,
 	                    share->count * layout->record_bytes);
 	return 0;
 }

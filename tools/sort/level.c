@@ -97,7 +97,7 @@ static int partition(struct run *run)
 static int plan_body(weft_task *self)
 {
 	struct wf_sort_journal *const *journal = weft_task_arg(self, NULL);
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	uint32_t buckets;
 	struct weft_view view;
 	uint64_t *counts;
@@ -119,7 +119,7 @@ static int plan_body(weft_task *self)
 		for (uint32_t b = 0; b < buckets; b++)
 			counts[b] += start[b + 1] - start[b];
 	}
-	wf_sort_journal_add(*journal, self, WF_SORT_STAGE_PLAN, begin_ns,
+	wf_sort_journal_add(*journal, self, WF_SORT_STAGE_PLAN, begin,
 	                    buckets * sizeof(*counts));
 	return 0;
 }

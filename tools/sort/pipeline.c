@@ -202,7 +202,7 @@ static int read_body(weft_task *self)
 	const struct wf_sort_layout *layout = &arg->job->layout;
 	uint64_t first = arg->chunk * layout->chunk_records;
 	uint64_t n = layout->records - first;
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	void *bytes, *keys, *sum;
 	int status;
 
@@ -221,7 +221,7 @@ static int read_body(weft_task *self)
 	memset(sum, 0, sizeof(struct wf_sort_result));
 	status = fill_chunk(self, arg->job, first, n, bytes, keys, sum);
 	if (status == 0)
-		wf_sort_journal_add(arg->job->journal, self, WF_SORT_STAGE_READ, begin_ns,
+		wf_sort_journal_add(arg->job->journal, self, WF_SORT_STAGE_READ, begin,
 		                    n * layout->record_bytes);
 	return status;
 }
@@ -229,7 +229,7 @@ static int read_body(weft_task *self)
 int wf_sort_write_body(weft_task *self)
 {
 	const struct wf_sort_write *arg = weft_task_arg(self, NULL);
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	struct weft_view bytes;
 	int status;
 
@@ -239,7 +239,7 @@ int wf_sort_write_body(weft_task *self)
 	status = wf_sort_pwrite(arg->fd, bytes.data, bytes.size, arg->offset);
 	if (status < 0)
 		return wf_sort_fail_file(self, arg->name, status);
-	wf_sort_journal_add(arg->job->journal, self, (enum wf_sort_stage)arg->stage, begin_ns,
+	wf_sort_journal_add(arg->job->journal, self, (enum wf_sort_stage)arg->stage, begin,
 	                    bytes.size);
 	return 0;
 }

@@ -50,7 +50,7 @@ static void print_stage(const struct wf_sort_report *report, enum wf_sort_stage 
 	if (read_sum(&sum->tasks) == 0)
 		return;
 	fprintf(out, "  %-11s %7" PRIu64 " %9.3f %9.3f", wf_sort_stage_name(stage),
-	        read_sum(&sum->tasks), seconds, (double)read_sum(&sum->busy_ns) * 1e-9);
+	        read_sum(&sum->tasks), seconds, (double)read_sum(&sum->cpu_ns) * 1e-9);
 	if (stage == WF_SORT_STAGE_SPLITTERS || stage == WF_SORT_STAGE_PLAN)
 		fputs("         -\n", out);
 	else
@@ -70,7 +70,7 @@ void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 	fputs("  stage         tasks   seconds     cpu s      GB/s\n", out);
 	for (int stage = 0; stage < WF_SORT_STAGES; stage++)
 		print_stage(report, (enum wf_sort_stage)stage, out);
-	fputs("  (seconds: first start to last end, stages overlap; cpu s: sum over the tasks)\n\n",
+	fputs("  (seconds: first start to last end, stages overlap; cpu s: used by the tasks)\n\n",
 	      out);
 	fprintf(out, "  sorted      %.3f s, %.2f GB/s, input read to output written\n",
 	        report->sort_seconds, rate(layout->bytes, report->sort_seconds));
@@ -121,7 +121,7 @@ static void print_stages_json(const struct wf_sort_report *report, FILE *out)
 		fprintf(out, "%s\n  {\"name\": \"%s\", \"tasks\": %" PRIu64 ", \"bytes\": %" PRIu64
 		        ", \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"gb_per_second\": %.3f}", comma,
 		        wf_sort_stage_name((enum wf_sort_stage)stage), read_sum(&sum->tasks),
-		        read_sum(&sum->bytes), seconds, (double)read_sum(&sum->busy_ns) * 1e-9,
+		        read_sum(&sum->bytes), seconds, (double)read_sum(&sum->cpu_ns) * 1e-9,
 		        rate(read_sum(&sum->bytes), seconds));
 		comma = ",";
 	}

@@ -82,8 +82,14 @@ struct wf_sort_event {
 };
 
 struct wf_sort_stage_sum {
-	struct wf_a64 tasks, bytes, busy_ns, begin_ns, end_ns;
+	struct wf_a64 tasks, bytes, cpu_ns, begin_ns, end_ns;
 };
+
+/* When a task began, and what its thread had used of a CPU by then. */
+struct wf_sort_time {
+	int64_t wall_ns, cpu_ns;
+};
+struct wf_sort_time wf_sort_time_now(void);
 
 /*
  * Shared: every word is added to by any task and read by the main thread, for the progress bar at
@@ -98,9 +104,13 @@ struct wf_sort_journal {
 
 int wf_sort_journal_init(struct wf_sort_journal *journal, bool trace);
 void wf_sort_journal_fini(struct wf_sort_journal *journal);
-/* A task of `stage` that began at `begin_ns` ends now and has moved `bytes`. Any thread. */
+/*
+ * A task of `stage` that began at `begin` ends now and has moved `bytes`. In a task that has not
+ * suspended in between: CPU time belongs to the thread.
+ */
 void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
-                         enum wf_sort_stage stage, int64_t begin_ns, uint64_t bytes);
+                         enum wf_sort_stage stage, struct wf_sort_time begin,
+                         uint64_t bytes);
 const char *wf_sort_stage_name(enum wf_sort_stage stage);
 /* First begin to last end, in seconds; 0 when the stage had no task. */
 double wf_sort_stage_seconds(const struct wf_sort_journal *journal, enum wf_sort_stage first,

@@ -110,7 +110,7 @@ int wf_sort_splitters_body(weft_task *self)
 	const struct wf_sort_split *split = weft_task_arg(self, NULL);
 	struct wf_sort_source keys_only = { .key_bytes = sizeof(uint64_t) };
 	size_t wanted = (size_t)split->partitions * OVERSAMPLE, count;
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	struct wf_sort_entry *sample;
 	uint64_t n = 0;
 	void *table;
@@ -132,7 +132,7 @@ int wf_sort_splitters_body(weft_task *self)
 	wf_sort_entries(sample, sample + wanted, count, &keys_only, 0);
 	wf_sort_splitters_init(table, split->partitions, sample, count);
 	wf_free(sample);
-	wf_sort_journal_add(split->job->journal, self, WF_SORT_STAGE_SPLITTERS, begin_ns,
+	wf_sort_journal_add(split->job->journal, self, WF_SORT_STAGE_SPLITTERS, begin,
 	                    count * sizeof(uint64_t));
 	return 0;
 }
@@ -180,7 +180,7 @@ static void place(const struct wf_sort_split *split, const uint64_t *keys, size_
 int wf_sort_scatter_body(weft_task *self)
 {
 	const struct wf_sort_split *split = weft_task_arg(self, NULL);
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	const struct wf_sort_splitters *splitters;
 	struct weft_view table, piece;
 	uint32_t buckets;
@@ -208,7 +208,7 @@ int wf_sort_scatter_body(weft_task *self)
 	place(split, piece.data, n, ids, buckets, value,
 	      (struct wf_sort_entry *)((char *)value + header));
 	wf_free(ids);
-	wf_sort_journal_add(split->job->journal, self, WF_SORT_STAGE_SCATTER, begin_ns,
+	wf_sort_journal_add(split->job->journal, self, WF_SORT_STAGE_SCATTER, begin,
 	                    n * split->job->layout.record_bytes);
 	return 0;
 }

@@ -122,7 +122,7 @@ static int verify_body(weft_task *self)
 	const struct slice *slice = weft_task_arg(self, NULL);
 	const struct wf_sort_layout *layout = &slice->job->layout;
 	struct wf_sort_result sum = { 0, 0 };
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	uint8_t *buffer;
 	int status;
 
@@ -133,7 +133,7 @@ static int verify_body(weft_task *self)
 	wf_free(buffer);
 	if (status < 0)
 		return status;
-	wf_sort_journal_add(slice->job->journal, self, WF_SORT_STAGE_VERIFY, begin_ns,
+	wf_sort_journal_add(slice->job->journal, self, WF_SORT_STAGE_VERIFY, begin,
 	                    slice->count * layout->record_bytes);
 	return weft_return(self, &sum, sizeof(sum));
 }
@@ -227,7 +227,7 @@ static int check_body(weft_task *self)
 	const struct proof *proof = weft_task_arg(self, NULL);
 	const struct wf_sort_layout *layout = &proof->job->layout;
 	size_t block_bytes = (size_t)layout->block_records * layout->record_bytes;
-	int64_t begin_ns = weft_now(NULL);
+	struct wf_sort_time begin = wf_sort_time_now();
 	struct wf_sort_source source = {
 		.key_offset = layout->key_offset, .key_bytes = layout->key_bytes,
 	};
@@ -253,7 +253,7 @@ static int check_body(weft_task *self)
 	wf_free(chunks);
 	wf_free(block);
 	if (status == 0)
-		wf_sort_journal_add(proof->job->journal, self, WF_SORT_STAGE_CHECK, begin_ns,
+		wf_sort_journal_add(proof->job->journal, self, WF_SORT_STAGE_CHECK, begin,
 		                    proof->count * layout->record_bytes);
 	return status;
 }
