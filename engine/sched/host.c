@@ -129,7 +129,7 @@ void wf_local_forget(struct wf_local *guest)
 	pthread_mutex_unlock(&rt->locals_mutex);
 }
 
-static struct wf_local *guest_create(weft *rt)
+struct wf_local *wf_guest_create(weft *rt)
 {
 	pthread_mutex_lock(&rt->locals_mutex);
 	struct wf_local *guest = rt->guests_free;
@@ -174,14 +174,15 @@ static struct wf_local *guest_find(weft *rt)
 
 struct wf_local *wf_local_slow(weft *rt)
 {
+	struct wf_thread_state *thread = wf_thread_current();
 	struct wf_local *now = wf_self();
-	struct wf_local *guest = guest_find(rt);
+	struct wf_local *guest = thread && thread->rt == rt ? thread->guest : guest_find(rt);
 
 	if (!guest) {
 		pthread_once(&guests_once, make_key);
 		struct guest_slot *slot = guests_key_ok ? wf_malloc(sizeof(*slot)) : NULL;
 
-		guest = slot ? guest_create(rt) : NULL;
+		guest = slot ? wf_guest_create(rt) : NULL;
 		if (!guest) {
 			wf_free(slot);
 			return NULL;

@@ -94,9 +94,11 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
 	wait.nodes = &node;
 	wait.node_count = cell ? 1 : 0;
 	worker->helper_wait = &wait;
-	wf_overflow_thread_init();
-	wf_thread_set(&thread);
+	/* A thread of the runtime that helps has its alternate stack already. */
+	bool alternate = !before && !wf_overflow_thread_init();
 	int rc = 0;
+
+	wf_thread_set(&thread);
 
 	if (!cell || wf_wait_add(self, &wait, &node, cell))
 		rc = wf_worker_enter(&thread, worker);
@@ -109,7 +111,7 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
 		wf_wait_leave(&wait);
 	slot_give(worker);
 	wf_thread_set(before);
-	if (!before)
+	if (alternate)
 		wf_overflow_thread_fini();
 	return rc;
 }

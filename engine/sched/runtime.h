@@ -310,6 +310,7 @@ static inline bool wf_can_suspend(const struct wf_local *self)
 /* ---- host.c -------------------------------------------------------------------------------- */
 
 struct wf_local *wf_local_create(weft *rt, bool worker); /* aligned, zeroed, registered */
+struct wf_local *wf_guest_create(weft *rt);     /* or one that another thread left; NULL: -ENOMEM */
 void wf_local_forget(struct wf_local *guest);
 void wf_local_set(struct wf_local *self);
 void wf_locals_detach(weft *rt);

@@ -30,14 +30,6 @@ static void bind(struct wf_worker *worker)
 
 /* ---- Jobs ---------------------------------------------------------------------------------- */
 
-static void become_guest(struct wf_thread_state *thread)
-{
-	wf_local_set(NULL);
-	thread->guest = wf_local_slow(thread->rt);
-	if (thread->guest)
-		wf_local_set(thread->guest);
-}
-
 static void run_worker(struct wf_thread_state *thread)
 {
 	struct wf_worker *worker = thread->job_worker;
@@ -135,9 +127,11 @@ void *wf_thread_main(void *arg)
 {
 	struct wf_thread_state *thread = arg;
 
-	wf_overflow_thread_init();
+	/* Without an alternate stack an overflow still dies, only without the task's name. */
+	bool alternate = !wf_overflow_thread_init();
+
 	wf_thread_set(thread);
-	become_guest(thread);
+	wf_local_set(thread->guest);
 	for (;;) {
 		/* acquire [J1] */
 		switch (wf_load_acquire(&thread->job)) {
@@ -154,7 +148,10 @@ void *wf_thread_main(void *arg)
 			break;
 	}
 out:
-	wf_overflow_thread_fini();
+	wf_local_set(NULL);
+	wf_local_forget(thread->guest);
+	if (alternate)
+		wf_overflow_thread_fini();
 	return NULL;
 }
 
@@ -167,6 +164,11 @@ static struct wf_thread_state *thread_create(weft *rt, const char *name, enum wf
 
 	if (!thread)
 		return NULL;
+	thread->guest = wf_guest_create(rt);
+	if (!thread->guest) {
+		wf_free(thread);
+		return NULL;
+	}
 	thread->rt = rt;
 	wf_parker_init(&thread->parker);
 	thread->job_worker = worker;
@@ -174,6 +176,7 @@ static struct wf_thread_state *thread_create(weft *rt, const char *name, enum wf
 	thread->spare = worker == NULL || worker->thread != NULL;
 	wf_store_release(&thread->job, (uint32_t)job); /* release [J1] */
 	if (wf_thread_start(&thread->thread, name, wf_thread_main, thread)) {
+		wf_local_forget(thread->guest);
 		wf_free(thread);
 		return NULL;
 	}

@@ -79,8 +79,9 @@ void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 	        report->options->check ? ", identity and stability of each record" : "");
 	fprintf(out, "  memory      %.2f GB at the peak\n", (double)report->peak_bytes * 1e-9);
 	if (report->floor_seconds > 0)
-		fprintf(out, "  floor       %.3f s to read, copy in memory and write the same bytes "
-		        "with the same\n              threads; the sort took %.2f times that\n",
+		fprintf(out, "  floor       %.3f s to read all of it into memory, copy it there and "
+		        "write it with the\n              same threads; the sort took %.2f times "
+		        "that\n",
 		        report->floor_seconds, report->sort_seconds / report->floor_seconds);
 	if (report->peer)
 		fprintf(out, "  GNU sort    %.3f s with the same threads, %.1f times as long as "
@@ -157,8 +158,8 @@ void wf_sort_report_json(const struct wf_sort_report *report, FILE *out)
 	        rate(layout->bytes, report->sort_seconds), options->check ? "true" : "false",
 	        report->checksum, report->peak_bytes);
 	if (report->floor_seconds > 0)
-		fprintf(out, ",\n \"floor\": {\"what\": \"read, copy in memory and write the same bytes "
-		        "with the same threads\", \"seconds\": %.6f, \"ratio\": %.3f}",
+		fprintf(out, ",\n \"floor\": {\"what\": \"read all into memory, copy it there and "
+		        "write it with the same threads\", \"seconds\": %.6f, \"ratio\": %.3f}",
 		        report->floor_seconds, report->sort_seconds / report->floor_seconds);
 	if (report->peer)
 		fprintf(out, ",\n \"compare\": {\"program\": \"GNU sort\", \"seconds\": %.6f, "
@@ -192,7 +193,7 @@ void wf_sort_progress(const struct wf_sort_journal *journal, const struct wf_sor
 			name = wf_sort_stage_name(steps[i]);
 		done += (double)bytes / (double)layout->bytes / (double)count;
 	}
-	if (done == 0 && stage_bytes(journal, WF_SORT_STAGE_FLOOR))
+	if (stage_bytes(journal, WF_SORT_STAGE_FLOOR))
 		name = "floor";
 	filled = done < 1 ? (int)(done * BAR_WIDTH) : BAR_WIDTH;
 	memset(bar, '.', BAR_WIDTH);

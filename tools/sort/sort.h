@@ -58,7 +58,6 @@ void wf_sort_complain(const char *format, ...) __attribute__((format(printf, 1, 
 enum wf_sort_stage {
 	WF_SORT_STAGE_GENERATE = 0,
 	WF_SORT_STAGE_SAVE,
-	WF_SORT_STAGE_FLOOR,
 	WF_SORT_STAGE_READ,
 	WF_SORT_STAGE_SPLITTERS,
 	WF_SORT_STAGE_SCATTER,
@@ -68,6 +67,7 @@ enum wf_sort_stage {
 	WF_SORT_STAGE_WRITE,
 	WF_SORT_STAGE_VERIFY,
 	WF_SORT_STAGE_CHECK,
+	WF_SORT_STAGE_FLOOR,
 	WF_SORT_STAGE_COMPARE,
 	WF_SORT_STAGES
 };
@@ -252,15 +252,22 @@ static inline uint32_t wf_sort_bucket_count(const struct wf_sort_splitters *spli
 void wf_sort_splitters_init(struct wf_sort_splitters *splitters, uint32_t partitions,
                             const struct wf_sort_entry *sample, size_t n);
 
-/* Bucket of a key: without a branch that depends on it. */
+/* From the leaf `at` that a search for `key` ended in to its bucket. */
+static inline uint32_t wf_sort_bucket_of_leaf(const struct wf_sort_splitters *s, uint32_t at,
+                                              uint64_t key)
+{
+	at -= s->count + 1; /* now the number of splitters <= key */
+	return 2 * at - (at && s->heavy[at - 1] && s->sorted[at - 1] == key);
+}
+
+/* Bucket of a key: a search without a branch that depends on it. */
 static inline uint32_t wf_sort_bucket(const struct wf_sort_splitters *s, uint64_t key)
 {
 	uint32_t at = 1;
 
 	for (uint32_t i = 0; i < s->log; i++)
 		at = 2 * at + (key >= s->tree[at]);
-	at -= s->count + 1; /* now the number of splitters <= key */
-	return 2 * at - (at && s->heavy[at - 1] && s->sorted[at - 1] == key);
+	return wf_sort_bucket_of_leaf(s, at, key);
 }
 
 /* Bodies of the splitters and scatter tasks; see splitters.c for their inputs. */
@@ -303,7 +310,7 @@ struct wf_sort_generate {
 };
 int wf_sort_generate_root(weft_task *self);
 
-/* Read, copy in memory and write the same bytes with the same threads, to `fd`. Value: empty. */
+/* Read all into memory, copy it there and write it to `fd`, with the same threads. Value: empty. */
 struct wf_sort_floor {
 	const struct wf_sort_job *job;
 	int fd;
