@@ -146,7 +146,7 @@ int weft_task_output(weft_task *self, uint32_t i, size_t size, void **data)
 		return -EINVAL;
 	if (i == 0)
 		return output_main(self, size, data);
-	return output_further(self, ext->outs[i - 1], size, data);
+	return output_further(self, &self->rt->cells[wf_ext_outs(ext)[i - 1]], size, data);
 }
 
 int weft_return(weft_task *self, const void *data, size_t size)

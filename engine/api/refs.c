@@ -267,9 +267,11 @@ int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info)
 		full.status = wf_cell_status(cell);
 		full.size = full.status ? 0 : wf_cell_view(cell).size;
 		if (wf_flags(cell) & WF_CELL_TIMED) {
-			full.submit_ns = cell->ext->more->submit_ns;
-			full.start_ns = cell->ext->more->start_ns;
-			full.end_ns = cell->ext->more->end_ns;
+			const struct wf_more *more = wf_ext_more(cell->ext);
+
+			full.submit_ns = more->submit_ns;
+			full.start_ns = more->start_ns;
+			full.end_ns = more->end_ns;
 		}
 	}
 	memcpy(info, &full, info->struct_size < sizeof(full) ? info->struct_size : sizeof(full));

@@ -156,8 +156,7 @@ static void chain(int signal_number, siginfo_t *info, void *machine)
 	}
 	if (previous->sa_flags & SA_RESETHAND)
 		previous->sa_handler = SIG_DFL;
-	if (!(previous->sa_flags & SA_NODEFER))
-		sigaddset(&mask, signal_number);
+	/* The signal itself is blocked while our handler runs. */
 	(void)pthread_sigmask(SIG_BLOCK, &mask, NULL);
 	if (previous->sa_flags & SA_NODEFER) {
 		sigemptyset(&mask);

@@ -252,10 +252,6 @@ static const char *describe(void)
 
 	if (!frame)
 		return NULL;
-	if (frame->cell->ext && frame->cell->ext->name)
-		return frame->cell->ext->name;
-	if (frame->cell->ext && frame->cell->ext->site)
-		return frame->cell->ext->site;
 	return wf_task_name(frame->cell, frame->fn);
 }
 

@@ -30,9 +30,9 @@ static void *item_of_fiber(struct wf_fiber *fiber)
 static void overflow_cell(weft *rt, struct wf_ext *ext)
 {
 	pthread_mutex_lock(&rt->overflow_mutex);
-	/* A ready task has no use for its last edge or its cause any more; cause links it. */
-	ext->cause = (struct wf_error *)(void *)rt->overflow_tasks;
-	rt->overflow_tasks = ext;
+	/* A ready task has no use for its count of unready inputs: it links. relaxed: the mutex. */
+	wf_store_relaxed(&ext->unready, rt->overflow_tasks);
+	rt->overflow_tasks = ext->cell;
 	/* release [O1]: workers that read the count take the mutex. */
 	wf_add_release(&rt->overflow_count, 1);
 	pthread_mutex_unlock(&rt->overflow_mutex);
@@ -59,11 +59,12 @@ void *wf_overflow_take(weft *rt)
 		rt->overflow_fibers = fiber->next;
 		item = item_of_fiber(fiber);
 	} else if (rt->overflow_tasks) {
-		struct wf_ext *ext = rt->overflow_tasks;
+		struct wf_cell *cell = &rt->cells[rt->overflow_tasks];
 
-		rt->overflow_tasks = (struct wf_ext *)(void *)ext->cause;
-		ext->cause = NULL;
-		item = ext->cell;
+		/* relaxed: the mutex. */
+		rt->overflow_tasks = wf_load_relaxed(&cell->ext->unready);
+		wf_store_relaxed(&cell->ext->unready, 0);
+		item = cell;
 	}
 	if (item)
 		/* relaxed: under the mutex. */

@@ -205,7 +205,7 @@ struct weft {
 	struct wf_a32 overflow_count;   /* ready things that no queue had room for */
 	pthread_mutex_t overflow_mutex;
 	struct wf_fiber *overflow_fibers;
-	struct wf_ext *overflow_tasks;
+	uint32_t overflow_tasks;        /* index of a cell, linked through ext->unready; 0: none */
 
 	WF_ALIGNED(64) struct wf_a32 searching;
 	struct wf_a32 sleeping;         /* parked workers */

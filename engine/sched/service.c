@@ -222,7 +222,7 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 
 static bool inputs_hopeful(struct search *s, struct wf_ext *ext, uint32_t depth)
 {
-	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
+	uint32_t edges = wf_ext_edge_count(ext);
 
 	for (uint32_t i = 0; i < edges; i++) {
 		if (!cell_hopeful(s, &s->rt->cells[ext->edges[i].src], depth + 1))

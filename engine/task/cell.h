@@ -98,31 +98,73 @@ struct wf_edge {
 
 /* What few tasks have. */
 struct wf_more {
+	const char *name;
 	void (*arg_drop)(void *arg, size_t size);
 	int64_t deadline;
 	int64_t submit_ns, start_ns, end_ns;
 };
 
-#define WF_EXT_ALWAYS (1u << 7) /* in ext->flags: runs even when everything is cancelled */
+/* In ext->flags, beside enum weft_task_flags. */
+#define WF_EXT_RELEASED (1u << 4) /* the inputs' counts are gone */
+#define WF_EXT_MORE     (1u << 5) /* has a struct wf_more */
+#define WF_EXT_ARG      (1u << 6) /* has the argument; else it is in the cell */
+#define WF_EXT_ALWAYS   (1u << 7) /* runs even when everything is cancelled */
+
 #define WF_UNREADY_EARLY (1u << 31) /* ended before its inputs were ready */
 
+/*
+ * The cold block. Behind the edges, when there: struct wf_more, the indices of n_outputs - 1
+ * further cells, the argument. One input and nothing else make 64 bytes.
+ */
 struct wf_ext {
-	struct wf_cell *cell;
-	const char *name;       /* NULL: from the site or the symbol */
 	const char *site;       /* "name\0file:line" or NULL */
-	void *arg;              /* longer than WF_INLINE_BYTES; own block */
-	struct wf_cell **outs;  /* n_outputs - 1 further cells; own block */
-	struct wf_more *more;
-	struct wf_error *cause; /* the failed input, written by whoever ends it early */
+	uint32_t cell;          /* index */
 	struct wf_a32 unready;  /* edges not fired, plus one guard; plus WF_UNREADY_EARLY */
-	uint32_t arg_size;
-	uint32_t n_outputs;
 	uint16_t n_inputs, n_after;
+	uint16_t n_outputs;
+	uint16_t arg_size;
 	uint8_t policy, priority, flags, retries_left;
-	uint32_t block_bytes;
-	struct wf_a32 linked;   /* 1: every edge is linked; 2: somebody has unlinked what is left */
+	uint8_t block;          /* to free it with; 0: from the heap */
+	struct wf_a8 linked;    /* 1: every edge is linked; 2: somebody has unlinked what is left */
+	uint16_t reserved;
 	struct wf_edge edges[];
 };
+_Static_assert(sizeof(struct wf_ext) == 32 && sizeof(struct wf_edge) == 24, "one line for one input");
+
+static inline uint32_t wf_ext_edge_count(const struct wf_ext *ext)
+{
+	return (uint32_t)ext->n_inputs + ext->n_after;
+}
+
+static inline size_t wf_ext_outs_at(const struct wf_ext *ext)
+{
+	return sizeof(*ext) + wf_ext_edge_count(ext) * sizeof(struct wf_edge) +
+	       (ext->flags & WF_EXT_MORE ? sizeof(struct wf_more) : 0);
+}
+
+static inline size_t wf_ext_arg_at(const struct wf_ext *ext)
+{
+	size_t outs = ext->n_outputs > 1 ? (ext->n_outputs - 1u) * sizeof(uint32_t) : 0;
+
+	return (wf_ext_outs_at(ext) + outs + 15) & ~(size_t)15;
+}
+
+static inline struct wf_more *wf_ext_more(struct wf_ext *ext)
+{
+	if (!(ext->flags & WF_EXT_MORE))
+		return NULL;
+	return (struct wf_more *)(void *)((char *)ext + wf_ext_outs_at(ext) - sizeof(struct wf_more));
+}
+
+static inline uint32_t *wf_ext_outs(struct wf_ext *ext)
+{
+	return (uint32_t *)(void *)((char *)ext + wf_ext_outs_at(ext));
+}
+
+static inline void *wf_ext_arg(struct wf_ext *ext)
+{
+	return ext->flags & WF_EXT_ARG ? (char *)ext + wf_ext_arg_at(ext) : NULL;
+}
 
 /* ---- Handles: 28 bits of index, 32 bits of generation ------------------------------------- */
 

@@ -232,109 +232,92 @@ static bool needs_ext(const struct weft_call *call, const struct weft_task_optio
 	       o->retries || o->deadline || o->arg_drop || rt->timing;
 }
 
-static int ext_arg(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call,
-		   bool always)
+/* The further cells. False: no memory; those that were made are in the list, the others 0. */
+static bool ext_outs(struct wf_local *self, struct wf_ext *ext, struct wf_cell *cell, bool forget)
 {
-	uint32_t got;
+	uint32_t *outs = wf_ext_outs(ext);
 
-	ext->arg_size = call->arg_size;
-	if (!call->arg_size || (call->arg_size <= WF_INLINE_BYTES && !always))
-		return 0;
-	char *block = wf_block_alloc(self, (size_t)call->arg_size + 16, &got);
-
-	if (!block)
-		return -ENOMEM;
-	*(uint32_t *)(void *)block = got;
-	ext->arg = block + 16;
-	memcpy(ext->arg, call->arg, call->arg_size);
-	return 0;
-}
-
-static int ext_outs(struct wf_local *self, struct wf_ext *ext, struct wf_cell *cell, uint32_t n,
-		    bool forget)
-{
-	ext->n_outputs = n;
-	if (n < 2)
-		return 0;
-	ext->outs = wf_calloc(n - 1, sizeof(*ext->outs));
-	if (!ext->outs)
-		return -ENOMEM;
-	for (uint32_t i = 0; i + 1 < n; i++) {
+	for (uint32_t i = 0; i + 1 < ext->n_outputs; i++)
+		outs[i] = 0;
+	for (uint32_t i = 0; i + 1 < ext->n_outputs; i++) {
 		struct wf_cell *out = wf_cell_start(self, WF_CELL_OUTPUT, WF_STATE_WAITING);
 
 		if (!out)
-			return -ENOMEM;
+			return false;
 		if (forget)
 			wf_flags_add(out, WF_CELL_FORGET);
 		else
 			wf_promise_retain(&cell->promise);
 		out->main = cell;
-		ext->outs[i] = out;
+		outs[i] = (uint32_t)(out - self->rt->cells);
 	}
-	return 0;
+	return true;
 }
 
 /* Undo a half-built ext. No edge is linked, no count is taken, arg_drop is not called. */
 static void ext_undo(struct wf_local *self, struct wf_ext *ext)
 {
-	for (uint32_t i = 0; ext->outs && i + 1 < ext->n_outputs; i++) {
-		if (ext->outs[i])
-			wf_cell_free(self, ext->outs[i]);
+	uint32_t *outs = wf_ext_outs(ext);
+
+	for (uint32_t i = 0; i + 1 < ext->n_outputs; i++) {
+		if (outs[i])
+			wf_cell_free(self, &self->rt->cells[outs[i]]);
 	}
-	if (ext->more)
-		ext->more->arg_drop = NULL;
-	ext->n_inputs = ext->n_after = 0;
+	if (wf_ext_more(ext))
+		wf_ext_more(ext)->arg_drop = NULL;
+	ext->flags |= WF_EXT_RELEASED;
 	wf_ext_free(self, ext, false);
 }
 
-static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell,
-				 const struct weft_call *call, const struct weft_task_options *o,
-				 bool forget)
+static struct wf_ext *ext_alloc(struct wf_local *self, const struct wf_ext *head)
 {
-	uint32_t edges = (uint32_t)call->n_inputs + call->n_after;
-	size_t bytes = sizeof(struct wf_ext) + edges * sizeof(struct wf_edge);
+	size_t bytes = wf_ext_arg_at(head) + (head->flags & WF_EXT_ARG ? head->arg_size : 0);
 	uint32_t got = 0;
 	struct wf_ext *ext = bytes <= WF_BLOCK_MAX_BYTES ? wf_block_alloc(self, bytes, &got)
 							 : wf_malloc(bytes);
 
 	if (!ext)
 		return NULL;
-	memset(ext, 0, sizeof(*ext));
-	ext->cell = cell;
-	ext->block_bytes = got;
-	ext->name = o->name;
-	ext->site = call->site;
-	ext->policy = (uint8_t)o->on_input_error;
-	ext->priority = (uint8_t)o->priority;
-	ext->flags = (uint8_t)o->flags;
-	ext->retries_left = (uint8_t)o->retries;
-	/* A retried body must not see what its predecessor scribbled on a short argument. */
-	int rc = ext_arg(self, ext, call, o->arg_drop != NULL);
+	*ext = *head;
+	ext->block = (uint8_t)got;
+	return ext;
+}
 
-	if (!rc && (o->arg_drop || o->deadline || self->rt->timing)) {
-		ext->more = wf_block_alloc(self, sizeof(*ext->more), &got);
-		rc = ext->more && got == 1 ? 0 : -ENOMEM;
-		if (ext->more)
-			*ext->more = (struct wf_more){ .arg_drop = o->arg_drop, .deadline = o->deadline };
-	}
-	if (!rc)
-		rc = ext_outs(self, ext, cell, o->n_outputs, forget);
-	if (rc) {
+static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell,
+				 const struct weft_call *call, const struct weft_task_options *o,
+				 bool forget)
+{
+	bool more = o->name || o->arg_drop || o->deadline || self->rt->timing;
+	bool arg = call->arg_size > WF_INLINE_BYTES || (o->arg_drop && call->arg_size);
+	struct wf_ext head = {
+		.site = call->site, .cell = (uint32_t)(cell - self->rt->cells),
+		.n_inputs = call->n_inputs, .n_after = call->n_after,
+		.n_outputs = (uint16_t)o->n_outputs, .arg_size = (uint16_t)call->arg_size,
+		.policy = (uint8_t)o->on_input_error, .priority = (uint8_t)o->priority,
+		.flags = (uint8_t)(o->flags | (more ? WF_EXT_MORE : 0) | (arg ? WF_EXT_ARG : 0)),
+		.retries_left = (uint8_t)o->retries };
+	struct wf_ext *ext = ext_alloc(self, &head);
+
+	if (!ext)
+		return NULL;
+	if (more)
+		*wf_ext_more(ext) = (struct wf_more){ .name = o->name, .arg_drop = o->arg_drop,
+			.deadline = o->deadline,
+			.submit_ns = self->rt->timing ? wf_clock_now(&self->rt->clock) : 0 };
+	if (arg)
+		memcpy(wf_ext_arg(ext), call->arg, call->arg_size);
+	if (!ext_outs(self, ext, cell, forget)) {
 		ext_undo(self, ext);
 		return NULL;
 	}
-	if (ext->more && self->rt->timing)
-		ext->more->submit_ns = wf_clock_now(&self->rt->clock);
 	return ext;
 }
 
 /* Link one waiter per pending input. From the first on, others may end the task early. */
 static void link_edges(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call)
 {
-	uint32_t edges = (uint32_t)call->n_inputs + call->n_after;
+	uint32_t edges = wf_ext_edge_count(ext);
 
-	ext->n_inputs = call->n_inputs;
-	ext->n_after = call->n_after;
 	wf_init(&ext->unready, edges + 1);
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = wf_cell_of(self->rt, call->inputs[i]);
@@ -367,7 +350,7 @@ static void give_refs(weft *rt, struct wf_cell *cell, struct wf_ext *ext,
 		return;
 	out[0] = wf_ref_of(rt, cell);
 	for (uint32_t i = 1; i < o->n_outputs; i++)
-		out[i] = wf_ref_of(rt, ext->outs[i - 1]);
+		out[i] = wf_ref_of(rt, &rt->cells[wf_ext_outs(ext)[i - 1]]);
 }
 
 static int submit(struct wf_local *self, const struct weft_call *call,

@@ -21,18 +21,6 @@
 
 /* ---- The cold block ------------------------------------------------------------------------ */
 
-#define ARG_HEAD 16 /* in front of a long argument: what to free its block with */
-
-static void arg_free(struct wf_local *self, struct wf_ext *ext)
-{
-	if (!ext->arg)
-		return;
-	char *block = (char *)ext->arg - ARG_HEAD;
-
-	wf_block_free(self, block, *(uint32_t *)(void *)block);
-	ext->arg = NULL;
-}
-
 /* Nobody may look at an ext while it goes: wait for a canceller that locked the cell. */
 static void wait_for_canceller(struct wf_local *self, struct wf_cell *cell)
 {
@@ -47,36 +35,31 @@ static void wait_for_canceller(struct wf_local *self, struct wf_cell *cell)
 
 void wf_ext_free(struct wf_local *self, struct wf_ext *ext, bool keep)
 {
-	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
+	struct wf_more *more = wf_ext_more(ext);
+	uint32_t edges = ext->flags & WF_EXT_RELEASED ? 0 : wf_ext_edge_count(ext);
 
 	for (uint32_t i = 0; i < edges; i++)
 		wf_cell_release(self, &self->rt->cells[ext->edges[i].src]);
-	ext->n_inputs = ext->n_after = 0;
-	if (ext->more && ext->more->arg_drop) {
-		ext->more->arg_drop(ext->arg, ext->arg_size);
-		ext->more->arg_drop = NULL;
+	ext->flags |= WF_EXT_RELEASED;
+	if (more && more->arg_drop) {
+		more->arg_drop(wf_ext_arg(ext), ext->arg_size);
+		more->arg_drop = NULL;
 	}
-	arg_free(self, ext);
-	wf_free(ext->outs);
-	ext->outs = NULL;
-	wf_error_release(ext->cause);
-	ext->cause = NULL;
 	if (keep)
 		return;
-	if (ext->more)
-		wf_block_free(self, ext->more, 1);
-	if (ext->block_bytes)
-		wf_block_free(self, ext, ext->block_bytes);
+	if (ext->block)
+		wf_block_free(self, ext, ext->block);
 	else
 		wf_free(ext);
 }
 
 const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn)
 {
+	const struct wf_more *more = cell->ext ? wf_ext_more(cell->ext) : NULL;
 	Dl_info info;
 
-	if (cell->ext && cell->ext->name)
-		return cell->ext->name;
+	if (more && more->name)
+		return more->name;
 	if (cell->ext && cell->ext->site)
 		return cell->ext->site;
 	if (fn && dladdr((void *)(uintptr_t)fn, &info) && info.dli_sname)
@@ -120,8 +103,8 @@ void wf_cell_complete(struct wf_local *self, struct wf_cell *cell)
 
 static void complete_outs(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
 {
-	for (uint32_t i = 0; ext->outs && i + 1 < ext->n_outputs; i++) {
-		struct wf_cell *out = ext->outs[i];
+	for (uint32_t i = 0; i + 1 < ext->n_outputs; i++) {
+		struct wf_cell *out = &self->rt->cells[wf_ext_outs(ext)[i]];
 
 		if (error) {
 			if (wf_flags(out) & WF_CELL_BIG)
@@ -149,10 +132,10 @@ static void finish(struct wf_local *self, struct wf_cell *cell, struct wf_error 
 
 	count_end(self, error);
 	if (ext) {
-		bool keep = self->rt->timing && ext->more;
+		bool keep = self->rt->timing && wf_ext_more(ext);
 
 		if (keep)
-			ext->more->end_ns = wf_clock_now(&self->rt->clock);
+			wf_ext_more(ext)->end_ns = wf_clock_now(&self->rt->clock);
 		complete_outs(self, ext, error);
 		wait_for_canceller(self, cell);
 		wf_ext_free(self, ext, keep);
@@ -173,18 +156,19 @@ static void unready_drop(struct wf_local *self, struct wf_ext *ext)
 {
 	/* acq_rel [U1]: the results of all inputs, to whoever drops the last. */
 	uint32_t old = wf_add_acq_rel(&ext->unready, (uint32_t)-1);
+	struct wf_cell *cell = &self->rt->cells[ext->cell];
 
 	WF_DEBUG((old & ~WF_UNREADY_EARLY) > 0);
 	if ((old & ~WF_UNREADY_EARLY) != 1)
 		return;
 	if (old & WF_UNREADY_EARLY) {
-		wait_for_canceller(self, ext->cell);
+		wait_for_canceller(self, cell);
 		wf_ext_free(self, ext, false);
 		return;
 	}
 	/* relaxed: the queue publishes it. */
-	wf_store_relaxed(&ext->cell->promise.state, WF_STATE_QUEUED);
-	wf_ready_cell(self, ext->cell);
+	wf_store_relaxed(&cell->promise.state, WF_STATE_QUEUED);
+	wf_ready_cell(self, cell);
 }
 
 /*
@@ -194,8 +178,8 @@ static void unready_drop(struct wf_local *self, struct wf_ext *ext)
  */
 static void unlink_edges(struct wf_local *self, struct wf_ext *ext)
 {
-	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
-	uint32_t linked = 1;
+	uint32_t edges = wf_ext_edge_count(ext);
+	uint8_t linked = 1;
 
 	/* Between EARLY and the look at `linked`, and between `linked` and the look at EARLY. */
 	wf_fence_seq_cst();
@@ -238,7 +222,7 @@ static bool early_claim(struct wf_ext *ext)
 
 static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
 {
-	struct wf_cell *cell = ext->cell;
+	struct wf_cell *cell = &self->rt->cells[ext->cell];
 
 	count_end(self, error);
 	wf_bump(&self->count.early);
@@ -267,7 +251,7 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
 
 	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
-		struct wf_error *error = input_error(self, ext->cell, src->u.error);
+		struct wf_error *error = input_error(self, &self->rt->cells[ext->cell], src->u.error);
 
 		if (early_claim(ext))
 			early_finish(self, ext, error);
@@ -415,12 +399,13 @@ static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
 		return wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
 	if (!ext)
 		return NULL;
-	if (ext->more && ext->more->deadline &&
-	    wf_clock_now(&self->rt->clock) >= ext->more->deadline)
+	struct wf_more *more = wf_ext_more(ext);
+
+	if (more && more->deadline && wf_clock_now(&self->rt->clock) >= more->deadline)
 		return wf_task_error(cell, cell->u.fn, WEFT_EDEADLINE, NULL);
 	if (ext->policy != WEFT_INPUT_FAIL_FAST)
 		return NULL;
-	uint32_t edges = (uint32_t)ext->n_inputs + ext->n_after;
+	uint32_t edges = wf_ext_edge_count(ext);
 
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
@@ -495,10 +480,10 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 	struct wf_fiber *fiber = self->fiber;
 
 	memcpy(pristine, cell->data, WF_INLINE_BYTES);
-	frame.arg = ext && ext->arg ? ext->arg : frame.data;
-	frame.arg_size = ext && ext->arg ? ext->arg_size : cell->size;
-	if (ext && ext->more)
-		ext->more->start_ns = wf_clock_now(&self->rt->clock);
+	frame.arg = ext && ext->flags & WF_EXT_ARG ? wf_ext_arg(ext) : frame.data;
+	frame.arg_size = ext ? ext->arg_size : cell->size;
+	if (self->rt->timing && ext && wf_ext_more(ext))
+		wf_ext_more(ext)->start_ns = wf_clock_now(&self->rt->clock);
 	if (stay)
 		wf_fiber_user(fiber)->stay++;
 	for (;;) {

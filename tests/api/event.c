@@ -127,7 +127,7 @@ static void *race_to_set(void *arg)
 		if (status == 0)
 			api_add(race->wins, 1);
 		struct weft_view view;
-		API_CHECK(weft_get(race->rt, race->events[i], WEFT_POLL, &view) == 0);
+		API_CHECK(weft_get(race->rt, race->events[i], WEFT_FOREVER, &view) == 0);
 	}
 	return NULL;
 }

@@ -36,14 +36,14 @@ struct node {
 };
 
 static struct wf_cell *cell;
-static bool private_one;                 /* the owner completes it privately */
-static bool freed;                       /* this use of the memory is over */
+static bool private_one; /* the owner completes it privately */
+static bool freed;       /* this use of the memory is over */
 static uint32_t uses;
 static bool inside[EXPLORE_THREADS_MAX]; /* in an operation on the promise */
 static struct node nodes[EXPLORE_THREADS_MAX];
 static uint32_t told_done;
 
-/* ---- The oracle ------------------------------------------------------------------------------ */
+/* ---- The oracle ---------------------------------------- */
 
 static void enter(uint32_t i)
 {
@@ -94,7 +94,7 @@ static void fire(struct wf_waiter *waiter, struct wf_cell *of, struct wf_local *
 	EXPLORE_CHECK(wf_swap_acq_rel(&node->fired, 1) == 0);
 }
 
-/* ---- The engine's ways ------------------------------------------------------------------------ */
+/* ---- The engine's ways ---------------------------------------- */
 
 /* As wf_cell_fire(). */
 static void fire_list(uint32_t i, uintptr_t list)
@@ -137,7 +137,7 @@ static bool push(uint32_t i, struct node *node)
 	node->waiter.fire = fire;
 	node->pushed = true;
 	bool done = wf_promise_is_done(&cell->promise) ||
-		    !wf_promise_push(&cell->promise, &node->waiter, foreign(i), &taken);
+		!wf_promise_push(&cell->promise, &node->waiter, foreign(i), &taken);
 
 	leave(i);
 	EXPLORE_CHECK(!done || !taken);
@@ -196,7 +196,7 @@ static void release(uint32_t i)
 		free_cell(i);
 }
 
-/* ---- Setup and check --------------------------------------------------------------------------- */
+/* ---- Setup and check ---------------------------------------- */
 
 static void use(uint32_t counts)
 {
@@ -245,7 +245,6 @@ static void private_2(void)
 	begin(true, 2);
 }
 
-
 static void shared_1(void)
 {
 	begin(false, 1);
@@ -261,7 +260,7 @@ static void shared_3(void)
 	begin(false, 3);
 }
 
-/* ---- Scenarios --------------------------------------------------------------------------------- */
+/* ---- Scenarios ---------------------------------------- */
 
 /* Thread 0 completes and has no count of its own; the others wait and let go. */
 static void waiters_thread(uint32_t i)
@@ -403,29 +402,29 @@ static void reuse_check(void)
 }
 
 static const struct explore scenarios[] = {
-	{"private_waiter", 2, private_1, waiters_thread, check},
-	{"private_two_waiters", 3, private_2, waiters_thread, check},
-	{"private_owner_waits", 2, private_2, owner_waits_thread, check},
-	{"private_timed", 2, private_1, timed_thread, check},
-	{"private_two_timed", 3, private_2, timed_thread, check},
-	{"private_mixed", 3, private_2, mixed_thread, check},
-	{"private_owner_timed", 2, private_2, owner_timed_thread, check},
-	{"private_stranger_last", 2, private_1, strangers_thread, check},
-	{"private_strangers_last", 3, private_2, strangers_thread, check},
-	{"private_owner_drops", 2, private_2, owner_drops_thread, check},
-	{"private_owner_last", 1, private_1, owner_drops_thread, check},
-	{"private_retain", 2, private_1, retain_thread, check},
-	{"private_reuse", 2, private_1, reuse_thread, reuse_check},
-	{"shared_waiter", 2, shared_1, waiters_thread, check},
-	{"shared_two_waiters", 3, shared_2, waiters_thread, check},
-	{"shared_owner_waits", 2, shared_2, owner_waits_thread, check},
-	{"shared_timed", 2, shared_1, timed_thread, check},
-	{"shared_two_timed", 3, shared_2, timed_thread, check},
-	{"shared_mixed", 3, shared_2, mixed_thread, check},
-	{"shared_strangers_last", 3, shared_2, strangers_thread, check},
-	{"shared_owner_drops", 3, shared_3, owner_drops_thread, check},
-	{"shared_thief", 2, shared_1, thief_thread, check},
-	{"shared_retain", 2, shared_1, retain_thread, check},
+	{ "private_waiter", 2, private_1, waiters_thread, check },
+	{ "private_two_waiters", 3, private_2, waiters_thread, check },
+	{ "private_owner_waits", 2, private_2, owner_waits_thread, check },
+	{ "private_timed", 2, private_1, timed_thread, check },
+	{ "private_two_timed", 3, private_2, timed_thread, check },
+	{ "private_mixed", 3, private_2, mixed_thread, check },
+	{ "private_owner_timed", 2, private_2, owner_timed_thread, check },
+	{ "private_stranger_last", 2, private_1, strangers_thread, check },
+	{ "private_strangers_last", 3, private_2, strangers_thread, check },
+	{ "private_owner_drops", 2, private_2, owner_drops_thread, check },
+	{ "private_owner_last", 1, private_1, owner_drops_thread, check },
+	{ "private_retain", 2, private_1, retain_thread, check },
+	{ "private_reuse", 2, private_1, reuse_thread, reuse_check },
+	{ "shared_waiter", 2, shared_1, waiters_thread, check },
+	{ "shared_two_waiters", 3, shared_2, waiters_thread, check },
+	{ "shared_owner_waits", 2, shared_2, owner_waits_thread, check },
+	{ "shared_timed", 2, shared_1, timed_thread, check },
+	{ "shared_two_timed", 3, shared_2, timed_thread, check },
+	{ "shared_mixed", 3, shared_2, mixed_thread, check },
+	{ "shared_strangers_last", 3, shared_2, strangers_thread, check },
+	{ "shared_owner_drops", 3, shared_3, owner_drops_thread, check },
+	{ "shared_thief", 2, shared_1, thief_thread, check },
+	{ "shared_retain", 2, shared_1, retain_thread, check },
 };
 
 int main(int argc, char **argv)

@@ -7,8 +7,8 @@
  * thread 0 is the task's own flow, thread 1 the flow that its worker goes on with, which commits
  * the wait (wf_after_switch()). Thread 0 goes on when somebody has made its fiber ready, on
  * another worker, maybe while thread 1 is still busy. Threads 2 and 3 complete results, cancel or
- * play the timer. The wait and its nodes lie in memory that is freed at once after the sleep, so
- * that a late touch shows.
+ * play the timer. The wait and its nodes are zeroed at once after the sleep, which makes them look
+ * like a fresh wait: whoever comes late ends it once more, and that shows.
  */
 #include <errno.h>
 #include <string.h>
@@ -33,9 +33,9 @@ static int sim_futex_wait(struct wf_a32 *word, uint32_t expected, int64_t until_
 #include "suspend.c"
 #undef wf_futex_wait
 
-#define CELLS   4
-#define OWN     1 /* the sleeper's task */
-#define TARGET  2 /* what it waits for, and the next one */
+#define CELLS  4
+#define OWN    1 /* the sleeper's task */
+#define TARGET 2 /* what it waits for, and the next one */
 
 static weft rt;
 static struct wf_cell cells[CELLS];
@@ -43,32 +43,44 @@ static struct wf_worker worker_a, worker_b;
 static struct wf_local guest;
 static struct wf_fiber fiber, next_stack;
 static struct weft_task frame;
-static const char *stack_of[EXPLORE_THREADS_MAX];
+static uintptr_t stack_of[EXPLORE_THREADS_MAX]; /* an address on each */
 
-static bool no_stack;            /* wf_fiber_get() fails */
-static struct wf_a32 go;         /* 1: thread 0 has switched, 2: it never will */
-static struct wf_a32 ready;      /* its fiber may run */
-static bool saved, resumed;      /* its stack is parked; it runs on another worker */
+static bool no_stack;       /* wf_fiber_get() fails */
+static struct wf_a32 go;    /* 1: thread 0 has switched, 2: it never will */
+static struct wf_a32 ready; /* its fiber may run */
+static bool saved, resumed; /* its stack is parked; it runs on another worker */
 static uint32_t switches, readied;
-static struct wf_wait *timed;    /* in the timers */
+static struct wf_wait *timed; /* in the timers */
 static struct wf_a32 timer_lock;
 static bool timer_fired, asked;
-static struct { struct wf_wait wait; struct wf_wait_node node[2]; } *sleep_frame;
+static struct {
+	struct wf_wait wait;
+	struct wf_wait_node node[2];
+} * sleep_frame;
 static int result;
 
-/* ---- Who runs ---------------------------------------------------------------------------------- */
+/* ---- Who runs ---------------------------------------- */
 
+static void stack_is(uint32_t i)
+{
+	stack_of[i] = (uintptr_t)__builtin_frame_address(0);
+}
+
+/* The thread whose address is nearest; stacks are far longer than what the threads use. */
 static uint32_t thread_here(void)
 {
-	const char *here = __builtin_frame_address(0);
-	uint32_t best = 0;
+	uintptr_t here = (uintptr_t)__builtin_frame_address(0), least = UINTPTR_MAX;
+	uint32_t nearest = 0;
 
 	for (uint32_t i = 0; i < EXPLORE_THREADS_MAX; i++) {
-		if (stack_of[i] && stack_of[i] >= here &&
-		    (!(stack_of[best] >= here) || stack_of[i] < stack_of[best]))
-			best = i;
+		uintptr_t away = stack_of[i] > here ? stack_of[i] - here : here - stack_of[i];
+
+		if (stack_of[i] && away < least) {
+			least = away;
+			nearest = i;
+		}
 	}
-	return best;
+	return nearest;
 }
 
 static struct wf_local *sim_self(void)
@@ -108,7 +120,7 @@ static int sim_futex_wait(struct wf_a32 *word, uint32_t expected, int64_t until_
 	return rc;
 }
 
-/* ---- Twins of what suspend.c calls --------------------------------------------------------------- */
+/* ---- Twins of what suspend.c calls ---------------------------------------- */
 
 void wf_ready_fiber(struct wf_local *self, struct wf_fiber *to)
 {
@@ -248,7 +260,7 @@ int64_t wf_clock_now(const struct wf_clock *clock)
 	return 1;
 }
 
-/* ---- Setup ---------------------------------------------------------------------------------------- */
+/* ---- Setup ---------------------------------------- */
 
 static void begin(bool task)
 {
@@ -304,7 +316,7 @@ static void host_setup(void)
 	explore_spurious_wakes(1);
 }
 
-/* ---- The threads ------------------------------------------------------------------------------------ */
+/* ---- The threads ---------------------------------------- */
 
 /* As many_sleep() in get.c, for one or two results. */
 static void sleeper(uint32_t nodes, uint32_t need, int64_t until)
@@ -322,13 +334,14 @@ static void sleeper(uint32_t nodes, uint32_t need, int64_t until)
 		struct wf_cell *cell = &cells[TARGET + i];
 
 		if (!wf_wait_add(self, wait, node, cell)) {
-			*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = wait,
-						       .cell = cell };
+			*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire,
+				                       .wait = wait,
+				                       .cell = cell };
 			wf_wait_fire(&node->waiter, cell, self);
 		}
 	}
 	result = wf_wait_sleep(wait);
-	wf_free(sleep_frame);
+	memset(sleep_frame, 0, sizeof(*sleep_frame));
 	EXPLORE_CHECK(switches == readied);
 	if (!switches) {
 		wf_store_release(&go, 2);
@@ -366,10 +379,7 @@ static void cancel(void)
 /* Common to all: thread 1, and thread 2 completes the first result. */
 static bool common(uint32_t i)
 {
-	char here;
-
-	/* Grows down: everything a thread calls lies below. */
-	stack_of[i] = &here + 4096;
+	stack_is(i);
 	if (i == 1)
 		successor();
 	else if (i == 2)
@@ -411,7 +421,7 @@ static void cancel_alone_thread(uint32_t i)
 	else if (i == 1)
 		common(i);
 	else {
-		stack_of[0] = (const char *)__builtin_frame_address(0) + 4096;
+		stack_is(i);
 		sleeper(1, 1, WEFT_FOREVER);
 	}
 }
@@ -438,7 +448,7 @@ static void all_thread(uint32_t i)
 
 static void host_thread(uint32_t i)
 {
-	stack_of[i] = (const char *)__builtin_frame_address(0) + 4096;
+	stack_is(i);
 	if (i > 0)
 		complete(TARGET + i - 1);
 	else
@@ -447,14 +457,14 @@ static void host_thread(uint32_t i)
 
 static void host_timeout_thread(uint32_t i)
 {
-	stack_of[i] = (const char *)__builtin_frame_address(0) + 4096;
+	stack_is(i);
 	if (i > 0)
 		complete(TARGET);
 	else
 		sleeper(1, 1, 1000);
 }
 
-/* ---- Checks --------------------------------------------------------------------------------------- */
+/* ---- Checks ---------------------------------------- */
 
 static void check(void)
 {
@@ -463,6 +473,9 @@ static void check(void)
 	EXPLORE_CHECK(result != -EINTR || asked);
 	EXPLORE_CHECK(result != -EAGAIN || no_stack);
 	EXPLORE_CHECK(!timed);
+	for (size_t i = 0; i < sizeof(*sleep_frame); i++)
+		EXPLORE_CHECK(((unsigned char *)sleep_frame)[i] == 0);
+	wf_free(sleep_frame);
 	EXPLORE_CHECK(!wf_fiber_user(&fiber)->wait);
 	EXPLORE_CHECK(wf_load_relaxed(&wf_fiber_user(&fiber)->lock) == 0);
 	for (uint32_t i = TARGET; i < CELLS; i++)
@@ -488,16 +501,16 @@ static void check_cancelled(void)
 }
 
 static const struct explore scenarios[] = {
-	{"fire", 3, task_setup, fire_thread, check_zero},
-	{"timeout", 4, task_setup, timeout_thread, check_timer},
-	{"cancel", 4, task_setup, cancel_thread, check},
-	{"cancel_alone", 3, task_setup, cancel_alone_thread, check_cancelled},
-	{"any", 4, task_setup, any_thread, check_zero},
-	{"all", 4, task_setup, all_thread, check_zero},
-	{"no_stack", 3, no_stack_setup, fire_thread, check},
-	{"no_stack_timeout", 4, no_stack_setup, timeout_thread, check},
-	{"host", 3, host_setup, host_thread, check_zero},
-	{"host_timeout", 2, host_setup, host_timeout_thread, check},
+	{ "fire", 3, task_setup, fire_thread, check_zero },
+	{ "timeout", 4, task_setup, timeout_thread, check_timer },
+	{ "cancel", 4, task_setup, cancel_thread, check },
+	{ "cancel_alone", 3, task_setup, cancel_alone_thread, check_cancelled },
+	{ "any", 4, task_setup, any_thread, check_zero },
+	{ "all", 4, task_setup, all_thread, check_zero },
+	{ "no_stack", 3, no_stack_setup, fire_thread, check },
+	{ "no_stack_timeout", 4, no_stack_setup, timeout_thread, check },
+	{ "host", 3, host_setup, host_thread, check_zero },
+	{ "host_timeout", 2, host_setup, host_timeout_thread, check },
 };
 
 int main(int argc, char **argv)

@@ -80,7 +80,9 @@ static void trial_open(struct trial *trial, uint32_t records, uint32_t record_by
                        uint32_t key_offset, uint32_t key_bytes, uint32_t leaf)
 {
 	struct wf_sort_options options = {
-		.record_bytes = record_bytes, .key_offset = key_offset, .key_bytes = key_bytes,
+		.record_bytes = record_bytes,
+		.key_offset = key_offset,
+		.key_bytes = key_bytes,
 	};
 	struct wf_sort_layout *layout = &trial->job.layout;
 
@@ -91,11 +93,11 @@ static void trial_open(struct trial *trial, uint32_t records, uint32_t record_by
 	if (leaf) {
 		layout->leaf_records = leaf;
 		layout->chunk_records = 3 * (uint64_t)leaf + 1;
-		layout->chunk_count = (uint32_t)((records + layout->chunk_records - 1) /
-		                                 layout->chunk_records);
+		layout->chunk_count =
+			(uint32_t)((records + layout->chunk_records - 1) / layout->chunk_records);
 		layout->slice_records = leaf + 3;
-		layout->slice_count = (uint32_t)((records + layout->slice_records - 1) /
-		                                 layout->slice_records);
+		layout->slice_count =
+			(uint32_t)((records + layout->slice_records - 1) / layout->slice_records);
 		layout->block_records = 7;
 	}
 	runtime_open(trial);
@@ -109,7 +111,8 @@ static void trial_open(struct trial *trial, uint32_t records, uint32_t record_by
 
 static void trial_save(struct trial *trial)
 {
-	EXPECT(wf_sort_pwrite(trial->job.input_fd, trial->records, trial->job.layout.bytes, 0) == 0);
+	EXPECT(wf_sort_pwrite(trial->job.input_fd, trial->records, trial->job.layout.bytes, 0) ==
+	       0);
 }
 
 /* First the runtime: when a job has failed, tasks of it may still be on their way to the files. */
@@ -213,7 +216,7 @@ static void fill(struct trial *trial, unsigned symbols, unsigned hot)
 	}
 }
 
-/* ---- Right results ---------------------------------------------------------------------------- */
+/* ---- Right results ----------------------------------------------------------------- */
 
 static void random_jobs_are_sorted_stably(void)
 {
@@ -321,7 +324,7 @@ static void levels_stop_at_their_limit(void)
 	trial_close(&trial);
 }
 
-/* ---- Failures of files and memory ---------------------------------------------------------------- */
+/* ---- Failures of files and memory -------------------------------------------------- */
 
 static void short_input_fails_the_job(void)
 {
@@ -376,7 +379,7 @@ static void every_failed_allocation_fails_the_job_cleanly(void)
 	trial_open(&trial, 300, 24, 0, 17, 10);
 	fill(&trial, 3, 60);
 	trial_save(&trial);
-	for (uint64_t nth = 1; ; nth += WF_TSAN || WF_ASAN ? 13 : 1) {
+	for (uint64_t nth = 1;; nth += WF_TSAN || WF_ASAN ? 13 : 1) {
 		int status;
 
 		wf_fault_arm(WF_FAULT_MALLOC, nth);
@@ -399,7 +402,7 @@ static void every_failed_allocation_fails_the_job_cleanly(void)
 	trial_close(&trial);
 }
 
-/* ---- Verification finds what is wrong -------------------------------------------------------------- */
+/* ---- Verification finds what is wrong ---------------------------------------------- */
 
 static void verification_sees(struct trial *trial, const char *part)
 {
@@ -413,7 +416,8 @@ static void verification_sees(struct trial *trial, const char *part)
 		int status = weft_get(trial->job.rt, sums.refs[i], WEFT_FOREVER, &view);
 
 		if (status < 0) {
-			EXPECT(part && strstr(wf_sort_cause(trial->job.rt, sums.refs[i], status), part));
+			EXPECT(part &&
+			       strstr(wf_sort_cause(trial->job.rt, sums.refs[i], status), part));
 			bad++;
 			continue;
 		}
@@ -481,7 +485,8 @@ static void check_sees(struct trial *trial, const uint64_t *order, const char *p
 	EXPECT(weft_put(rt, trial->records, trial->job.layout.bytes, &chunk) == 0);
 	for (uint64_t i = 0; i < 2; i++) {
 		leaves[i] = (struct wf_sort_leaf){ .first_record = i * half, .records = half };
-		EXPECT(weft_put(rt, order + i * half, half * sizeof(*order), &leaves[i].order) == 0);
+		EXPECT(weft_put(rt, order + i * half, half * sizeof(*order), &leaves[i].order) ==
+		       0);
 	}
 	EXPECT(wf_sort_check_submit(&trial->job, &chunk, leaves, 2, &done) == 0);
 	for (size_t i = 0; i < done.count; i++) {
@@ -530,7 +535,7 @@ static void proof_finds_foreign_and_unstable_records(void)
 	trial_close(&trial);
 }
 
-/* ---- Demo ------------------------------------------------------------------------------------------ */
+/* ---- Demo -------------------------------------------------------------------------- */
 
 static void the_same_seed_generates_the_same_lines(bool skew)
 {

@@ -128,7 +128,8 @@ def test_usage():
                       ["in", "-o", "out", "--skew"], ["in", "-o", "out", "--seed", "3"],
                       ["in", "-o", "out", "--json", "--quiet"],
                       ["--demo"], ["--demo", "many"], ["--demo", "1X"], ["--demo", "1Gx"],
-                      ["--demo", "99999999T"], ["--demo", "1k", "in"], ["--demo", "1k", "--seed", "x"]):
+                      ["--demo", "99999999T"], ["--demo", "1k", "in"],
+                      ["--demo", "1k", "--seed", "x"]):
         refused(2, "", *arguments)
     out, error = run("--help")
     expect("Usage: weft-sort INPUT -o OUTPUT" in out and not error, "--help")

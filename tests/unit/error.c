@@ -20,8 +20,8 @@ static void disarm(void)
 
 static struct wf_error *make(int status, struct wf_error *cause)
 {
-	return wf_error_create(&(struct wf_error_args){ .status = status, .code = status,
-							.cause = cause });
+	return wf_error_create(
+		&(struct wf_error_args){ .status = status, .code = status, .cause = cause });
 }
 
 Test(error, everything_is_copied)
@@ -31,9 +31,15 @@ Test(error, everything_is_copied)
 
 	for (size_t i = 0; i < sizeof(payload); i++)
 		payload[i] = (unsigned char)i;
-	struct wf_error *error = wf_error_create(&(struct wf_error_args){
-		.status = WEFT_ETASK, .code = -7, .attempt = 3, .text = text, .task = task,
-		.site = site, .payload = payload, .payload_size = sizeof(payload) });
+	struct wf_error *error =
+		wf_error_create(&(struct wf_error_args){ .status = WEFT_ETASK,
+	                                                 .code = -7,
+	                                                 .attempt = 3,
+	                                                 .text = text,
+	                                                 .task = task,
+	                                                 .site = site,
+	                                                 .payload = payload,
+	                                                 .payload_size = sizeof(payload) });
 
 	memset(text, 'x', sizeof(text) - 1);
 	memset(task, 'x', sizeof(task) - 1);
@@ -135,7 +141,7 @@ Test(error, without_memory_a_static_error_of_the_same_status_stands_in, .fini = 
 #define STATUS(name, value, text) value,
 		WEFT_STATUS_LIST(STATUS)
 #undef STATUS
-		-ECANCELED,
+			- ECANCELED,
 	};
 	struct wf_error *cause = make(WEFT_ETASK, NULL);
 

@@ -651,6 +651,42 @@ Test(fiber, trim_gives_the_memory_back)
 	check_trim(WF_GUARD_CANARY);
 }
 
+static void check_neighbours(const uint32_t order[7])
+{
+	/* Large enough that the seven are one batch. */
+	struct wf_stacks *stacks = pool_of(2000, WF_GUARD_AUTO);
+	struct wf_stack_cache cache = { 0 };
+
+	for (int i = 0; i < 9; i++)
+		memset(must_get(stacks, &cache)->lo, 0x5a, STACK_BYTES);
+	for (uint32_t i = 0; i < 7; i++)
+		wf_fiber_put(stacks, &cache, wf_fiber_at(stacks, order[i]));
+	wf_stack_cache_flush(stacks, &cache);
+	wf_stacks_trim(stacks);
+	for (uint32_t i = 0; i < 9; i++) {
+		const struct wf_fiber *fiber = wf_fiber_at(stacks, i);
+		bool out = i == 3 || i == 6;
+
+		cr_assert_eq(resident_pages(fiber) > 0, out);
+		for (size_t at = 0; out && at < STACK_BYTES; at++)
+			cr_assert_eq(fiber->lo[at], 0x5a);
+	}
+	wf_fiber_put(stacks, &cache, wf_fiber_at(stacks, 3));
+	wf_fiber_put(stacks, &cache, wf_fiber_at(stacks, 6));
+	end_pool(stacks, &cache);
+}
+
+/* Stacks 3 and 6 of nine stay out while the others come back upwards, downwards and mixed. */
+Test(fiber, trim_leaves_the_neighbours_alone)
+{
+	static const uint32_t orders[3][7] = { { 0, 1, 2, 4, 5, 7, 8 },
+		                               { 8, 7, 5, 4, 2, 1, 0 },
+		                               { 5, 4, 0, 8, 1, 7, 2 } };
+
+	for (int i = 0; i < 3; i++)
+		check_neighbours(orders[i]);
+}
+
 Test(fiber, idle_memory_is_bounded)
 {
 	enum { MANY = WF_STACKS_WARM_MAX + 500 };

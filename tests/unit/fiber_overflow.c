@@ -369,6 +369,46 @@ Test(fiber_overflow, another_fault_reaches_the_users_action_with_its_address)
 	cr_assert_null(strstr(ending.text, "stack overflow"));
 }
 
+static void overflow_with_handler(void *arg)
+{
+	install_user(SIGSEGV, user_handler_that_returns, 0, 0);
+	overflow(arg);
+}
+
+Test(fiber_overflow, the_users_handler_does_not_see_an_overflow)
+{
+	struct overflow what = { WF_GUARD_AUTO, describe };
+	struct ending ending = run_child(overflow_with_handler, &what);
+
+	cr_assert(died_of(&ending, SIGSEGV), "status %x: %s", (unsigned)ending.status, ending.text);
+	cr_assert_null(strchr(ending.text, 'H'));
+}
+
+/* A page of the stack itself, made unreadable by the program. */
+static void fault_beside_the_guard(void *arg)
+{
+	struct wf_stack_cache cache = { 0 };
+	struct wf_stacks *stacks;
+	struct wf_fiber *fiber;
+
+	(void)arg;
+	install_user(SIGSEGV, user_handler, 0, 0);
+	stacks = pool_of(WF_GUARD_AUTO, describe);
+	fiber = wf_fiber_get(stacks, &cache);
+	must(fiber != NULL && mprotect(fiber->lo, 4096, PROT_NONE) == 0);
+	forbidden_page = fiber->lo;
+	touch_forbidden();
+}
+
+Test(fiber_overflow, a_fault_inside_a_stack_is_no_overflow)
+{
+	struct ending ending = run_child(fault_beside_the_guard, NULL);
+
+	cr_assert_not_null(strstr(ending.text, "user's handler"), "status %x: %s",
+	                   (unsigned)ending.status, ending.text);
+	cr_assert_null(strstr(ending.text, "stack overflow"));
+}
+
 static void chained_to_handler(void *arg)
 {
 	install_user(SIGSEGV, user_handler, *(int *)arg, SIGUSR1);

@@ -74,7 +74,7 @@ static void tire(struct wf_cell *cell)
 	wf_store_relaxed(&cell->gen, SALT | WF_REST_MASK);
 }
 
-/* ---- Cells ----------------------------------------------------------------------------------- */
+/* ---- Cells ---------------------------------------- */
 
 Test(slab, cells_are_distinct_aligned_and_never_index_0, .init = begin, .fini = end)
 {
@@ -264,11 +264,10 @@ Test(slab, an_arena_that_gets_no_range_halves_and_then_gives_up)
 	wf_fault_arm(-1, 0);
 }
 
-/* ---- Blocks ---------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------- */
 
-static const uint32_t class_bytes[WF_BLOCK_CLASSES] = {
-	64, 128, 192, 256, 384, 512, 768, 1024, 2048, WF_BLOCK_MAX_BYTES
-};
+static const uint32_t class_bytes[WF_BLOCK_CLASSES] = { 64,  128, 192,  256,  384,
+	                                                512, 768, 1024, 2048, WF_BLOCK_MAX_BYTES };
 
 Test(slab, blocks_of_every_class_are_aligned_and_do_not_overlap, .init = begin, .fini = end)
 {
@@ -349,7 +348,7 @@ Test(slab, a_block_of_nothing_is_caught, .init = begin, .signal = SIGABRT)
 	wf_block_alloc(at[0], 0, &got);
 }
 
-/* ---- All of it ------------------------------------------------------------------------------- */
+/* ---- All of it ---------------------------------------- */
 
 struct thing {
 	void *p;
@@ -408,8 +407,8 @@ Test(slab, nothing_is_handed_out_twice_whoever_frees, .init = begin, .fini = end
 		if (things[i].p)
 			thing_end(&things[i], self);
 		else
-			thing_make(&things[i], self,
-				   wf_random_below(&random, WF_BLOCK_CLASSES + 1), i);
+			thing_make(&things[i], self, wf_random_below(&random, WF_BLOCK_CLASSES + 1),
+			           i);
 		if (wf_random_below(&random, 500) == 0)
 			wf_slab_flush(self);
 	}

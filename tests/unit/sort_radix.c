@@ -44,15 +44,17 @@ static void check(const uint8_t *records, size_t record_bytes, size_t key_bytes,
 {
 	const uint8_t *chunks[1] = { records };
 	struct wf_sort_source source = {
-		.chunks = chunks, .key_offset = KEY_OFFSET, .key_bytes = (uint32_t)key_bytes,
+		.chunks = chunks,
+		.key_offset = KEY_OFFSET,
+		.key_bytes = (uint32_t)key_bytes,
 	};
 	struct wf_sort_entry *entries = calloc(2 * n + 1, sizeof(*entries));
 	uint32_t *places = calloc(n + 1, sizeof(*places));
 
 	cr_assert(entries && places);
 	for (size_t i = 0; i < n; i++) {
-		entries[i].key = wf_sort_key_word(records + i * record_bytes + KEY_OFFSET,
-		                                  key_bytes, 0);
+		entries[i].key =
+			wf_sort_key_word(records + i * record_bytes + KEY_OFFSET, key_bytes, 0);
 		entries[i].loc = wf_sort_loc(0, i * record_bytes);
 		places[i] = (uint32_t)i;
 	}
@@ -78,7 +80,8 @@ static void check_random(size_t n, size_t key_bytes, unsigned symbols, size_t sh
 	for (size_t i = 0; i < n; i++) {
 		for (size_t k = shared; k < key_bytes; k++)
 			records[i * record_bytes + KEY_OFFSET + k] =
-				(uint8_t)(next_random() % symbols * (255 / (symbols > 1 ? symbols - 1 : 1)));
+				(uint8_t)(next_random() % symbols *
+			                  (255 / (symbols > 1 ? symbols - 1 : 1)));
 		memset(records + i * record_bytes, (int)next_random() & 255, KEY_OFFSET);
 	}
 	check(records, record_bytes, key_bytes, n);

@@ -20,8 +20,10 @@ static struct wf_wait waits[WAITS];
 
 static void begin(void)
 {
-	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.flags = WEFT_OPEN_NO_WORKERS |
-							  WEFT_OPEN_VIRTUAL_CLOCK)), 0);
+	cr_assert_eq(
+		weft_open(&rt,
+	                  WEFT_OPTIONS(.flags = WEFT_OPEN_NO_WORKERS | WEFT_OPEN_VIRTUAL_CLOCK)),
+		0);
 }
 
 static void end(void)

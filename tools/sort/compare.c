@@ -52,7 +52,8 @@ static int compare_slice(weft_task *self, const struct slice *slice, uint8_t *on
 			return weft_fail(self, status, "cannot compare with GNU sort: %s",
 			                 weft_strerror(status));
 		if (same->other_fd < 0 && !are_lines(one, n, record_bytes))
-			return weft_fail(self, -EINVAL, "--compare: GNU sort cannot read the input, "
+			return weft_fail(self, -EINVAL,
+			                 "--compare: GNU sort cannot read the input, "
 			                 "its records are not lines");
 		if (same->other_fd >= 0 && memcmp(one, other, n * record_bytes) != 0)
 			return weft_fail(self, -EBADMSG, "the output differs from GNU sort's");
@@ -75,8 +76,8 @@ static int compare_body(weft_task *self)
 	wf_free(room);
 	/* The look at the lines comes before GNU sort runs; its time would span that run. */
 	if (status == 0 && slice->same->other_fd >= 0)
-		wf_sort_journal_add(slice->same->job->journal, self, WF_SORT_STAGE_COMPARE,
-		                    begin, slice->count * layout->record_bytes);
+		wf_sort_journal_add(slice->same->job->journal, self, WF_SORT_STAGE_COMPARE, begin,
+		                    slice->count * layout->record_bytes);
 	return status;
 }
 

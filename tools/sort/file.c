@@ -221,7 +221,8 @@ static bool read_labelled(const char *path, const char *label, uint64_t *bytes)
 uint64_t wf_sort_memory_available(void)
 {
 	static const char *const limit_files[] = {
-		"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+		"/sys/fs/cgroup/memory.max",
+		"/sys/fs/cgroup/memory/memory.limit_in_bytes",
 	};
 	uint64_t available = UINT64_MAX, limit;
 

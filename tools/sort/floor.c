@@ -82,9 +82,10 @@ static int run_parts(weft_task *self, const struct wf_sort_floor *floor, weft_ta
 		if (bytes - at < CHUNK_BYTES)
 			part.bytes = bytes - at;
 		status = weft_submit(floor->job->rt,
-		                     WEFT_TASK(fn, WEFT_ARG(part), .inputs = inputs ? &inputs->refs[i]
-		                                                                    : NULL,
-		                               .n_inputs = inputs ? 1 : 0), &ref);
+		                     WEFT_TASK(fn, WEFT_ARG(part),
+		                               .inputs = inputs ? &inputs->refs[i] : NULL,
+		                               .n_inputs = inputs ? 1 : 0),
+		                     &ref);
 		if (status == 0)
 			status = wf_sort_refs_add(out, ref);
 	}

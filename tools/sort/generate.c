@@ -16,19 +16,18 @@
 
 #include "base.h"
 
-#define INDEX_DIGITS 16
+#define INDEX_DIGITS   16
 #define SKEW_KEYS_LOG2 20
 
 /* In byte order, so that a key orders like its 6-bit digits. */
-static const char alphabet[] =
-	"+-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+static const char alphabet[] = "+-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
 /* What all records have in common. */
 struct pattern {
 	const struct wf_sort_generate *generate;
 	size_t record_bytes, key_offset, key_bytes;
-	size_t index_at;       /* of the digits of the record's index */
-	bool   index_fits;
+	size_t index_at; /* of the digits of the record's index */
+	bool index_fits;
 };
 
 /* A bijective mixer of 64 bits: multiply and shift until every input bit reaches every output. */
@@ -92,8 +91,10 @@ static void pattern_init(struct pattern *pattern, const struct wf_sort_generate 
 	size_t behind = (size_t)layout->key_offset + layout->key_bytes + 1;
 
 	*pattern = (struct pattern){
-		.generate = generate, .record_bytes = layout->record_bytes,
-		.key_offset = layout->key_offset, .key_bytes = layout->key_bytes,
+		.generate = generate,
+		.record_bytes = layout->record_bytes,
+		.key_offset = layout->key_offset,
+		.key_bytes = layout->key_bytes,
 	};
 	for (size_t i = 0; i < pattern->record_bytes; i++)
 		record[i] = (uint8_t)alphabet[12 + i % 26];
@@ -158,7 +159,9 @@ static int submit_chunk(const struct wf_sort_generate *generate, uint32_t i,
 	const struct wf_sort_job *job = generate->job;
 	struct generate_chunk arg = { .generate = generate, .chunk = i };
 	struct wf_sort_write write = {
-		.job = job, .name = job->input_name, .fd = job->input_fd,
+		.job = job,
+		.name = job->input_name,
+		.fd = job->input_fd,
 		.stage = WF_SORT_STAGE_SAVE,
 		.offset = i * job->layout.chunk_records * job->layout.record_bytes,
 	};
@@ -168,8 +171,9 @@ static int submit_chunk(const struct wf_sort_generate *generate, uint32_t i,
 	status = weft_submit(job->rt, WEFT_TASK(generate_body, WEFT_ARG(arg), .opts = &two), out);
 	if (status < 0)
 		return status;
-	status = weft_submit(job->rt, WEFT_TASK(wf_sort_write_body, WEFT_ARG(write),
-	                                        WEFT_INPUTS(out[0])), &written);
+	status = weft_submit(job->rt,
+	                     WEFT_TASK(wf_sort_write_body, WEFT_ARG(write), WEFT_INPUTS(out[0])),
+	                     &written);
 	weft_release(job->rt, out[0]);
 	if (wf_sort_refs_add(sums, out[1]) < 0 || status < 0)
 		return status < 0 ? status : -ENOMEM;

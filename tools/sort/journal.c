@@ -16,18 +16,12 @@
 #include "base.h"
 
 static const char *const stage_names[WF_SORT_STAGES] = {
-	[WF_SORT_STAGE_GENERATE] = "generate",
-	[WF_SORT_STAGE_SAVE] = "save input",
-	[WF_SORT_STAGE_FLOOR] = "floor",
-	[WF_SORT_STAGE_READ] = "read",
-	[WF_SORT_STAGE_SPLITTERS] = "splitters",
-	[WF_SORT_STAGE_SCATTER] = "scatter",
-	[WF_SORT_STAGE_PLAN] = "plan",
-	[WF_SORT_STAGE_REGROUP] = "regroup",
-	[WF_SORT_STAGE_SORT] = "sort",
-	[WF_SORT_STAGE_WRITE] = "write",
-	[WF_SORT_STAGE_VERIFY] = "verify",
-	[WF_SORT_STAGE_CHECK] = "check",
+	[WF_SORT_STAGE_GENERATE] = "generate",   [WF_SORT_STAGE_SAVE] = "save input",
+	[WF_SORT_STAGE_FLOOR] = "floor",         [WF_SORT_STAGE_READ] = "read",
+	[WF_SORT_STAGE_SPLITTERS] = "splitters", [WF_SORT_STAGE_SCATTER] = "scatter",
+	[WF_SORT_STAGE_PLAN] = "plan",           [WF_SORT_STAGE_REGROUP] = "regroup",
+	[WF_SORT_STAGE_SORT] = "sort",           [WF_SORT_STAGE_WRITE] = "write",
+	[WF_SORT_STAGE_VERIFY] = "verify",       [WF_SORT_STAGE_CHECK] = "check",
 	[WF_SORT_STAGE_COMPARE] = "compare",
 };
 
@@ -56,13 +50,13 @@ struct wf_sort_time wf_sort_time_now(void)
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
 	return (struct wf_sort_time){
-		.wall_ns = weft_now(NULL), .cpu_ns = used.tv_sec * INT64_C(1000000000) + used.tv_nsec,
+		.wall_ns = weft_now(NULL),
+		.cpu_ns = used.tv_sec * INT64_C(1000000000) + used.tv_nsec,
 	};
 }
 
 void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
-                         enum wf_sort_stage stage, struct wf_sort_time begin,
-                         uint64_t bytes)
+                         enum wf_sort_stage stage, struct wf_sort_time begin, uint64_t bytes)
 {
 	struct wf_sort_stage_sum *sum = &journal->stages[stage];
 	struct wf_sort_time end = wf_sort_time_now();
@@ -86,8 +80,11 @@ void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
 	at = wf_add_relaxed(&journal->event_count, 1);
 	if (at < WF_SORT_EVENTS_MAX)
 		journal->events[at] = (struct wf_sort_event){
-			.begin_ns = begin.wall_ns, .end_ns = end.wall_ns, .bytes = bytes,
-			.worker = weft_task_worker(self), .stage = stage,
+			.begin_ns = begin.wall_ns,
+			.end_ns = end.wall_ns,
+			.bytes = bytes,
+			.worker = weft_task_worker(self),
+			.stage = stage,
 		};
 }
 
@@ -134,7 +131,8 @@ int wf_sort_journal_write(const struct wf_sort_journal *journal, const char *pat
 	for (uint64_t i = 0; i < kept; i++) {
 		const struct wf_sort_event *event = &journal->events[i];
 
-		fprintf(out, "{\"name\":\"%s\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,\"pid\":1,"
+		fprintf(out,
+		        "{\"name\":\"%s\",\"ph\":\"X\",\"ts\":%.3f,\"dur\":%.3f,\"pid\":1,"
 		        "\"tid\":%" PRId32 ",\"args\":{\"bytes\":%" PRIu64 "}},\n",
 		        stage_names[event->stage], (double)(event->begin_ns - zero_ns) * 1e-3,
 		        (double)(event->end_ns - event->begin_ns) * 1e-3, event->worker,
@@ -142,7 +140,8 @@ int wf_sort_journal_write(const struct wf_sort_journal *journal, const char *pat
 	}
 	/* The last element has no comma behind it: the process' name. */
 	fputs("{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,"
-	      "\"args\":{\"name\":\"weft-sort\"}}\n]}\n", out);
+	      "\"args\":{\"name\":\"weft-sort\"}}\n]}\n",
+	      out);
 	if (ferror(out))
 		status = -EIO;
 	if (fclose(out) && !status)

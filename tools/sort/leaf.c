@@ -68,8 +68,8 @@ static void rekey(struct wf_sort_entry *entries, uint64_t n, const struct wf_sor
 		if (i + PREFETCH_AHEAD < n)
 			__builtin_prefetch(wf_sort_record(source, entries[i + PREFETCH_AHEAD].loc) +
 			                   source->key_offset + 8 * (size_t)word);
-		entries[i].key = wf_sort_key_word(record + source->key_offset, source->key_bytes,
-		                                  word);
+		entries[i].key =
+			wf_sort_key_word(record + source->key_offset, source->key_bytes, word);
 	}
 }
 
@@ -90,7 +90,8 @@ int wf_sort_regroup_body(weft_task *self)
 	collect(self, share, value);
 	if (share->rekey) {
 		struct wf_sort_source source = {
-			.key_offset = layout->key_offset, .key_bytes = layout->key_bytes,
+			.key_offset = layout->key_offset,
+			.key_bytes = layout->key_bytes,
 		};
 
 		chunks = wf_malloc(layout->chunk_count * sizeof(*chunks));
@@ -133,9 +134,8 @@ static void gather(uint8_t *to, const struct wf_sort_entry *entries, uint64_t n,
 }
 
 /* Sort and gather with the room that wf_sort_leaf_body() made. */
-static void fill(weft_task *self, const struct wf_sort_share *share,
-                 struct wf_sort_entry *entries, const uint8_t **chunks, uint8_t *records,
-                 uint64_t *order)
+static void fill(weft_task *self, const struct wf_sort_share *share, struct wf_sort_entry *entries,
+                 const uint8_t **chunks, uint8_t *records, uint64_t *order)
 {
 	const struct wf_sort_layout *layout = &share->job->layout;
 	struct wf_sort_source source = {

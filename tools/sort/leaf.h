@@ -16,9 +16,9 @@ struct wf_sort_share {
 	uint32_t scatter_count;
 	uint32_t bucket;
 	uint32_t bucket_count;
-	uint32_t word;  /* of the key: that the entries hold, or with `rekey` that they shall hold */
-	bool     rekey;
-	bool     sort;  /* false: the keys are known to be equal, input order is the order */
+	uint32_t word; /* of the key: that the entries hold, or with `rekey` that they shall hold */
+	bool rekey;
+	bool sort; /* false: the keys are known to be equal, input order is the order */
 };
 
 /* Value: the share's entries in input order, as one array. */

@@ -71,20 +71,23 @@ static int partition(struct run *run)
 {
 	const struct wf_sort_level *level = run->level;
 	struct wf_sort_split split = {
-		.job = level->job, .stride = level->stride, .partitions = partitions_for(level),
+		.job = level->job,
+		.stride = level->stride,
+		.partitions = partitions_for(level),
 	};
 	int status;
 
-	status = submit(run, WEFT_TASK(wf_sort_splitters_body, WEFT_ARG(split),
-	                               .inputs = level->pieces,
-	                               .n_inputs = (uint16_t)level->piece_count),
+	status = submit(run,
+	                WEFT_TASK(wf_sort_splitters_body, WEFT_ARG(split), .inputs = level->pieces,
+	                          .n_inputs = (uint16_t)level->piece_count),
 	                &run->splitters);
 	for (uint32_t i = 0; i < level->piece_count && status == 0; i++) {
 		weft_ref scatter;
 
 		split.index = i;
-		status = submit(run, WEFT_TASK(wf_sort_scatter_body, WEFT_ARG(split),
-		                               WEFT_INPUTS(run->splitters, level->pieces[i])),
+		status = submit(run,
+		                WEFT_TASK(wf_sort_scatter_body, WEFT_ARG(split),
+		                          WEFT_INPUTS(run->splitters, level->pieces[i])),
 		                &scatter);
 		if (status == 0 && wf_sort_refs_add(&run->inputs, scatter) < 0)
 			status = weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
@@ -119,8 +122,7 @@ static int plan_body(weft_task *self)
 		for (uint32_t b = 0; b < buckets; b++)
 			counts[b] += start[b + 1] - start[b];
 	}
-	wf_sort_journal_add(*journal, self, WF_SORT_STAGE_PLAN, begin,
-	                    buckets * sizeof(*counts));
+	wf_sort_journal_add(*journal, self, WF_SORT_STAGE_PLAN, begin, buckets * sizeof(*counts));
 	return 0;
 }
 
@@ -148,12 +150,15 @@ static int emit_leaf(struct run *run, const struct wf_sort_share *share, uint64_
 {
 	const struct wf_sort_job *job = run->level->job;
 	struct wf_sort_write write = {
-		.job = job, .name = job->output_name, .fd = job->output_fd,
+		.job = job,
+		.name = job->output_name,
+		.fd = job->output_fd,
 		.stage = WF_SORT_STAGE_WRITE,
 		.offset = first_record * job->layout.record_bytes,
 	};
 	static const struct weft_task_options with_order = {
-		.struct_size = sizeof(with_order), .n_outputs = 2,
+		.struct_size = sizeof(with_order),
+		.n_outputs = 2,
 	};
 	weft_ref out[2] = { { 0 }, { 0 } };
 	struct item *item = next_item(run);
@@ -161,14 +166,18 @@ static int emit_leaf(struct run *run, const struct wf_sort_share *share, uint64_
 
 	if (!item)
 		return -ENOMEM;
-	status = submit(run, WEFT_TASK(wf_sort_leaf_body, .arg = share, .arg_size = sizeof(*share),
-	                               .inputs = run->inputs.refs,
-	                               .n_inputs = (uint16_t)run->inputs.count,
-	                               .opts = job->check ? &with_order : NULL), out);
+	status = submit(run,
+	                WEFT_TASK(wf_sort_leaf_body, .arg = share, .arg_size = sizeof(*share),
+	                          .inputs = run->inputs.refs,
+	                          .n_inputs = (uint16_t)run->inputs.count,
+	                          .opts = job->check ? &with_order : NULL),
+	                out);
 	if (status < 0)
 		return status;
 	item->leaf = (struct wf_sort_leaf){
-		.order = out[1], .first_record = first_record, .records = share->count,
+		.order = out[1],
+		.first_record = first_record,
+		.records = share->count,
 	};
 	status = submit(run, WEFT_TASK(wf_sort_write_body, WEFT_ARG(write), WEFT_INPUTS(out[0])),
 	                &item->done);
@@ -181,14 +190,18 @@ static int nested_body(weft_task *self);
 static int emit_nested(struct run *run, const struct wf_sort_share *share, uint64_t first_record)
 {
 	struct nested nested = {
-		.share = *share, .first_record = first_record, .depth = run->level->depth + 1,
+		.share = *share,
+		.first_record = first_record,
+		.depth = run->level->depth + 1,
 	};
 	struct item *item = next_item(run);
 
 	if (!item)
 		return -ENOMEM;
-	return submit(run, WEFT_TASK(nested_body, WEFT_ARG(nested), .inputs = run->inputs.refs,
-	                             .n_inputs = (uint16_t)run->inputs.count), &item->done);
+	return submit(run,
+	              WEFT_TASK(nested_body, WEFT_ARG(nested), .inputs = run->inputs.refs,
+	                        .n_inputs = (uint16_t)run->inputs.count),
+	              &item->done);
 }
 
 /* Submit what bucket `b` needs. */
@@ -199,9 +212,13 @@ static int emit_bucket(struct run *run, uint32_t b, uint64_t count, uint64_t fir
 	bool equal = b & 1;
 	bool last_word = 8 * ((uint64_t)level->word + 1) >= layout->key_bytes;
 	struct wf_sort_share share = {
-		.job = level->job, .count = count, .scatter_count = run->scatter_count,
-		.bucket = b, .bucket_count = run->bucket_count,
-		.word = level->word + (equal && !last_word), .rekey = equal && !last_word,
+		.job = level->job,
+		.count = count,
+		.scatter_count = run->scatter_count,
+		.bucket = b,
+		.bucket_count = run->bucket_count,
+		.word = level->word + (equal && !last_word),
+		.rekey = equal && !last_word,
 		.sort = !equal || !last_word,
 	};
 	uint64_t step = layout->leaf_records;
@@ -235,8 +252,9 @@ static int follow_plan(struct run *run)
 		wf_free(plan.refs);
 		return weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
 	}
-	status = submit(run, WEFT_TASK(plan_body, WEFT_ARG(level->job->journal),
-	                               .inputs = plan.refs, .n_inputs = (uint16_t)plan.count),
+	status = submit(run,
+	                WEFT_TASK(plan_body, WEFT_ARG(level->job->journal), .inputs = plan.refs,
+	                          .n_inputs = (uint16_t)plan.count),
 	                &ref);
 	wf_free(plan.refs); /* its refs are those of `run` */
 	if (status < 0)
@@ -369,8 +387,10 @@ static int regroup(weft_task *self, const struct nested *nested, const weft_ref 
 
 		share.count = left < step ? left : step;
 		status = weft_submit(weft_task_runtime(self),
-			WEFT_TASK(wf_sort_regroup_body, WEFT_ARG(share), .inputs = inputs,
-			          .n_inputs = (uint16_t)weft_input_count(self)), &piece);
+		                     WEFT_TASK(wf_sort_regroup_body, WEFT_ARG(share),
+		                               .inputs = inputs,
+		                               .n_inputs = (uint16_t)weft_input_count(self)),
+		                     &piece);
 		if (status == 0 && wf_sort_refs_add(pieces, piece) < 0)
 			status = -ENOMEM;
 		if (status < 0)
@@ -399,11 +419,15 @@ static int nested_body(weft_task *self)
 	status = regroup(self, nested, inputs, &pieces);
 	if (status == 0) {
 		level = (struct wf_sort_level){
-			.job = nested->share.job, .pieces = pieces.refs,
+			.job = nested->share.job,
+			.pieces = pieces.refs,
 			.chunks = inputs + nested->share.scatter_count,
-			.piece_count = (uint32_t)pieces.count, .stride = 2,
-			.word = nested->share.word, .depth = nested->depth,
-			.first_record = nested->first_record, .records = nested->share.count,
+			.piece_count = (uint32_t)pieces.count,
+			.stride = 2,
+			.word = nested->share.word,
+			.depth = nested->depth,
+			.first_record = nested->first_record,
+			.records = nested->share.count,
 		};
 		status = wf_sort_level_run(self, &level, &leaves, &leaf_count);
 		pieces.count = 0; /* the level has released them */

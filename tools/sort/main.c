@@ -21,7 +21,7 @@
 /* Big allocations come in huge pages and stay for the next stage to use again. */
 extern const char *malloc_conf;
 __attribute__((visibility("default"))) const char *malloc_conf =
-	"thp:always,metadata_thp:auto,cache_oblivious:false,dirty_decay_ms:30000,muzzy_decay_ms:0";
+	"thp:always,metadata_thp:auto,dirty_decay_ms:30000,muzzy_decay_ms:0";
 
 /* Read by the signal handler: the runtime to interrupt, NULL before it is open and at its end. */
 static weft *volatile open_runtime;
@@ -32,8 +32,8 @@ struct app {
 	struct wf_sort_journal journal;
 	struct wf_sort_output generated; /* the demo's input */
 	struct wf_sort_output output;
-	struct wf_sort_output scratch;   /* of the floor, then of the peer */
-	struct wf_sort_result known;     /* what the generator made */
+	struct wf_sort_output scratch; /* of the floor, then of the peer */
+	struct wf_sort_result known;   /* what the generator made */
 	struct wf_sort_result result;
 	struct wf_sort_peer peer;
 	uint32_t workers;
@@ -98,7 +98,7 @@ static bool run_root(struct app *app, weft_task_fn *fn, const void *arg, void *v
 	return status == 0 && !wf_sort_interrupted;
 }
 
-/* ---- Steps ------------------------------------------------------------------------------------ */
+/* ---- Steps ------------------------------------------------------------------------- */
 
 static bool open_input(struct app *app, uint64_t *bytes)
 {
@@ -135,7 +135,7 @@ static bool create_demo(struct app *app, uint64_t bytes)
 static bool plan_memory(struct app *app)
 {
 	uint32_t workers = app->options.threads ? app->options.threads
-	                                        : (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
+						: (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
 	uint64_t need = wf_sort_layout_memory(&app->job.layout, workers, app->options.check);
 	uint64_t available = wf_sort_memory_available();
 
@@ -156,7 +156,8 @@ static bool open_files(struct app *app)
 		return false;
 	if (bytes % options->record_bytes) {
 		wf_sort_complain("%s: its size, %" PRIu64 " bytes, is no multiple of the record's "
-		                 "%" PRIu32, app->job.input_name, bytes, options->record_bytes);
+		                 "%" PRIu32,
+		                 app->job.input_name, bytes, options->record_bytes);
 		return false;
 	}
 	if (wf_sort_layout_init(&app->job.layout, bytes, options) < 0) {
@@ -205,7 +206,9 @@ static bool open_weft(struct app *app)
 static bool generate(struct app *app)
 {
 	struct wf_sort_generate generate = {
-		.job = &app->job, .seed = app->options.seed, .skew = app->options.skew,
+		.job = &app->job,
+		.seed = app->options.seed,
+		.skew = app->options.skew,
 	};
 
 	return run_root(app, wf_sort_generate_root, &generate, &app->known, sizeof(app->known));
@@ -221,8 +224,8 @@ static bool measure_floor(struct app *app)
 	floor.fd = app->scratch.fd;
 	good = run_root(app, wf_sort_floor_root, &floor, NULL, 0);
 	wf_sort_output_drop(&app->scratch);
-	app->floor_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_FLOOR,
-	                                           WF_SORT_STAGE_FLOOR);
+	app->floor_seconds =
+		wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_FLOOR, WF_SORT_STAGE_FLOOR);
 	return good;
 }
 
@@ -233,8 +236,8 @@ static bool sort(struct app *app)
 	WF_CHECK(app->result.records == app->job.layout.records);
 	if (app->options.demo && app->result.checksum != app->known.checksum) {
 		wf_sort_complain("%s: what was read is not what was generated: checksum "
-		                 "%016" PRIx64 ", not %016" PRIx64, app->job.input_name,
-		                 app->result.checksum, app->known.checksum);
+		                 "%016" PRIx64 ", not %016" PRIx64,
+		                 app->job.input_name, app->result.checksum, app->known.checksum);
 		return false;
 	}
 	return true;
@@ -280,13 +283,17 @@ static bool publish(struct app *app)
 static bool report(struct app *app)
 {
 	struct wf_sort_report facts = {
-		.options = &app->options, .layout = &app->job.layout, .journal = &app->journal,
-		.workers = app->workers, .checksum = app->result.checksum,
+		.options = &app->options,
+		.layout = &app->job.layout,
+		.journal = &app->journal,
+		.workers = app->workers,
+		.checksum = app->result.checksum,
 		.sort_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_READ,
 		                                      WF_SORT_STAGE_WRITE),
 		.total_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_READ,
 		                                       WF_SORT_STAGE_CHECK),
-		.floor_seconds = app->floor_seconds, .peak_bytes = wf_sort_memory_peak(),
+		.floor_seconds = app->floor_seconds,
+		.peak_bytes = wf_sort_memory_peak(),
 		.peer = app->options.compare ? &app->peer : NULL,
 	};
 	uint64_t left_out = 0;
@@ -299,7 +306,8 @@ static bool report(struct app *app)
 		return false;
 	}
 	if (left_out)
-		wf_sort_complain("%s: %" PRIu64 " events were left out", app->options.trace, left_out);
+		wf_sort_complain("%s: %" PRIu64 " events were left out", app->options.trace,
+		                 left_out);
 	if (app->options.json)
 		wf_sort_report_json(&facts, stdout);
 	else if (!app->options.quiet)
@@ -333,7 +341,9 @@ int main(int argc, char **argv)
 {
 	static struct app app = {
 		.job = { .input_fd = -1, .output_fd = -1 },
-		.generated = { .fd = -1 }, .output = { .fd = -1 }, .scratch = { .fd = -1 },
+		.generated = { .fd = -1 },
+		.output = { .fd = -1 },
+		.scratch = { .fd = -1 },
 	};
 	int exit_code;
 	bool good;

@@ -17,39 +17,54 @@ static const char help_text[] =
 	"Usage: weft-sort INPUT -o OUTPUT [options]\n"
 	"       weft-sort --demo SIZE [options]\n"
 	"\n"
-	"Sort a file of fixed-size records by a key of bytes, in memory, on all CPUs. Equal keys\n"
-	"keep their order. Order and checksum of the output are verified by reading it back; only\n"
-	"then it appears under its name.\n"
+	"Sort a file of fixed-size records by a key of bytes, in memory, on all CPUs. Equal\n"
+	"keys keep their order. Order and checksum of the output are verified by reading it\n"
+	"back; only then it appears under its name.\n"
 	"\n"
-	"  -o, --output FILE      the sorted file (may be INPUT)\n"
-	"      --record BYTES     size of a record (100)\n"
-	"      --key OFFSET:LEN   which bytes of a record are its key (0:10, or less in shorter records)\n"
-	"      --threads N        worker threads (one per CPU this process may use)\n"
-	"      --check            prove more: every output record is the very input record it came\n"
-	"                         from, none is used twice, equal keys are in input order\n"
-	"      --compare          also run GNU sort on the same data with the same threads and compare\n"
-	"                         time and bytes; the records must be lines\n"
-	"      --fsync            have the output on disk before it gets its name\n"
-	"      --json             print the report as JSON\n"
-	"      --quiet            print no report\n"
-	"      --trace FILE       write a timeline of all tasks for Perfetto or chrome://tracing\n"
+	"  -o, --output FILE     the sorted file (may be INPUT)\n"
+	"      --record BYTES    size of a record (100)\n"
+	"      --key OFFSET:LEN  which bytes of a record are its key (0:10, or all of a\n"
+	"                        shorter record)\n"
+	"      --threads N       worker threads (one per CPU this process may use)\n"
+	"      --check           prove more: every output record is the very input record\n"
+	"                        it came from, none is used twice, equal keys are in\n"
+	"                        input order\n"
+	"      --compare         also run GNU sort on the same data with the same threads\n"
+	"                        and compare time and bytes; the records must be lines\n"
+	"      --fsync           have the output on disk before it gets its name\n"
+	"      --json            print the report as JSON\n"
+	"      --quiet           print no report\n"
+	"      --trace FILE      write a timeline of all tasks for Perfetto or\n"
+	"                        chrome://tracing\n"
 	"\n"
-	"      --demo SIZE        generate SIZE bytes of records (500k, 256M, 1G, 1Gi), sort them, and\n"
-	"                         measure the machine's floor for the same bytes\n"
-	"      --skew             few keys with many records each, in place of uniform keys\n"
-	"      --seed N           another set of records (1)\n"
-	"      --dir DIR          where the demo's files go ($TMPDIR, or /var/tmp)\n"
-	"      --keep             keep the generated input\n"
+	"      --demo SIZE       generate SIZE bytes of records (500k, 256M, 1G, 1Gi), sort\n"
+	"                        them, and measure the machine's floor for the same bytes\n"
+	"      --skew            few keys with many records each, not uniform keys\n"
+	"      --seed N          another set of records (1)\n"
+	"      --dir DIR         where the demo's files go ($TMPDIR, or /var/tmp)\n"
+	"      --keep            keep the generated input\n"
 	"\n"
-	"  -h, --help             this text\n"
-	"      --version          the version\n"
+	"  -h, --help            this text\n"
+	"      --version         the version\n"
 	"\n"
 	"Exit status: 0 sorted and checked, 1 the job failed, 2 usage, 130 interrupted.\n";
 
 enum option_code {
-	OPTION_RECORD = 256, OPTION_KEY, OPTION_THREADS, OPTION_CHECK, OPTION_COMPARE, OPTION_FSYNC,
-	OPTION_JSON, OPTION_QUIET, OPTION_TRACE, OPTION_DEMO, OPTION_SKEW, OPTION_SEED, OPTION_DIR,
-	OPTION_KEEP, OPTION_VERSION
+	OPTION_RECORD = 256,
+	OPTION_KEY,
+	OPTION_THREADS,
+	OPTION_CHECK,
+	OPTION_COMPARE,
+	OPTION_FSYNC,
+	OPTION_JSON,
+	OPTION_QUIET,
+	OPTION_TRACE,
+	OPTION_DEMO,
+	OPTION_SKEW,
+	OPTION_SEED,
+	OPTION_DIR,
+	OPTION_KEEP,
+	OPTION_VERSION
 };
 
 static const struct option long_options[] = {
@@ -164,7 +179,7 @@ static bool take_value(int code, const char *value, struct wf_sort_options *opti
 		return true;
 	case OPTION_KEY:
 		return read_key(value, options) ||
-		       bad_value("--key", value, "want OFFSET:LEN, as in 0:10, LEN at least 1");
+			bad_value("--key", value, "want OFFSET:LEN, as in 0:10, LEN at least 1");
 	case OPTION_RECORD:
 		if (!read_number(value, 1u << 30, &number, NULL) || number == 0)
 			return bad_value("--record", value, "want bytes from 1 to 2^30");
@@ -177,11 +192,12 @@ static bool take_value(int code, const char *value, struct wf_sort_options *opti
 		return true;
 	case OPTION_SEED:
 		return read_number(value, UINT64_MAX, &options->seed, NULL) ||
-		       bad_value("--seed", value, "want a number");
+			bad_value("--seed", value, "want a number");
 	default:
 		options->demo = true;
 		return read_size(value, &options->demo_bytes) ||
-		       bad_value("--demo", value, "want a size such as 100000000, 256M, 1G or 1Gi");
+			bad_value("--demo", value,
+		                  "want a size such as 100000000, 256M, 1G or 1Gi");
 	}
 }
 

@@ -33,11 +33,11 @@
 #define CHUNK_BYTES   ((8u << 20) - (64u << 10))
 #define CHUNK_RECORDS (256u << 10) /* bounds the entries of a chunk of tiny records */
 #define CHUNKS_MAX    1024
-#define LEAF_BYTES    (4u << 20)   /* 2 and 8 MiB were no faster */
+#define LEAF_BYTES    (4u << 20) /* 2 and 8 MiB were no faster */
 #define LEAF_RECORDS  (64u << 10)
 #define SLICES_MAX    4096
 
-/* ---- Layout --------------------------------------------------------------------------------- */
+/* ---- Layout ------------------------------------------------------------------------ */
 
 static uint64_t divide_up(uint64_t a, uint64_t b)
 {
@@ -69,11 +69,16 @@ int wf_sort_layout_init(struct wf_sort_layout *layout, uint64_t bytes,
 	if (slice < divide_up(records, SLICES_MAX))
 		slice = divide_up(records, SLICES_MAX);
 	*layout = (struct wf_sort_layout){
-		.bytes = bytes, .records = records, .record_bytes = options->record_bytes,
-		.key_offset = options->key_offset, .key_bytes = options->key_bytes,
-		.chunk_count = (uint32_t)divide_up(records, chunk), .chunk_records = chunk,
+		.bytes = bytes,
+		.records = records,
+		.record_bytes = options->record_bytes,
+		.key_offset = options->key_offset,
+		.key_bytes = options->key_bytes,
+		.chunk_count = (uint32_t)divide_up(records, chunk),
+		.chunk_records = chunk,
 		.leaf_records = leaf,
-		.slice_count = (uint32_t)divide_up(records, slice), .slice_records = slice,
+		.slice_count = (uint32_t)divide_up(records, slice),
+		.slice_records = slice,
 		.block_records = (uint32_t)clamp(WF_SORT_BLOCK_BYTES / record_bytes, 1, UINT32_MAX),
 	};
 	return 0;
@@ -90,7 +95,7 @@ uint64_t wf_sort_layout_memory(const struct wf_sort_layout *layout, uint32_t wor
 	return layout->bytes + layout->records * per_record + workers * per_worker;
 }
 
-/* ---- Lists of refs, failures ----------------------------------------------------------------- */
+/* ---- Lists of refs, failures ------------------------------------------------------- */
 
 int wf_sort_refs_add_many(struct wf_sort_refs *list, const weft_ref *refs, size_t n)
 {
@@ -166,7 +171,7 @@ int wf_sort_fail_file(weft_task *self, const char *name, int status)
 	return weft_fail(self, status, "%s: %s", name, weft_strerror(status));
 }
 
-/* ---- Read and write tasks -------------------------------------------------------------------- */
+/* ---- Read and write tasks ---------------------------------------------------------- */
 
 struct read_chunk {
 	const struct wf_sort_job *job;
@@ -180,7 +185,8 @@ static int fill_chunk(weft_task *self, const struct wf_sort_job *job, uint64_t f
 	const struct wf_sort_layout *layout = &job->layout;
 
 	for (uint64_t done = 0; done < n;) {
-		uint64_t block = n - done < layout->block_records ? n - done : layout->block_records;
+		uint64_t block =
+			n - done < layout->block_records ? n - done : layout->block_records;
 		int status;
 
 		if (weft_task_cancelled(self))
@@ -248,12 +254,12 @@ int wf_sort_write_body(weft_task *self)
 	return 0;
 }
 
-/* ---- The whole --------------------------------------------------------------------------------- */
+/* ---- The whole --------------------------------------------------------------------- */
 
 /* What the root task holds while it runs. */
 struct root {
 	struct wf_sort_refs chunks, keys;
-	struct wf_sort_refs sums;   /* of the read tasks, then of the verify tasks */
+	struct wf_sort_refs sums; /* of the read tasks, then of the verify tasks */
 	struct wf_sort_refs checks;
 	struct wf_sort_leaf *leaves;
 	size_t leaf_count;
@@ -262,7 +268,8 @@ struct root {
 static int submit_reads(weft_task *self, const struct wf_sort_job *job, struct root *root)
 {
 	static const struct weft_task_options three = {
-		.struct_size = sizeof(three), .n_outputs = 3,
+		.struct_size = sizeof(three),
+		.n_outputs = 3,
 	};
 	int status = 0;
 
@@ -320,9 +327,10 @@ static int compare_sums(weft_task *self, const struct wf_sort_job *job, const st
 		to->checksum += sum->checksum;
 	}
 	if (side[0].records != side[1].records || side[0].checksum != side[1].checksum)
-		return weft_fail(self, -EBADMSG, "%s: not the same records as the input: checksum "
-		                 "%016llx, not %016llx", job->output_name,
-		                 (unsigned long long)side[1].checksum,
+		return weft_fail(self, -EBADMSG,
+		                 "%s: not the same records as the input: checksum "
+		                 "%016llx, not %016llx",
+		                 job->output_name, (unsigned long long)side[1].checksum,
 		                 (unsigned long long)side[0].checksum);
 	return weft_return(self, &side[0], sizeof(side[0]));
 }
@@ -330,20 +338,24 @@ static int compare_sums(weft_task *self, const struct wf_sort_job *job, const st
 static int run_levels(weft_task *self, const struct wf_sort_job *job, struct root *root)
 {
 	struct wf_sort_level level = {
-		.job = job, .pieces = root->keys.refs, .chunks = root->chunks.refs,
-		.piece_count = (uint32_t)root->keys.count, .stride = 1,
+		.job = job,
+		.pieces = root->keys.refs,
+		.chunks = root->chunks.refs,
+		.piece_count = (uint32_t)root->keys.count,
+		.stride = 1,
 		.records = job->layout.records,
 	};
 
 	if (level.piece_count == 0)
-		return 0; /* an empty file is sorted */
+		return 0;     /* an empty file is sorted */
 	root->keys.count = 0; /* consumed by the level */
 	return wf_sort_level_run(self, &level, &root->leaves, &root->leaf_count);
 }
 
 int wf_sort_root(weft_task *self)
 {
-	const struct wf_sort_job *job = *(const struct wf_sort_job *const *)weft_task_arg(self, NULL);
+	const struct wf_sort_job *job =
+		*(const struct wf_sort_job *const *)weft_task_arg(self, NULL);
 	struct root root = { .leaf_count = 0 };
 	int status;
 

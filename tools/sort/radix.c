@@ -53,9 +53,9 @@ static void sort_by_insertion(struct wf_sort_entry *entries, size_t n,
 }
 
 /* Merge two sorted neighbours into `out`. The left one wins ties: that is the stability. */
-static void merge(const struct wf_sort_entry *left, size_t n_left, const struct wf_sort_entry *right,
-                  size_t n_right, struct wf_sort_entry *out, const struct wf_sort_source *source,
-                  uint32_t word)
+static void merge(const struct wf_sort_entry *left, size_t n_left,
+                  const struct wf_sort_entry *right, size_t n_right, struct wf_sort_entry *out,
+                  const struct wf_sort_source *source, uint32_t word)
 {
 	while (n_left && n_right) {
 		if (compare(source, right, left, word) < 0) {
@@ -172,9 +172,9 @@ static void sort_nested(struct wf_sort_entry *entries, struct wf_sort_entry *scr
 		if ((size_t)word * 8 >= source->key_bytes)
 			return; /* equal keys, in input order as they came */
 		for (size_t i = 0; i < n; i++)
-			entries[i].key = wf_sort_key_word(
-				wf_sort_record(source, entries[i].loc) + source->key_offset,
-				source->key_bytes, word);
+			entries[i].key = wf_sort_key_word(wf_sort_record(source, entries[i].loc) +
+			                                          source->key_offset,
+			                                  source->key_bytes, word);
 	}
 	if (n <= INSERTION_MAX) {
 		sort_by_insertion(entries, n, source, word);
@@ -196,7 +196,8 @@ static void sort_nested(struct wf_sort_entry *entries, struct wf_sort_entry *scr
 				break;
 		}
 		if (end - at > 1)
-			sort_nested(entries + at, scratch + at, end - at, source, word, nesting + 1);
+			sort_nested(entries + at, scratch + at, end - at, source, word,
+			            nesting + 1);
 	}
 }
 

@@ -17,8 +17,8 @@ struct wf_sort_entry {
 /* Where the records are and which of their bytes are the key. */
 struct wf_sort_source {
 	const uint8_t *const *chunks; /* borrowed; first byte of each chunk */
-	uint32_t              key_offset;
-	uint32_t              key_bytes;
+	uint32_t key_offset;
+	uint32_t key_bytes;
 };
 
 static inline uint64_t wf_sort_loc(uint64_t chunk, uint64_t offset)

@@ -62,9 +62,11 @@ void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 	const struct wf_sort_layout *layout = report->layout;
 	char text[32];
 
-	fprintf(out, "%s records of %" PRIu32 " bytes, key %" PRIu32 ":%" PRIu32 ", %" PRIu32
-	        " workers%s\n\n", grouped(layout->records, text), layout->record_bytes,
-	        layout->key_offset, layout->key_bytes, report->workers,
+	fprintf(out,
+	        "%s records of %" PRIu32 " bytes, key %" PRIu32 ":%" PRIu32 ", %" PRIu32
+	        " workers%s\n\n",
+	        grouped(layout->records, text), layout->record_bytes, layout->key_offset,
+	        layout->key_bytes, report->workers,
 	        report->options->demo ? report->options->skew ? ", skewed keys" : ", uniform keys"
 	                              : "");
 	fputs("  stage         tasks   seconds     cpu s      GB/s\n", out);
@@ -74,20 +76,24 @@ void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 	      out);
 	fprintf(out, "  sorted      %.3f s, %.2f GB/s, input read to output written\n",
 	        report->sort_seconds, rate(layout->bytes, report->sort_seconds));
-	fprintf(out, "  total       %.3f s, with verification: order and checksum %016" PRIx64
-	        "%s\n", report->total_seconds, report->checksum,
+	fprintf(out,
+	        "  total       %.3f s, with verification: order and checksum %016" PRIx64 "%s\n",
+	        report->total_seconds, report->checksum,
 	        report->options->check ? ", identity and stability of each record" : "");
 	fprintf(out, "  memory      %.2f GB at the peak\n", (double)report->peak_bytes * 1e-9);
 	if (report->floor_seconds > 0)
-		fprintf(out, "  floor       %.3f s to read all of it into memory, copy it there and "
+		fprintf(out,
+		        "  floor       %.3f s to read all of it into memory, copy it there and "
 		        "write it with the\n              same threads; the sort took %.2f times "
 		        "that\n",
 		        report->floor_seconds, report->sort_seconds / report->floor_seconds);
 	if (report->peer)
-		fprintf(out, "  GNU sort    %.3f s with the same threads, %.1f times as long as "
+		fprintf(out,
+		        "  GNU sort    %.3f s with the same threads, %.1f times as long as "
 		        "weft-sort; the outputs are\n              byte-identical\n",
 		        report->peer->seconds,
-		        report->sort_seconds > 0 ? report->peer->seconds / report->sort_seconds : 0);
+		        report->sort_seconds > 0 ? report->peer->seconds / report->sort_seconds
+		                                 : 0);
 }
 
 /* A JSON string; bytes that are not ASCII are escaped one by one, so any file name is valid. */
@@ -119,9 +125,10 @@ static void print_stages_json(const struct wf_sort_report *report, FILE *out)
 
 		if (read_sum(&sum->tasks) == 0)
 			continue;
-		fprintf(out, "%s\n  {\"name\": \"%s\", \"tasks\": %" PRIu64 ", \"bytes\": %" PRIu64
-		        ", \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"gb_per_second\": %.3f}", comma,
-		        wf_sort_stage_name((enum wf_sort_stage)stage), read_sum(&sum->tasks),
+		fprintf(out,
+		        "%s\n  {\"name\": \"%s\", \"tasks\": %" PRIu64 ", \"bytes\": %" PRIu64
+		        ", \"seconds\": %.6f, \"cpu_seconds\": %.6f, \"gb_per_second\": %.3f}",
+		        comma, wf_sort_stage_name((enum wf_sort_stage)stage), read_sum(&sum->tasks),
 		        read_sum(&sum->bytes), seconds, (double)read_sum(&sum->cpu_ns) * 1e-9,
 		        rate(read_sum(&sum->bytes), seconds));
 		comma = ",";
@@ -145,25 +152,31 @@ void wf_sort_report_json(const struct wf_sort_report *report, FILE *out)
 		print_string(options->output, out);
 		fputs(",\n", out);
 	}
-	fprintf(out, " \"demo\": %s, \"skew\": %s, \"bytes\": %" PRIu64 ", \"records\": %" PRIu64
+	fprintf(out,
+	        " \"demo\": %s, \"skew\": %s, \"bytes\": %" PRIu64 ", \"records\": %" PRIu64
 	        ",\n \"record_bytes\": %" PRIu32 ", \"key_offset\": %" PRIu32
 	        ", \"key_bytes\": %" PRIu32 ", \"workers\": %" PRIu32 ",\n",
 	        options->demo ? "true" : "false", options->skew ? "true" : "false", layout->bytes,
 	        layout->records, layout->record_bytes, layout->key_offset, layout->key_bytes,
 	        report->workers);
 	print_stages_json(report, out);
-	fprintf(out, " \"sort_seconds\": %.6f, \"total_seconds\": %.6f, \"gb_per_second\": %.3f,\n"
+	fprintf(out,
+	        " \"sort_seconds\": %.6f, \"total_seconds\": %.6f, \"gb_per_second\": %.3f,\n"
 	        " \"verified\": true, \"checked\": %s, \"checksum\": \"%016" PRIx64 "\",\n"
-	        " \"peak_bytes\": %" PRIu64, report->sort_seconds, report->total_seconds,
+	        " \"peak_bytes\": %" PRIu64,
+	        report->sort_seconds, report->total_seconds,
 	        rate(layout->bytes, report->sort_seconds), options->check ? "true" : "false",
 	        report->checksum, report->peak_bytes);
 	if (report->floor_seconds > 0)
-		fprintf(out, ",\n \"floor\": {\"what\": \"read all into memory, copy it there and "
+		fprintf(out,
+		        ",\n \"floor\": {\"what\": \"read all into memory, copy it there and "
 		        "write it with the same threads\", \"seconds\": %.6f, \"ratio\": %.3f}",
 		        report->floor_seconds, report->sort_seconds / report->floor_seconds);
 	if (report->peer)
-		fprintf(out, ",\n \"compare\": {\"program\": \"GNU sort\", \"seconds\": %.6f, "
-		        "\"speedup\": %.3f, \"identical\": %s}", report->peer->seconds,
+		fprintf(out,
+		        ",\n \"compare\": {\"program\": \"GNU sort\", \"seconds\": %.6f, "
+		        "\"speedup\": %.3f, \"identical\": %s}",
+		        report->peer->seconds,
 		        report->sort_seconds > 0 ? report->peer->seconds / report->sort_seconds : 0,
 		        report->peer->identical ? "true" : "false");
 	fputs("\n}\n", out);
@@ -175,8 +188,8 @@ static bool progress_drawn;
 void wf_sort_progress(const struct wf_sort_journal *journal, const struct wf_sort_layout *layout)
 {
 	static const enum wf_sort_stage steps[] = {
-		WF_SORT_STAGE_READ, WF_SORT_STAGE_SCATTER, WF_SORT_STAGE_SORT, WF_SORT_STAGE_WRITE,
-		WF_SORT_STAGE_VERIFY,
+		WF_SORT_STAGE_READ,  WF_SORT_STAGE_SCATTER, WF_SORT_STAGE_SORT,
+		WF_SORT_STAGE_WRITE, WF_SORT_STAGE_VERIFY,
 	};
 	size_t count = sizeof(steps) / sizeof(steps[0]);
 	char bar[BAR_WIDTH + 1];

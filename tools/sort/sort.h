@@ -21,27 +21,27 @@
 #include "check.h"
 #include "radix.h"
 
-/* ---- Exit codes and options (options.c) -------------------------------------------------- */
+/* ---- Exit codes and options (options.c) -------------------------------------------- */
 
 enum wf_sort_exit {
-	WF_SORT_DONE = 0,         /* sorted and checked */
+	WF_SORT_DONE = 0, /* sorted and checked */
 	WF_SORT_FAILED = 1,
 	WF_SORT_USAGE = 2,
 	WF_SORT_INTERRUPTED = 130 /* by SIGINT or SIGTERM */
 };
 
 struct wf_sort_options {
-	const char *input;        /* NULL with --demo */
-	const char *output;       /* may be NULL with --demo */
-	const char *trace;        /* NULL: none */
-	const char *dir;          /* of the demo's files; never NULL with --demo */
-	uint64_t    demo_bytes;
-	uint64_t    seed;         /* of the demo's records */
-	uint32_t    record_bytes;
-	uint32_t    key_offset;
-	uint32_t    key_bytes;
-	uint32_t    threads;      /* 0: what the runtime finds */
-	bool        demo, skew, keep, check, compare, json, quiet, sync;
+	const char *input;  /* NULL with --demo */
+	const char *output; /* may be NULL with --demo */
+	const char *trace;  /* NULL: none */
+	const char *dir;    /* of the demo's files; never NULL with --demo */
+	uint64_t demo_bytes;
+	uint64_t seed; /* of the demo's records */
+	uint32_t record_bytes;
+	uint32_t key_offset;
+	uint32_t key_bytes;
+	uint32_t threads; /* 0: what the runtime finds */
+	bool demo, skew, keep, check, compare, json, quiet, sync;
 };
 
 /*
@@ -53,7 +53,7 @@ bool wf_sort_options_read(int argc, char **argv, struct wf_sort_options *options
 /* One line "weft-sort: ..." on stderr. */
 void wf_sort_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- Journal: what each stage did (journal.c) -------------------------------------------- */
+/* ---- Journal: what each stage did (journal.c) -------------------------------------- */
 
 enum wf_sort_stage {
 	WF_SORT_STAGE_GENERATE = 0,
@@ -109,8 +109,7 @@ void wf_sort_journal_fini(struct wf_sort_journal *journal);
  * suspended in between: CPU time belongs to the thread.
  */
 void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
-                         enum wf_sort_stage stage, struct wf_sort_time begin,
-                         uint64_t bytes);
+                         enum wf_sort_stage stage, struct wf_sort_time begin, uint64_t bytes);
 const char *wf_sort_stage_name(enum wf_sort_stage stage);
 /* First begin to last end, in seconds; 0 when the stage had no task. */
 double wf_sort_stage_seconds(const struct wf_sort_journal *journal, enum wf_sort_stage first,
@@ -119,7 +118,7 @@ double wf_sort_stage_seconds(const struct wf_sort_journal *journal, enum wf_sort
 int wf_sort_journal_write(const struct wf_sort_journal *journal, const char *path,
                           uint64_t *left_out);
 
-/* ---- The job ------------------------------------------------------------------------------ */
+/* ---- The job ----------------------------------------------------------------------- */
 
 #define WF_SORT_BLOCK_BYTES (256u << 10) /* of one pread: stays in a core's own cache */
 
@@ -132,7 +131,7 @@ struct wf_sort_layout {
 	uint64_t leaf_records;    /* aimed at in one sort task */
 	uint32_t slice_count;     /* verify tasks */
 	uint64_t slice_records;
-	uint32_t block_records;   /* of one pread, at least 1 */
+	uint32_t block_records; /* of one pread, at least 1 */
 };
 
 struct wf_sort_job {
@@ -147,7 +146,7 @@ struct wf_sort_job {
 /* What a finished job says about itself. */
 struct wf_sort_result {
 	uint64_t records;
-	uint64_t checksum;        /* sum of the record hashes, equal for input and output */
+	uint64_t checksum; /* sum of the record hashes, equal for input and output */
 };
 
 /* Cut `bytes` into chunks, partitions and slices. 0, or -EFBIG. */
@@ -162,11 +161,11 @@ uint64_t wf_sort_layout_memory(const struct wf_sort_layout *layout, uint32_t wor
  */
 int wf_sort_root(weft_task *self);
 
-/* ---- Shared by the stages (pipeline.c) ----------------------------------------------------- */
+/* ---- Shared by the stages (pipeline.c) --------------------------------------------- */
 
 /* One sort task's share of the output. */
 struct wf_sort_leaf {
-	weft_ref order;           /* with --check: locations in output order; else none */
+	weft_ref order; /* with --check: locations in output order; else none */
 	uint64_t first_record;
 	uint64_t records;
 };
@@ -197,7 +196,7 @@ struct wf_sort_write {
 };
 int wf_sort_write_body(weft_task *self);
 
-/* ---- One level of partitioning (level.c) -------------------------------------------------- */
+/* ---- One level of partitioning (level.c) ------------------------------------------- */
 
 #define WF_SORT_PARTITIONS_MAX 1024
 #define WF_SORT_LEVELS_MAX     64 /* beyond it a partition is sorted by one task */
@@ -213,9 +212,9 @@ struct wf_sort_level {
 	const weft_ref *chunks; /* borrowed; all chunks of the job */
 	uint32_t piece_count;
 	uint32_t stride;
-	uint32_t word;          /* of the key, that the pieces hold */
-	uint32_t depth;         /* 0 at the top */
-	uint64_t first_record;  /* of the output */
+	uint32_t word;         /* of the key, that the pieces hold */
+	uint32_t depth;        /* 0 at the top */
+	uint64_t first_record; /* of the output */
 	uint64_t records;
 };
 
@@ -227,7 +226,7 @@ struct wf_sort_level {
 int wf_sort_level_run(weft_task *self, const struct wf_sort_level *level,
                       struct wf_sort_leaf **leaves, size_t *leaf_count);
 
-/* ---- Partitions by splitters (splitters.c) ------------------------------------------------ */
+/* ---- Partitions by splitters (splitters.c) ----------------------------------------- */
 
 /*
  * The splitter table, value of the splitters task: `count` = 2^log - 1 sorted words, also as a
@@ -238,9 +237,9 @@ int wf_sort_level_run(weft_task *self, const struct wf_sort_level *level,
 struct wf_sort_splitters {
 	uint32_t count;
 	uint32_t log;
-	uint64_t tree[WF_SORT_PARTITIONS_MAX];   /* children of i are 2i and 2i + 1, root 1 */
+	uint64_t tree[WF_SORT_PARTITIONS_MAX]; /* children of i are 2i and 2i + 1, root 1 */
 	uint64_t sorted[WF_SORT_PARTITIONS_MAX];
-	uint8_t  heavy[WF_SORT_PARTITIONS_MAX];
+	uint8_t heavy[WF_SORT_PARTITIONS_MAX];
 };
 
 static inline uint32_t wf_sort_bucket_count(const struct wf_sort_splitters *splitters)
@@ -289,7 +288,7 @@ static inline size_t wf_sort_scatter_header(uint32_t buckets)
 	return (((size_t)buckets + 1) * sizeof(uint64_t) + 63) / 64 * 64;
 }
 
-/* ---- Checks (verify.c) --------------------------------------------------------------------- */
+/* ---- Checks (verify.c) ------------------------------------------------------------- */
 
 /* Hash of one record: the checksum of a file is the sum over its records, in any order. */
 uint64_t wf_sort_hash(const uint8_t *record, size_t n);
@@ -300,7 +299,7 @@ int wf_sort_check_submit(const struct wf_sort_job *job, const weft_ref *chunks,
                          const struct wf_sort_leaf *leaves, size_t leaf_count,
                          struct wf_sort_refs *done);
 
-/* ---- Demo, floor and competitor (generate.c, floor.c, compare.c) --------------------------- */
+/* ---- Demo, floor and competitor (generate.c, floor.c, compare.c) ------------------- */
 
 /* Generate the demo's records into `job->input_fd`. Value: struct wf_sort_result. Arg as root. */
 struct wf_sort_generate {
@@ -326,7 +325,7 @@ int wf_sort_same_root(weft_task *self);
 
 struct wf_sort_peer {
 	double seconds;
-	bool   identical;
+	bool identical;
 };
 /*
  * Run sort(1) on `input` into `output`, both existing files. 0, or a negated errno: -ENOENT it is
@@ -336,7 +335,7 @@ int wf_sort_peer_run(const char *input, const char *output, const char *dir,
                      const struct wf_sort_layout *layout, uint32_t threads,
                      struct wf_sort_peer *peer);
 
-/* ---- Files and memory (file.c) -------------------------------------------------------------- */
+/* ---- Files and memory (file.c) ----------------------------------------------------- */
 
 /* Read or write exactly `n` bytes. 0, a negated errno, or -ENODATA when the file ends early. */
 int wf_sort_pread(int fd, void *data, size_t n, uint64_t offset);
@@ -351,7 +350,7 @@ int wf_sort_open_input(const char *path, uint64_t *bytes);
 struct wf_sort_output {
 	char path[4096];
 	char temporary[4096 + 32];
-	int  fd; /* -1: not open */
+	int fd; /* -1: not open */
 };
 /* Complains and returns false when it cannot be made. `bytes` of room are reserved. */
 bool wf_sort_output_open(struct wf_sort_output *output, const char *path, uint64_t bytes);
@@ -361,7 +360,7 @@ void wf_sort_output_drop(struct wf_sort_output *output);
 uint64_t wf_sort_memory_available(void); /* bytes; UINT64_MAX when it cannot be known */
 uint64_t wf_sort_memory_peak(void);      /* VmHWM; 0 when it cannot be known */
 
-/* ---- Signals and progress (main.c, report.c) ------------------------------------------------ */
+/* ---- Signals and progress (main.c, report.c) --------------------------------------- */
 
 /* Set by the signal handler and read by the main thread. */
 extern volatile sig_atomic_t wf_sort_interrupted;
@@ -373,9 +372,9 @@ struct wf_sort_report {
 	const struct wf_sort_journal *journal;
 	uint32_t workers;
 	uint64_t checksum;
-	double   sort_seconds;   /* read to written, without verification */
-	double   total_seconds;  /* with verification */
-	double   floor_seconds;  /* 0: not measured */
+	double sort_seconds;  /* read to written, without verification */
+	double total_seconds; /* with verification */
+	double floor_seconds; /* 0: not measured */
 	uint64_t peak_bytes;
 	const struct wf_sort_peer *peer; /* NULL: not run */
 };

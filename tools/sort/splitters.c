@@ -15,8 +15,8 @@
 
 #include "base.h"
 
-#define OVERSAMPLE 32 /* sample keys per partition; with it sizes stay within about 1.6 of even */
-#define ABREAST    8  /* searches side by side */
+#define OVERSAMPLE  32 /* sample keys per partition; with it sizes stay within about 1.6 of even */
+#define ABREAST     8  /* searches side by side */
 #define SAMPLE_SEED 0x5eed5a3b1e5u
 
 /* How often the value of sample[at] occurs in the sorted sample. */
@@ -65,7 +65,7 @@ void wf_sort_splitters_init(struct wf_sort_splitters *s, uint32_t partitions,
 	while ((1u << s->log) - 1 < used)
 		s->log++;
 	s->count = (1u << s->log) - 1;
-	/* The unused places count as splitters above every key; only the last key can equal them. */
+	/* Unused places count as splitters above every key; only the last key can equal them. */
 	last_is_heavy = used && s->sorted[used - 1] == UINT64_MAX && s->heavy[used - 1];
 	for (uint32_t i = used; i < s->count; i++) {
 		s->sorted[i] = UINT64_MAX;
@@ -98,7 +98,8 @@ static size_t draw_sample(const weft_task *self, const struct wf_sort_split *spl
 		/* Up to its share of all seen so far: rounding cannot starve small pieces. */
 		while (here && count < (size_t)((double)seen / (double)n * (double)wanted))
 			sample[count++] = (struct wf_sort_entry){
-				.key = key_at(&piece, split->stride, wf_random_next(&random) % here),
+				.key = key_at(&piece, split->stride,
+				              wf_random_next(&random) % here),
 			};
 	}
 	WF_CHECK(count <= wanted);

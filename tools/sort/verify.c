@@ -55,7 +55,7 @@ uint64_t wf_sort_hash(const uint8_t *record, size_t n)
 	return fold(hash ^ 0xe7037ed1a0b428dbu, hash + 0x1d8e4e27c47d124fu);
 }
 
-/* ---- Verify tasks --------------------------------------------------------------------------- */
+/* ---- Verify tasks ------------------------------------------------------------------ */
 
 struct slice {
 	const struct wf_sort_job *job;
@@ -82,8 +82,9 @@ static int check_order(weft_task *self, const struct wf_sort_job *job, const uin
 		word = wf_sort_key_word(key, key_bytes, 0);
 		if (i == 0 && !joined)
 			continue;
-		if (word > before || (word == before && (key_bytes <= 8 ||
-		    memcmp(key - layout->record_bytes, key, key_bytes) <= 0)))
+		if (word > before ||
+		    (word == before &&
+		     (key_bytes <= 8 || memcmp(key - layout->record_bytes, key, key_bytes) <= 0)))
 			continue;
 		return weft_fail(self, -EBADMSG, "%s: record %llu is out of order",
 		                 job->output_name, (unsigned long long)(first + i));
@@ -166,13 +167,13 @@ int wf_sort_verify_submit(const struct wf_sort_job *job, struct wf_sort_refs *su
 	return 0;
 }
 
-/* ---- Check tasks ---------------------------------------------------------------------------- */
+/* ---- Check tasks ------------------------------------------------------------------- */
 
 /* Inputs: the leaf's order, that of the leaf before (or again its own), all chunks. */
 struct proof {
 	const struct wf_sort_job *job;
 	uint64_t first, count;
-	bool     joined; /* there is a leaf before */
+	bool joined; /* there is a leaf before */
 };
 
 /* One output record against the input record `loc`, and the order of places in equal keys. */
@@ -236,7 +237,8 @@ static int check_body(weft_task *self)
 	size_t block_bytes = (size_t)layout->block_records * layout->record_bytes;
 	struct wf_sort_time begin = wf_sort_time_now();
 	struct wf_sort_source source = {
-		.key_offset = layout->key_offset, .key_bytes = layout->key_bytes,
+		.key_offset = layout->key_offset,
+		.key_bytes = layout->key_bytes,
 	};
 	const uint8_t **chunks;
 	uint8_t *block;
@@ -280,7 +282,9 @@ int wf_sort_check_submit(const struct wf_sort_job *job, const weft_ref *chunks,
 		memcpy(inputs + 2, chunks, job->layout.chunk_count * sizeof(*inputs));
 	for (size_t i = 0; i < leaf_count && status == 0; i++) {
 		struct proof proof = {
-			.job = job, .first = leaves[i].first_record, .count = leaves[i].records,
+			.job = job,
+			.first = leaves[i].first_record,
+			.count = leaves[i].records,
 			.joined = i > 0,
 		};
 		weft_ref ref;
@@ -289,9 +293,10 @@ int wf_sort_check_submit(const struct wf_sort_job *job, const weft_ref *chunks,
 		next += proof.count;
 		inputs[0] = leaves[i].order;
 		inputs[1] = leaves[i ? i - 1 : 0].order;
-		status = weft_submit(job->rt, WEFT_TASK(check_body, WEFT_ARG(proof),
-		                                        .inputs = inputs,
-		                                        .n_inputs = (uint16_t)n_inputs), &ref);
+		status = weft_submit(job->rt,
+		                     WEFT_TASK(check_body, WEFT_ARG(proof), .inputs = inputs,
+		                               .n_inputs = (uint16_t)n_inputs),
+		                     &ref);
 		if (status == 0)
 			status = wf_sort_refs_add(done, ref);
 	}
