@@ -63,14 +63,14 @@ enum wf_device_class wf_device_classify(int status);
 #define WF_DEVICE_PCI_BYTES 16 /* "0000:c1:00.0" and its zero */
 
 struct wf_device_info {
-	size_t   struct_size;               /* set by the caller */
-	char     name[64];
-	char     pci[WF_DEVICE_PCI_BYTES];  /* for the NUMA node by hwloc; "" when not on a bus */
-	uint64_t memory_bytes;              /* that grants may share out */
-	uint64_t reserve_bytes;             /* kept back for contexts and code */
-	uint32_t copy_engines;              /* copies that run beside kernels */
-	uint32_t streams_max;               /* compute streams worth having at once */
-	bool     shares_host_memory;        /* copies are not needed for correctness */
+	size_t struct_size; /* set by the caller */
+	char name[64];
+	char pci[WF_DEVICE_PCI_BYTES]; /* for the NUMA node by hwloc; "" when not on a bus */
+	uint64_t memory_bytes;         /* that grants may share out */
+	uint64_t reserve_bytes;        /* kept back for contexts and code */
+	uint32_t copy_engines;         /* copies that run beside kernels */
+	uint32_t streams_max;          /* compute streams worth having at once */
+	bool shares_host_memory;       /* copies are not needed for correctness */
 };
 
 enum wf_device_stream_kind {
@@ -81,120 +81,122 @@ enum wf_device_stream_kind {
 
 /* A launch: a kernel of the device and, for the simulation, its twin on the host. */
 struct wf_device_launch {
-	size_t   struct_size;
-	struct wf_device_kernel *kernel;    /* of kernel_get(); NULL: only `twin` exists */
-	void   (*twin)(void *const *args, const struct wf_device_launch *launch);
-	uint32_t grid[3], block[3];         /* at least 1 each */
+	size_t struct_size;
+	struct wf_device_kernel *kernel; /* of kernel_get(); NULL: only `twin` exists */
+	void (*twin)(void *const *args, const struct wf_device_launch *launch);
+	uint32_t grid[3], block[3]; /* at least 1 each */
 	uint32_t shared_bytes;
 	uint32_t args_count;
-	void *const *args;                  /* args_count pointers to values; copied by the call */
+	void *const *args; /* args_count pointers to values; copied by the call */
 };
 
 /* What stream_doorbell() calls: it wakes somebody and does nothing else. */
 typedef void wf_device_doorbell_fn(void *arg);
 
 struct wf_device_ops {
-	size_t      struct_size;            /* of this table: what the back end was built with */
-	const char *name;                   /* "none", "sim", "cuda" */
+	size_t struct_size; /* of this table: what the back end was built with */
+	const char *name;   /* "none", "sim", "cuda" */
 
 	/*
 	 * Find the devices. `options` is the back end's own string ("2" devices and the like), NULL
 	 * for its default. -ENODEV: nothing of this kind is here (no driver, no card).
 	 */
-	int  (*open)(const char *options, struct wf_device_backend **out);
+	int (*open)(const char *options, struct wf_device_backend **out);
 	/* Waits for work in flight, frees everything. The only call that blocks. NULL accepted. */
 	void (*close)(struct wf_device_backend *backend);
 	/* How many devices; the others are named 0 .. count-1. 0 is an answer, not an error. */
-	int  (*device_count)(struct wf_device_backend *backend, uint32_t *count);
+	int (*device_count)(struct wf_device_backend *backend, uint32_t *count);
 	/* -EINVAL `device` or info->struct_size. */
-	int  (*device_info)(struct wf_device_backend *backend, uint32_t device,
-	                    struct wf_device_info *info);
+	int (*device_info)(struct wf_device_backend *backend, uint32_t device,
+	                   struct wf_device_info *info);
 	/* 0 in order, WF_DEVICE_LOST. Cheap: reads a flag. */
-	int  (*device_state)(struct wf_device_backend *backend, uint32_t device);
+	int (*device_state)(struct wf_device_backend *backend, uint32_t device);
 	/* Make the device's context current for the body that the calling thread runs next. */
-	int  (*device_enter)(struct wf_device_backend *backend, uint32_t device);
-	/* Undo it. -EPERM: the body left another context or device current (a check of the body). */
-	int  (*device_leave)(struct wf_device_backend *backend, uint32_t device);
+	int (*device_enter)(struct wf_device_backend *backend, uint32_t device);
+	/* Undo it. -EPERM: the body left another context or device current. */
+	int (*device_leave)(struct wf_device_backend *backend, uint32_t device);
 
-	/* Streams never synchronise with the device's default stream. `priority` 0, 1 high, 2 low. */
-	int  (*stream_create)(struct wf_device_backend *backend, uint32_t device,
-	                      enum wf_device_stream_kind kind, uint32_t priority,
-	                      struct wf_device_stream **out);
+	/* Never synchronises with the device's default stream. `priority` 0, 1 high, 2 low. */
+	int (*stream_create)(struct wf_device_backend *backend, uint32_t device,
+	                     enum wf_device_stream_kind kind, uint32_t priority,
+	                     struct wf_device_stream **out);
 	void (*stream_destroy)(struct wf_device_backend *backend, struct wf_device_stream *stream);
 	/* The native handle (cudaStream_t) that users' code takes; borrowed with the stream. */
 	void *(*stream_native)(struct wf_device_backend *backend, struct wf_device_stream *stream);
 	/* Later work of `stream` starts only when `event` has passed; of any device. */
-	int  (*stream_wait)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                    struct wf_device_event *event);
+	int (*stream_wait)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                   struct wf_device_event *event);
 	/*
-	 * Call fn(arg) once, on a thread of the back end, when all that is in the stream now is done.
-	 * The function may only ring an eventfd or a futex. It may never be called once the device has
-	 * failed, so whoever sleeps for it sleeps with a time limit and asks event_query() then.
+	 * Call fn(arg) once, on a thread of the back end, when all that is in the stream now is
+	 * done. The function may only ring an eventfd or a futex. It may never be called once the
+	 * device has failed, so whoever sleeps for it sleeps with a time limit and asks
+	 * event_query() then.
 	 */
-	int  (*stream_doorbell)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                        wf_device_doorbell_fn *fn, void *arg);
+	int (*stream_doorbell)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                       wf_device_doorbell_fn *fn, void *arg);
 
-	int  (*event_create)(struct wf_device_backend *backend, uint32_t device,
-	                     struct wf_device_event **out);
+	int (*event_create)(struct wf_device_backend *backend, uint32_t device,
+	                    struct wf_device_event **out);
 	void (*event_destroy)(struct wf_device_backend *backend, struct wf_device_event *event);
 	/* Mark the end of what is in the stream now; an older mark of the event is forgotten. */
-	int  (*event_record)(struct wf_device_backend *backend, struct wf_device_event *event,
-	                     struct wf_device_stream *stream);
+	int (*event_record)(struct wf_device_backend *backend, struct wf_device_event *event,
+	                    struct wf_device_stream *stream);
 	/* 0 passed (or never recorded), -EAGAIN not yet, else how the work before it failed. */
-	int  (*event_query)(struct wf_device_backend *backend, struct wf_device_event *event);
+	int (*event_query)(struct wf_device_backend *backend, struct wf_device_event *event);
 
 	/* At most `bytes` of pool memory from now on, and keep freed memory for reuse up to it. */
-	int  (*pool_limit)(struct wf_device_backend *backend, uint32_t device, uint64_t bytes);
+	int (*pool_limit)(struct wf_device_backend *backend, uint32_t device, uint64_t bytes);
 	/* Give unused pool memory back to the device. */
-	int  (*pool_trim)(struct wf_device_backend *backend, uint32_t device);
+	int (*pool_trim)(struct wf_device_backend *backend, uint32_t device);
 	/* Memory that exists from this point of the stream on. -ENOMEM past the limit. */
-	int  (*memory_alloc)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                     uint64_t bytes, uint64_t *address);
-	/* It ends at this point of the stream; other streams' uses must be ordered before by events. */
-	int  (*memory_free)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                    uint64_t address);
+	int (*memory_alloc)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                    uint64_t bytes, uint64_t *address);
+	/* It ends at this point of the stream; uses in other streams are ordered by events. */
+	int (*memory_free)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                   uint64_t address);
 
 	/* Host memory that copies can use without a bounce. -ENOMEM. */
-	int  (*pinned_alloc)(struct wf_device_backend *backend, uint64_t bytes, void **out);
+	int (*pinned_alloc)(struct wf_device_backend *backend, uint64_t bytes, void **out);
 	void (*pinned_free)(struct wf_device_backend *backend, void *memory);
-	/* The same for memory that exists. It must not be punched, moved or unmapped until undone. */
-	int  (*host_register)(struct wf_device_backend *backend, void *memory, uint64_t bytes);
-	int  (*host_unregister)(struct wf_device_backend *backend, void *memory);
+	/* The same for memory that exists: not to be punched, moved or unmapped until undone. */
+	int (*host_register)(struct wf_device_backend *backend, void *memory, uint64_t bytes);
+	int (*host_unregister)(struct wf_device_backend *backend, void *memory);
 
 	/*
 	 * Copies in a stream. Host memory is borrowed until an event after the copy has passed, and
 	 * must be pinned or registered for the call not to wait. bytes == 0 does nothing.
 	 */
-	int  (*copy_to_device)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                       uint64_t to, const void *from, uint64_t bytes);
-	int  (*copy_to_host)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                     void *to, uint64_t from, uint64_t bytes);
-	int  (*copy_on_device)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                       uint64_t to, uint64_t from, uint64_t bytes);
-	int  (*fill)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	             uint64_t to, uint8_t byte, uint64_t bytes);
+	int (*copy_to_device)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                      uint64_t to, const void *from, uint64_t bytes);
+	int (*copy_to_host)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                    void *to, uint64_t from, uint64_t bytes);
+	int (*copy_on_device)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                      uint64_t to, uint64_t from, uint64_t bytes);
+	int (*fill)(struct wf_device_backend *backend, struct wf_device_stream *stream, uint64_t to,
+	            uint8_t byte, uint64_t bytes);
 
 	/* A kernel by name out of an image; image and name are borrowed until close. -ENOENT. */
-	int  (*kernel_get)(struct wf_device_backend *backend, uint32_t device, const void *image,
-	                   size_t image_bytes, const char *name, struct wf_device_kernel **out);
-	int  (*launch)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	               const struct wf_device_launch *launch);
+	int (*kernel_get)(struct wf_device_backend *backend, uint32_t device, const void *image,
+	                  size_t image_bytes, const char *name, struct wf_device_kernel **out);
+	int (*launch)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	              const struct wf_device_launch *launch);
 
 	/* A chain of launches with fixed shapes, built explicitly; -ENOTSUP where there is none. */
-	int  (*graph_create)(struct wf_device_backend *backend, uint32_t device,
-	                     const struct wf_device_launch *chain, uint32_t count,
-	                     struct wf_device_graph **out);
+	int (*graph_create)(struct wf_device_backend *backend, uint32_t device,
+	                    const struct wf_device_launch *chain, uint32_t count,
+	                    struct wf_device_graph **out);
 	void (*graph_destroy)(struct wf_device_backend *backend, struct wf_device_graph *graph);
-	int  (*graph_launch)(struct wf_device_backend *backend, struct wf_device_stream *stream,
-	                     struct wf_device_graph *graph);
+	int (*graph_launch)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                    struct wf_device_graph *graph);
 
-	/* The back end's words for the last failure of a device; borrowed until close, never NULL. */
+	/* Words for the last failure of a device; borrowed until close, never NULL. */
 	const char *(*error_text)(struct wf_device_backend *backend, uint32_t device);
 };
 
 /* The table's size in its first version: a back end that has less is refused. */
 #define WF_DEVICE_OPS_SIZE_1 \
-	(offsetof(struct wf_device_ops, error_text) + sizeof(((struct wf_device_ops *)0)->error_text))
+	(offsetof(struct wf_device_ops, error_text) + \
+	 sizeof(((struct wf_device_ops *)0)->error_text))
 
 /* Whether a back end's table reaches to `entry` and fills it. */
 #define WF_DEVICE_HAS(ops, entry) \

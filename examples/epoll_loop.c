@@ -78,8 +78,9 @@ static void submit_all(struct loop *loop)
 
 	check("submit a", weft_submit(loop->rt, WEFT_TASK(square, WEFT_ARG(three)), &refs[TAG_A]));
 	check("submit b", weft_submit(loop->rt, WEFT_TASK(square, WEFT_ARG(four)), &refs[TAG_B]));
-	check("submit c", weft_submit(loop->rt,
-		WEFT_TASK(add, WEFT_INPUTS(refs[TAG_A], refs[TAG_B])), &refs[TAG_C]));
+	check("submit c",
+	      weft_submit(loop->rt, WEFT_TASK(add, WEFT_INPUTS(refs[TAG_A], refs[TAG_B])),
+	                  &refs[TAG_C]));
 	check("submit stuck", weft_submit(loop->rt, WEFT_TASK(sleep_for_ever), &refs[TAG_STUCK]));
 	for (uint64_t tag = 0; tag < TAGS; tag++)
 		check("register", weft_cq_add(loop->cq, refs[tag], tag));
@@ -104,8 +105,9 @@ static void on_completion(struct loop *loop)
 			printf("%s: %s\n", tag_names[tag],
 			       items[i].status < 0 ? weft_strerror(items[i].status) : "done");
 			if (tag == TAG_C)
-				check("value of c", (int)weft_get_copy(loop->rt, items[i].ref,
-					&loop->sum, sizeof loop->sum));
+				check("value of c",
+				      (int)weft_get_copy(loop->rt, items[i].ref, &loop->sum,
+				                         sizeof loop->sum));
 		}
 	}
 	check("drain", n);

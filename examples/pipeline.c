@@ -20,7 +20,9 @@
 #define WINDOW      8
 #define BLOCKS_MAX  10000
 
-struct sum { uint64_t words, total; };
+struct sum {
+	uint64_t words, total;
+};
 
 static void check(const char *what, int64_t status)
 {
@@ -114,8 +116,9 @@ static void submit_blocks(weft *rt, uint64_t blocks, weft_ref *sums)
 		if (n == WINDOW)
 			n = wait_for_one(rt, flying, n);
 		check("read", weft_submit(rt, WEFT_TASK(read_block, WEFT_ARG(block)), &words));
-		check("sum", weft_submit(rt, WEFT_TASK(sum_block, WEFT_ARG(block),
-			WEFT_INPUTS(words)), &sums[block]));
+		check("sum",
+		      weft_submit(rt, WEFT_TASK(sum_block, WEFT_ARG(block), WEFT_INPUTS(words)),
+		                  &sums[block]));
 		/* The sum keeps the block alive; with it, the block's memory goes. */
 		check("release", weft_release(rt, words));
 		flying[n++] = sums[block];
@@ -154,8 +157,11 @@ int main(int argc, char **argv)
 		check("memory", -ENOMEM);
 	check("open", weft_open(&rt, NULL));
 	submit_blocks(rt, blocks, sums);
-	check("fold", weft_submit(rt, WEFT_TASK(fold, .inputs = sums, .n_inputs = (uint16_t)blocks,
-		.opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_IGNORE)), &ref));
+	check("fold",
+	      weft_submit(rt,
+	                  WEFT_TASK(fold, .inputs = sums, .n_inputs = (uint16_t)blocks,
+	                            .opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_IGNORE)),
+	                  &ref));
 	check("result", weft_take(rt, ref, &all, sizeof all));
 	const uint64_t failures = report_failures(rt, blocks, sums);
 	check("release", weft_release_many(rt, sums, (uint32_t)blocks));
@@ -170,7 +176,7 @@ int main(int argc, char **argv)
 	}
 	printf("%llu words, total %llu\n", (unsigned long long)all.words,
 	       (unsigned long long)all.total);
-	const bool good = all.words == expected.words && all.total == expected.total &&
-		failures == bad;
+	const bool good =
+		all.words == expected.words && all.total == expected.total && failures == bad;
 	return good ? 0 : 1;
 }

@@ -355,6 +355,8 @@ static inline struct wf_cell *wf_cell_alloc(struct wf_local *self)
 	if (WF_UNLIKELY(!cell))
 		return wf_cell_alloc_slow(self);
 	self->slab.cells_free = cell->next;
+	/* After a thief the next one's line is far away: have it come while this one is filled. */
+	__builtin_prefetch(cell->next, 1);
 	return cell;
 }
 

@@ -23,8 +23,9 @@
  * Either the completer saw the push, or the pusher sees DONE and closes the list itself. The
  * owner needs no barrier against itself, and thieves complete in the shared way.
  *
- * Progress: completing and pushing are lock-free but for the bounded window in which a remover
- * holds WF_W_LOCKED; removal is blocking.
+ * Progress: completing and pushing are lock-free but for the bounded windows in which a remover
+ * unlinks a node, or a stranger that drops the last count of a pending private promise waits for
+ * its membarrier, with WF_W_LOCKED held; those two are blocking.
  *
  * After: the state word of tokio's tasks and of Folly's futures, for the list in the word; Dice,
  * Huang and Yang, "Asymmetric Dekker Synchronization" (2001), for the private completion.
@@ -202,17 +203,23 @@ static inline bool wf_promise_orphan(struct wf_promise *p, bool foreign)
 			old = wf_load_acquire(&p->waiters);
 			continue;
 		}
-		/* release [P6]: what this holder did with the memory is over before it is freed. */
-		if (wf_cas_acq_rel(&p->waiters, &old, old | WF_W_ORPHAN))
+		/*
+		 * release [P6]: what this holder did with the memory is over before it is freed.
+		 * A stranger takes the lock instead, because it looks once more below, and once
+		 * ORPHAN is there the owner may free and reuse the memory.
+		 */
+		if (wf_cas_acq_rel(&p->waiters, &old, old | (foreign ? WF_W_LOCKED : WF_W_ORPHAN)))
 			break;
 	}
 	if (!foreign)
 		return false;
 	wf_membarrier(); /* [P4] */
-	/* acquire [P1] */
-	if (wf_load_acquire(&p->state) != WF_STATE_DONE)
-		return false;
-	return (wf_promise_close(p) & WF_W_ORPHAN) != 0;
+	/* acquire [P1]: done; or the owner will find the word not empty and wait for the lock. */
+	bool done = wf_load_acquire(&p->state) == WF_STATE_DONE;
+
+	/* release [P6]: the last touch, unless it is done. */
+	wf_store_release(&p->waiters, done ? old : old | WF_W_ORPHAN);
+	return done;
 }
 
 static inline void wf_promise_retain(struct wf_promise *p)

@@ -82,54 +82,50 @@ void wf_arena_fini(struct wf_arena *arena)
 
 /* ---- Going home ---------------------------------------------------------------------------- */
 
-static bool is_cell(const struct wf_arena *arena, const void *object)
-{
-	return (const char *)object >= (const char *)arena->cells &&
-	       (const char *)object < (const char *)(arena->cells + arena->cells_max);
-}
-
 static struct chunk *chunk_of(void *block)
 {
 	return (struct chunk *)((uintptr_t)block & ~(WF_CHUNK_BYTES - 1));
 }
 
-static void outbox_send(struct wf_local *self, struct wf_outbox *box)
+static void outbox_send(struct wf_local *self, struct wf_outbox *box, enum wf_object kind)
 {
 	if (!box->count)
 		return;
-	struct wf_slab *home = &self->rt->locals[box->owner]->slab;
+	struct wf_aptr *inbox = &self->rt->locals[box->owner]->slab.inbox[kind];
 	/* relaxed: a guess for the exchange. */
-	uintptr_t old = wf_load_relaxed(&home->inbox);
+	uintptr_t old = wf_load_relaxed(inbox);
 
 	do {
 		box->tail->next = (struct wf_free *)old;
 		/* release [A2]: the chain, to the owner's swap. */
-	} while (!wf_cas_release(&home->inbox, &old, (uintptr_t)box->head));
+	} while (!wf_cas_release(inbox, &old, (uintptr_t)box->head));
 	box->count = 0;
 	box->head = box->tail = NULL;
 }
 
-static void send_home(struct wf_local *self, uint16_t owner, void *object)
+static void send_home(struct wf_local *self, uint16_t owner, void *object, enum wf_object kind)
 {
-	struct wf_outbox *box = &self->slab.outbox[owner % WF_OUTBOX_SLOTS];
+	struct wf_outbox *box = &self->slab.outbox[kind][owner % WF_OUTBOX_SLOTS];
 	struct wf_free *item = object;
 
 	WF_DEBUG(owner != self->id);
 	if (box->count && box->owner != owner)
-		outbox_send(self, box);
+		outbox_send(self, box, kind);
 	box->owner = owner;
 	item->next = box->head;
 	box->head = item;
 	if (!box->count++)
 		box->tail = item;
 	if (box->count == WF_OUTBOX_BATCH)
-		outbox_send(self, box);
+		outbox_send(self, box, kind);
 }
 
 void wf_slab_flush(struct wf_local *self)
 {
-	for (uint32_t i = 0; i < WF_OUTBOX_SLOTS; i++)
-		outbox_send(self, &self->slab.outbox[i]);
+	for (uint32_t i = 0; i < WF_OUTBOX_SLOTS; i++) {
+		outbox_send(self, &self->slab.outbox[WF_OBJECT_CELL][i], WF_OBJECT_CELL);
+		outbox_send(self, &self->slab.outbox[WF_OBJECT_BLOCK][i], WF_OBJECT_BLOCK);
+	}
 }
 
 /*
@@ -151,38 +147,44 @@ static void mind_strangers(struct wf_local *self)
 	self->cell_flags = self->shared_left ? WF_CELL_SHARED : 0;
 }
 
-/* Sort what others sent home into the own lists. */
-static bool drain_inbox(struct wf_local *self)
+static struct wf_free *take_inbox(struct wf_local *self, enum wf_object kind)
 {
-	struct wf_slab *slab = &self->slab;
+	struct wf_aptr *inbox = &self->slab.inbox[kind];
 
 	/* relaxed: nothing there, nothing to order. */
-	if (!wf_load_relaxed(&slab->inbox))
-		return false;
+	if (!wf_load_relaxed(inbox))
+		return NULL;
 	mind_strangers(self);
 	/* acquire [A2]: the chain. */
-	struct wf_free *item = (struct wf_free *)wf_swap_acquire(&slab->inbox, 0);
+	return (struct wf_free *)wf_swap_acquire(inbox, 0);
+}
+
+/* The chain as it came is the new list: nobody walks it, its lines are fetched one by one. */
+static bool drain_cells(struct wf_local *self)
+{
+	struct wf_free *chain = take_inbox(self, WF_OBJECT_CELL);
+
+	WF_DEBUG(!self->slab.cells_free);
+	self->slab.cells_free = (struct wf_cell *)(void *)chain;
+	return chain != NULL;
+}
+
+/* Sort the blocks that others sent home into the lists of their classes. */
+static bool drain_blocks(struct wf_local *self)
+{
+	struct wf_free *item = take_inbox(self, WF_OBJECT_BLOCK);
+	bool any = item != NULL;
 
 	while (item) {
 		struct wf_free *next = item->next;
+		struct chunk *chunk = chunk_of(item);
 
-		if (is_cell(&self->rt->arena, item)) {
-			struct wf_cell *cell = (struct wf_cell *)(void *)item;
-
-			WF_DEBUG(cell->owner == self->id);
-			cell->next = slab->cells_free;
-			slab->cells_free = cell;
-		} else {
-			struct chunk *chunk = chunk_of(item);
-
-			WF_CHECK(chunk->owner == self->id &&
-				 chunk->block_class < WF_BLOCK_CLASSES);
-			item->next = slab->blocks_free[chunk->block_class];
-			slab->blocks_free[chunk->block_class] = item;
-		}
+		WF_CHECK(chunk->owner == self->id && chunk->block_class < WF_BLOCK_CLASSES);
+		item->next = self->slab.blocks_free[chunk->block_class];
+		self->slab.blocks_free[chunk->block_class] = item;
 		item = next;
 	}
-	return true;
+	return any;
 }
 
 /* ---- Cells --------------------------------------------------------------------------------- */
@@ -217,7 +219,7 @@ struct wf_cell *wf_cell_alloc_slow(struct wf_local *self)
 {
 	struct wf_slab *slab = &self->slab;
 
-	if (drain_inbox(self) && slab->cells_free) {
+	if (drain_cells(self)) {
 		struct wf_cell *cell = slab->cells_free;
 
 		slab->cells_free = cell->next;
@@ -269,7 +271,7 @@ void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell)
 	wf_store_relaxed(&cell->gen, self->rt->salt | count);
 	wf_store_relaxed(&cell->promise.state, WF_STATE_FREE);
 	if (cell->owner != self->id)
-		send_home(self, cell->owner, cell);
+		send_home(self, cell->owner, cell, WF_OBJECT_CELL);
 	else if (tired)
 		rest(&self->slab, cell);
 	else {
@@ -280,9 +282,14 @@ void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell)
 
 /* ---- Blocks -------------------------------------------------------------------------------- */
 
+/* By the number of 64-byte units, up to 8; beyond, the few large classes are searched. */
+static const uint8_t class_of_units[9] = { 0, 0, 1, 2, 3, 4, 4, 5, 5 };
+
 static uint32_t class_of(size_t bytes)
 {
-	uint32_t i = 0;
+	if (WF_LIKELY(bytes <= 512))
+		return class_of_units[(bytes + 63) / 64];
+	uint32_t i = 6;
 
 	while (class_bytes[i] < bytes)
 		i++;
@@ -334,7 +341,7 @@ static void *block_alloc_slow(struct wf_local *self, uint32_t c)
 {
 	struct wf_slab *slab = &self->slab;
 
-	if (drain_inbox(self) && slab->blocks_free[c]) {
+	if (drain_blocks(self) && slab->blocks_free[c]) {
 		struct wf_free *block = slab->blocks_free[c];
 
 		slab->blocks_free[c] = block->next;
@@ -376,7 +383,7 @@ void wf_block_free(struct wf_local *self, void *block, uint32_t got)
 
 	WF_CHECK(got && got <= WF_BLOCK_CLASSES && chunk->block_class == got - 1);
 	if (chunk->owner != self->id) {
-		send_home(self, chunk->owner, block);
+		send_home(self, chunk->owner, block, WF_OBJECT_BLOCK);
 		return;
 	}
 	struct wf_free *item = block;

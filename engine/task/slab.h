@@ -8,9 +8,9 @@
  *
  * Cells lie in one reserved range, so that a 28-bit index names one and a walk finds all; their
  * memory is never given back and never becomes anything else, so a stale handle reads a
- * generation and not garbage. A cell whose generation has advanced by 2^20 rests in a first-in
- * first-out quarantine of 1024 cells, so that even at 10 ns a use the 2^26 generations of the
- * hottest cell last ten minutes.
+ * generation and not garbage. A cell that its owner frees after a multiple of 2^20 uses rests in
+ * a first-in first-out quarantine of 1024 cells, so that even at 10 ns a use the generations of the
+ * hottest cell last minutes. Cells freed by others come back in batches, which spreads their uses.
  *
  * Blocks are multiples of 64 bytes from 64 KiB chunks, whose head names owner and size class.
  */
@@ -33,6 +33,8 @@ struct wf_free {
 };
 _Static_assert(offsetof(struct wf_free, next) == offsetof(struct wf_cell, next), "one link place");
 
+enum wf_object { WF_OBJECT_CELL = 0, WF_OBJECT_BLOCK };
+
 struct wf_outbox {
 	uint16_t owner;
 	uint16_t count;
@@ -47,8 +49,8 @@ struct wf_slab {
 	struct wf_cell *rest_head, *rest_tail;        /* quarantine; owner only */
 	uint32_t rest_count;
 	uint32_t carve_cells;                         /* size of the next carve */
-	struct wf_outbox outbox[WF_OUTBOX_SLOTS];     /* owner only */
-	WF_ALIGNED(64) struct wf_aptr inbox;          /* objects that others sent home */
+	struct wf_outbox outbox[2][WF_OUTBOX_SLOTS];  /* owner only; by enum wf_object */
+	WF_ALIGNED(64) struct wf_aptr inbox[2];       /* what others sent home, likewise */
 };
 
 /* The part of a runtime that all slabs share. */

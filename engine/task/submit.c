@@ -405,12 +405,17 @@ static int submit(struct wf_local *self, const struct weft_call *call,
 
 int weft_submit_call(weft *rt, const struct weft_call *call, weft_ref *out)
 {
-	struct weft_task_options o;
+	static const struct weft_task_options plain = { .n_outputs = 1 };
+	const struct weft_task_options *o = &plain;
+	struct weft_task_options given;
+	int rc = 0;
 
 	if (!rt || !call)
 		return -EINVAL;
-	int rc = resolve(call->opts, &o);
-
+	if (call->opts) {
+		rc = resolve(call->opts, &given);
+		o = &given;
+	}
 	if (!rc)
 		rc = check_call(rt, call);
 	if (!rc)
@@ -419,7 +424,7 @@ int weft_submit_call(weft *rt, const struct weft_call *call, weft_ref *out)
 		return rc;
 	struct wf_local *self = wf_local_of(rt);
 
-	return self ? submit(self, call, &o, out) : -ENOMEM;
+	return self ? submit(self, call, o, out) : -ENOMEM;
 }
 
 /* Fire and forget, with flags that the public door refuses; the options are right as they are. */

@@ -7,8 +7,9 @@
 #include "api.h"
 #include "test.h"
 
-static const uint32_t sizes[] = { 0, 1, 2, 8, 15, 16, 17, 31, 32, 33, 48, 63, 64, 65, 100, 127, 128,
-	129, 255, 256, 257, 1000, 1024, 2048, 4000, 4095, 4096 };
+static const uint32_t sizes[] = { 0,   1,   2,   8,    15,   16,   17,   31,   32,
+	                          33,  48,  63,  64,   65,   100,  127,  128,  129,
+	                          255, 256, 257, 1000, 1024, 2048, 4000, 4095, 4096 };
 #define SIZES (sizeof sizes / sizeof sizes[0])
 
 static unsigned char pattern(uint32_t size, uint32_t i)
@@ -41,10 +42,11 @@ Test(args, every_size_arrives_whole_and_aligned)
 		for (uint32_t i = 0; i < sizes[s]; i++)
 			bytes[i + 1] = pattern(sizes[s], i); /* the source may be unaligned */
 		ref[0] = api_spawn(rt, check_bytes, bytes + 1, sizes[s]);
-		ref[1] = api_submit(rt, WEFT_TASK(check_bytes, .arg = bytes + 1,
-		                                  .arg_size = sizes[s]));
-		ref[2] = api_submit(rt, WEFT_TASK(check_bytes, .arg = bytes + 1,
-			.arg_size = sizes[s], WEFT_AFTER(ref[0])));
+		ref[1] = api_submit(rt,
+		                    WEFT_TASK(check_bytes, .arg = bytes + 1, .arg_size = sizes[s]));
+		ref[2] = api_submit(rt,
+		                    WEFT_TASK(check_bytes, .arg = bytes + 1, .arg_size = sizes[s],
+		                              WEFT_AFTER(ref[0])));
 		memset(bytes, 0, sizeof bytes);
 		for (int i = 0; i < 3; i++)
 			cr_assert_eq(api_get(rt, ref[i]), 0);
@@ -91,7 +93,9 @@ static void drop(void *arg, size_t size)
 }
 
 static const struct weft_task_options drops = {
-	.struct_size = sizeof drops, .arg_drop = drop, .name = "cargo",
+	.struct_size = sizeof drops,
+	.arg_drop = drop,
+	.name = "cargo",
 };
 
 static int cargo_body(weft_task *self)
@@ -102,7 +106,8 @@ static int cargo_body(weft_task *self)
 	if (cargo->gate)
 		api_gate_pass(cargo->gate);
 	if (cargo->ref.bits) {
-		const int status = weft_get(weft_task_runtime(self), cargo->ref, WEFT_FOREVER, &view);
+		const int status =
+			weft_get(weft_task_runtime(self), cargo->ref, WEFT_FOREVER, &view);
 
 		if (status < 0)
 			return -ECANCELED;
@@ -117,11 +122,12 @@ Test(args, dropped_once_after_a_run_and_after_a_failure)
 
 	for (uint32_t i = 0; i < 100; i++) {
 		const struct cargo cargo = { .drops = &count, .code = i % 2 ? -5 : 0 };
-		weft_ref ref = api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo),
-		                                        .opts = &drops));
+		weft_ref ref =
+			api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops));
 		cr_assert_eq(api_end(rt, ref), i % 2 ? WEFT_ETASK : 0);
 		cr_assert_eq(weft_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops),
-		                         NULL), 0);
+		                         NULL),
+		             0);
 	}
 	api_close(rt);
 	cr_assert_eq(api_read(&count), 200);
@@ -152,8 +158,8 @@ Test(args, dropped_once_when_cancelled_while_waiting_or_blocked)
 	weft_ref event = api_event(rt);
 	const struct cargo waiting = { .drops = &count };
 	const struct cargo blocked = { .drops = &count, .ref = event };
-	weft_ref a = api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(waiting), .opts = &drops,
-	                                      WEFT_INPUTS(event)));
+	weft_ref a = api_submit(
+		rt, WEFT_TASK(cargo_body, WEFT_ARG(waiting), .opts = &drops, WEFT_INPUTS(event)));
 	weft_ref b = api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(blocked), .opts = &drops));
 
 	api_await_state(rt, b, WEFT_REF_BLOCKED);
@@ -176,8 +182,9 @@ Test(args, dropped_once_when_an_input_failed)
 	weft_ref bad = api_spawn(rt, api_body_fail, &code, sizeof code), ref;
 
 	for (int ready = 0; ready < 2; ready++) {
-		ref = api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops,
-		                               WEFT_INPUTS(bad)));
+		ref = api_submit(
+			rt,
+			WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops, WEFT_INPUTS(bad)));
 		cr_assert_eq(api_end(rt, ref), WEFT_EDEP);
 		cr_assert_eq(api_get(rt, bad), WEFT_ETASK);
 	}
@@ -195,8 +202,9 @@ Test(args, dropped_once_when_the_deadline_passed)
 	weft_ref holder = api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate))), ref;
 
 	api_gate_await(&gate, 1);
-	ref = api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo),
-		.opts = WEFT_TASK_OPTIONS(.base = &drops, .deadline = 1)));
+	ref = api_submit(rt,
+	                 WEFT_TASK(cargo_body, WEFT_ARG(cargo),
+	                           .opts = WEFT_TASK_OPTIONS(.base = &drops, .deadline = 1)));
 	api_gate_open(&gate);
 	cr_assert_eq(api_end(rt, ref), WEFT_EDEADLINE);
 	cr_assert_eq(api_end(rt, holder), 0);
@@ -214,10 +222,11 @@ Test(args, dropped_once_when_closing_cancels_the_rest)
 	weft_ref refs[100];
 
 	for (int i = 0; i < 100; i++)
-		refs[i] = i < 50 ?
-			api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(blocked), .opts = &drops)) :
-			api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(waiting), .opts = &drops,
-			                         WEFT_AFTER(event)));
+		refs[i] = i < 50
+			? api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(blocked), .opts = &drops))
+			: api_submit(rt,
+		                     WEFT_TASK(cargo_body, WEFT_ARG(waiting), .opts = &drops,
+		                               WEFT_AFTER(event)));
 	for (int i = 0; i < 50; i++)
 		api_await_state(rt, refs[i], WEFT_REF_BLOCKED);
 	cr_assert_eq(weft_close(rt, WEFT_POLL), 1);
@@ -229,8 +238,10 @@ Test(args, dropped_once_after_all_attempts)
 	weft *rt = api_open(2);
 	struct api_count count = { 0 };
 	const struct cargo cargo = { .drops = &count, .code = -9 };
-	weft_ref ref = api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo),
-		.opts = WEFT_TASK_OPTIONS(.base = &drops, .retries = 4)));
+	weft_ref ref =
+		api_submit(rt,
+	                   WEFT_TASK(cargo_body, WEFT_ARG(cargo),
+	                             .opts = WEFT_TASK_OPTIONS(.base = &drops, .retries = 4)));
 
 	cr_assert_eq(api_end(rt, ref), WEFT_ETASK);
 	api_close(rt);
@@ -245,8 +256,10 @@ Test(args, dropped_once_when_nobody_wants_the_result)
 	const struct cargo cargo = { .drops = &count };
 
 	for (int i = 0; i < 100; i++)
-		api_release(rt, api_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo),
-			.opts = &drops, WEFT_AFTER(event))));
+		api_release(rt,
+		            api_submit(rt,
+		                       WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops,
+		                                 WEFT_AFTER(event))));
 	cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
 	api_release(rt, event);
 	api_close(rt);
@@ -261,10 +274,17 @@ Test(args, not_dropped_when_the_submit_fails)
 	weft_ref stale = api_put_i64(rt, 1), out = api_poison_ref();
 
 	api_release(rt, stale);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops,
-	                                       WEFT_INPUTS(stale)), &out), -EINVAL);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo),
-		.opts = WEFT_TASK_OPTIONS(.base = &drops, .flags = 1u << 31)), &out), -EINVAL);
+	cr_assert_eq(weft_submit(rt,
+	                         WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops,
+	                                   WEFT_INPUTS(stale)),
+	                         &out),
+	             -EINVAL);
+	cr_assert_eq(
+		weft_submit(rt,
+	                    WEFT_TASK(cargo_body, WEFT_ARG(cargo),
+	                              .opts = WEFT_TASK_OPTIONS(.base = &drops, .flags = 1u << 31)),
+	                    &out),
+		-EINVAL);
 	weft_interrupt(rt);
 	cr_assert_eq(weft_submit(rt, WEFT_TASK(cargo_body, WEFT_ARG(cargo), .opts = &drops), &out),
 	             WEFT_ECLOSED);
@@ -285,8 +305,8 @@ static void drop_empty(void *arg, size_t size)
 Test(args, an_empty_argument_is_dropped_once_too)
 {
 	weft *rt = api_open(2);
-	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_nothing,
-		.opts = WEFT_TASK_OPTIONS(.arg_drop = drop_empty)));
+	weft_ref ref = api_submit(
+		rt, WEFT_TASK(api_body_nothing, .opts = WEFT_TASK_OPTIONS(.arg_drop = drop_empty)));
 
 	cr_assert_eq(api_end(rt, ref), 0);
 	api_close(rt);

@@ -38,7 +38,8 @@ Test(blocking, more_blocking_tasks_than_workers_block_at_once)
 
 	cr_assert_eq(pipe(fds), 0);
 	for (int i = 0; i < N; i++)
-		refs[i] = api_submit(rt, WEFT_TASK(read_a_byte, WEFT_ARG(fds[0]), .opts = BLOCKING));
+		refs[i] =
+			api_submit(rt, WEFT_TASK(read_a_byte, WEFT_ARG(fds[0]), .opts = BLOCKING));
 	for (int i = 0; i < N; i++)
 		api_await_state(rt, refs[i], WEFT_REF_RUNNING);
 	/* All of them sit in read(2); plain work goes on and frees them. */
@@ -62,7 +63,8 @@ Test(blocking, tasks_beyond_the_spare_threads_wait_their_turn)
 	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 2, .spare_threads_max = 3)), 0);
 	cr_assert_eq(pipe(fds), 0);
 	for (int i = 0; i < N; i++)
-		refs[i] = api_submit(rt, WEFT_TASK(read_a_byte, WEFT_ARG(fds[0]), .opts = BLOCKING));
+		refs[i] =
+			api_submit(rt, WEFT_TASK(read_a_byte, WEFT_ARG(fds[0]), .opts = BLOCKING));
 	for (int i = 0; i < N; i++)
 		cr_assert_eq(write(fds[1], "x", 1), 1);
 	for (int i = 0; i < N; i++)
@@ -100,7 +102,11 @@ Test(blocking, blocking_tasks_wait_for_children_and_keep_their_thread)
 	api_close(rt);
 }
 
-struct bracket { int fd; int mode; struct api_count *in; };
+struct bracket {
+	int fd;
+	int mode;
+	struct api_count *in;
+};
 
 static int brackets(weft_task *self)
 {
@@ -142,7 +148,10 @@ Test(blocking, brackets_release_the_worker_and_the_body_goes_on)
 	api_close(rt);
 }
 
-struct refusal { struct api_gate *gate; struct api_count *refused; };
+struct refusal {
+	struct api_gate *gate;
+	struct api_count *refused;
+};
 
 static int enters_past_the_limit(weft_task *self)
 {
@@ -154,7 +163,8 @@ static int enters_past_the_limit(weft_task *self)
 	api_add(arg->refused, 1);
 	/* Nothing changed: the body goes on as before. */
 	const int64_t value = 1;
-	return api_take_i64(rt, api_spawn(rt, api_body_identity, &value, sizeof value)) == 1 ? 0 : -1;
+	return api_take_i64(rt, api_spawn(rt, api_body_identity, &value, sizeof value)) == 1 ? 0
+											     : -1;
 }
 
 Test(blocking, no_spare_thread_is_eagain_and_nothing_changed)
@@ -163,10 +173,12 @@ Test(blocking, no_spare_thread_is_eagain_and_nothing_changed)
 	struct api_count refused = { 0 };
 	const struct refusal arg = { NULL, &refused };
 
-	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 1,
-		.spare_threads_max = WEFT_SPARE_NONE)), 0);
+	cr_assert_eq(
+		weft_open(&rt, WEFT_OPTIONS(.workers = 1, .spare_threads_max = WEFT_SPARE_NONE)),
+		0);
 	for (int i = 0; i < 5; i++)
-		cr_assert_eq(api_end(rt, api_spawn(rt, enters_past_the_limit, &arg, sizeof arg)), 0);
+		cr_assert_eq(api_end(rt, api_spawn(rt, enters_past_the_limit, &arg, sizeof arg)),
+		             0);
 	cr_assert_eq(api_read(&refused), 5);
 	api_close(rt);
 }
@@ -193,7 +205,10 @@ Test(blocking, brackets_in_the_wrong_place_are_refused)
 
 /* ---- STAY ---- */
 
-struct stay { weft_ref *events; uint32_t n; };
+struct stay {
+	weft_ref *events;
+	uint32_t n;
+};
 
 static int stays(weft_task *self)
 {
@@ -222,8 +237,9 @@ Test(blocking, stay_keeps_the_thread_over_every_wait)
 	for (int i = 0; i < N; i++)
 		events[i] = api_event(rt);
 	for (int i = 0; i < TASKS; i++)
-		refs[i] = api_submit(rt, WEFT_TASK(stays, WEFT_ARG(arg),
-			.opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_STAY)));
+		refs[i] = api_submit(rt,
+		                     WEFT_TASK(stays, WEFT_ARG(arg),
+		                               .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_STAY)));
 	for (int i = 0; i < N; i++)
 		cr_assert_eq(weft_event_set(rt, events[i], NULL, 0), 0);
 	for (int i = 0; i < TASKS; i++)
@@ -235,7 +251,7 @@ Test(blocking, stay_keeps_the_thread_over_every_wait)
 
 /* ---- Nobody on top of a suspended body ---- */
 
-#define HOLDERS 64
+#define HOLDERS     64
 #define STACK_BYTES (128u << 10)
 
 struct holders {
@@ -244,7 +260,10 @@ struct holders {
 	pthread_mutex_t lock;
 };
 
-struct holder { struct holders *all; uint32_t index; };
+struct holder {
+	struct holders *all;
+	uint32_t index;
+};
 
 /* Whether the running body's frame lies on the stack of a suspended one, below that one's frame. */
 static bool on_a_foreign_stack(struct holders *all)
@@ -302,14 +321,16 @@ Test(blocking, a_body_that_holds_a_lock_over_get_meets_no_foreign_body_on_its_st
 	for (uint32_t i = 0; i < HOLDERS; i++) {
 		const struct holder arg = { &all, i };
 
-		refs[i] = api_submit(rt, WEFT_TASK(holds_a_lock, WEFT_ARG(arg),
-			.opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_STAY)));
+		refs[i] = api_submit(rt,
+		                     WEFT_TASK(holds_a_lock, WEFT_ARG(arg),
+		                               .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_STAY)));
 	}
 	for (uint32_t i = 0; i < HOLDERS; i++)
 		api_await_state(rt, refs[i], WEFT_REF_BLOCKED);
 	for (uint32_t i = 0; i < api_scaled(5000); i++)
-		cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(tries_the_lock,
-			API_POINTER(&all)))), 0);
+		cr_assert_eq(
+			api_end(rt, api_submit(rt, WEFT_TASK(tries_the_lock, API_POINTER(&all)))),
+			0);
 	cr_assert_eq(weft_event_set(rt, all.event, NULL, 0), 0);
 	for (uint32_t i = 0; i < HOLDERS; i++)
 		cr_assert_eq(api_end(rt, refs[i]), 0);

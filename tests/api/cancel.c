@@ -60,8 +60,9 @@ Test(cancel, a_waiting_task_lets_go_of_its_inputs)
 	struct api_count count = { 0 };
 	weft_ref event = api_event(rt), value = api_put_i64(rt, 3);
 	const weft_ref in[] = { event, value, value };
-	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&count), .inputs = in,
-	                                        .n_inputs = 2, .n_after = 1));
+	weft_ref ref = api_submit(rt,
+	                          WEFT_TASK(api_body_count, API_POINTER(&count), .inputs = in,
+	                                    .n_inputs = 2, .n_after = 1));
 
 	cr_assert_eq(weft_cancel(rt, ref), 0);
 	cr_assert_eq(api_end(rt, ref), -ECANCELED);
@@ -104,7 +105,11 @@ Test(cancel, dependents_fail_and_carry_the_cause)
 
 enum { IN_GET, IN_TAKE, IN_MANY, IN_WAIT, IN_CQ, IN_SLEEP, IN_KINDS };
 
-struct sits { weft_ref ref; int64_t kind; int *returned; };
+struct sits {
+	weft_ref ref;
+	int64_t kind;
+	int *returned;
+};
 
 static int sit_in_cq(weft *rt, weft_ref ref)
 {
@@ -207,7 +212,11 @@ Test(cancel, a_body_that_returns_a_value_all_the_same_has_it)
 	api_close(rt);
 }
 
-struct runs { struct api_gate *gate; weft_ref event; int64_t call; };
+struct runs {
+	struct api_gate *gate;
+	weft_ref event;
+	int64_t call;
+};
 
 static int runs(weft_task *self)
 {
@@ -312,8 +321,11 @@ Test(cancel, any_output_cancels_the_whole_task)
 	weft *rt = api_open(2);
 	weft_ref event = api_event(rt), outs[3];
 
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(api_body_nothing, WEFT_AFTER(event),
-		.opts = WEFT_TASK_OPTIONS(.n_outputs = 3)), outs), 0);
+	cr_assert_eq(weft_submit(rt,
+	                         WEFT_TASK(api_body_nothing, WEFT_AFTER(event),
+	                                   .opts = WEFT_TASK_OPTIONS(.n_outputs = 3)),
+	                         outs),
+	             0);
 	cr_assert_eq(weft_cancel(rt, outs[2]), 0);
 	for (int i = 0; i < 3; i++)
 		cr_assert_eq(api_end(rt, outs[i]), -ECANCELED);
@@ -322,7 +334,11 @@ Test(cancel, any_output_cancels_the_whole_task)
 	api_close(rt);
 }
 
-struct storm { weft *rt; weft_ref *refs; uint32_t n; };
+struct storm {
+	weft *rt;
+	weft_ref *refs;
+	uint32_t n;
+};
 
 static void *storm_cancels(void *arg)
 {

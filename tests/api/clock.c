@@ -10,8 +10,9 @@ static weft *open_virtual(uint32_t workers)
 {
 	weft *rt = NULL;
 
-	API_CHECK(weft_open(&rt, WEFT_OPTIONS(.workers = workers,
-		.flags = WEFT_OPEN_VIRTUAL_CLOCK)) == 0);
+	API_CHECK(weft_open(&rt,
+	                    WEFT_OPTIONS(.workers = workers, .flags = WEFT_OPEN_VIRTUAL_CLOCK)) ==
+	          0);
 	return rt;
 }
 
@@ -43,7 +44,10 @@ Test(clock, virtual_time_stands_still_and_moves_forward_only)
 	api_close(rt);
 }
 
-struct timed { weft_ref event; weft_deadline until; };
+struct timed {
+	weft_ref event;
+	weft_deadline until;
+};
 
 static int times_out(weft_task *self)
 {
@@ -60,7 +64,8 @@ Test(clock, waits_in_tasks_follow_virtual_time)
 {
 	weft *rt = open_virtual(1);
 	weft_ref event = api_event(rt);
-	const struct timed early = { event, weft_now(rt) + 100 }, late = { event, weft_now(rt) + 300 };
+	const struct timed early = { event, weft_now(rt) + 100 },
+			   late = { event, weft_now(rt) + 300 };
 	weft_ref a = api_spawn(rt, times_out, &early, sizeof early);
 	weft_ref b = api_spawn(rt, times_out, &late, sizeof late);
 
@@ -86,14 +91,18 @@ Test(clock, a_task_not_started_by_its_deadline_ends_with_that_class)
 
 	api_gate_await(&gate, 1);
 	const weft_deadline soon = weft_now(rt) + 10, later = weft_now(rt) + 1000;
-	weft_ref queued = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&ran),
-		.opts = WEFT_TASK_OPTIONS(.deadline = soon)));
-	weft_ref fine = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&ran),
-		.opts = WEFT_TASK_OPTIONS(.deadline = later)));
-	weft_ref after = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&ran),
-		WEFT_INPUTS(queued)));
-	weft_ref waiting = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&ran),
-		WEFT_INPUTS(event), .opts = WEFT_TASK_OPTIONS(.deadline = soon)));
+	weft_ref queued = api_submit(rt,
+	                             WEFT_TASK(api_body_count, API_POINTER(&ran),
+	                                       .opts = WEFT_TASK_OPTIONS(.deadline = soon)));
+	weft_ref fine = api_submit(rt,
+	                           WEFT_TASK(api_body_count, API_POINTER(&ran),
+	                                     .opts = WEFT_TASK_OPTIONS(.deadline = later)));
+	weft_ref after =
+		api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&ran), WEFT_INPUTS(queued)));
+	weft_ref waiting =
+		api_submit(rt,
+	                   WEFT_TASK(api_body_count, API_POINTER(&ran), WEFT_INPUTS(event),
+	                             .opts = WEFT_TASK_OPTIONS(.deadline = soon)));
 	cr_assert_eq(weft_clock_advance(rt, 100), 0);
 	api_gate_open(&gate);
 	cr_assert_eq(api_get(rt, queued), WEFT_EDEADLINE);
@@ -115,8 +124,10 @@ Test(clock, a_started_task_is_not_ended_by_its_deadline)
 {
 	weft *rt = open_virtual(1);
 	struct api_gate gate = API_GATE_INIT;
-	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate),
-		.opts = WEFT_TASK_OPTIONS(.deadline = weft_now(rt) + 10)));
+	weft_ref ref =
+		api_submit(rt,
+	                   WEFT_TASK(api_body_gate, API_POINTER(&gate),
+	                             .opts = WEFT_TASK_OPTIONS(.deadline = weft_now(rt) + 10)));
 
 	api_gate_await(&gate, 1);
 	cr_assert_eq(weft_clock_advance(rt, 100), 0);

@@ -24,9 +24,10 @@ Test(cq, items_carry_tag_ref_and_status)
 	weft *rt = api_open(2);
 	weft_cq *cq = cq_open(rt);
 	const int64_t code = -3;
-	weft_ref event = api_event(rt), refs[4] = { api_put_i64(rt, 1),
-		api_spawn(rt, api_body_fail, &code, sizeof code),
-		api_submit(rt, WEFT_TASK(api_body_nothing, WEFT_AFTER(event))), event };
+	weft_ref event = api_event(rt),
+		 refs[4] = { api_put_i64(rt, 1), api_spawn(rt, api_body_fail, &code, sizeof code),
+		             api_submit(rt, WEFT_TASK(api_body_nothing, WEFT_AFTER(event))),
+		             event };
 	const int expected[4] = { 0, WEFT_ETASK, -ECANCELED, 0 };
 	bool seen[4] = { 0 };
 
@@ -205,7 +206,8 @@ Test(cq, epoll_sees_items_and_draining_resets_it)
 			cr_assert_eq(n, 0);
 		}
 		cr_assert_eq(seen, 20);
-		cr_assert_eq(epoll_wait(epoll, &got, 1, 0), 0, "drained to 0 resets the descriptor");
+		cr_assert_eq(epoll_wait(epoll, &got, 1, 0), 0,
+		             "drained to 0 resets the descriptor");
 		cr_assert_eq(weft_release_many(rt, refs, 20), 0);
 	}
 	close(epoll);
@@ -233,7 +235,11 @@ Test(cq, a_descriptor_asked_for_late_is_readable_at_once)
 	api_close(rt);
 }
 
-struct waiter { weft_cq *cq; struct api_count *in; int status; };
+struct waiter {
+	weft_cq *cq;
+	struct api_count *in;
+	int status;
+};
 
 static void *cq_waits(void *arg)
 {
@@ -261,7 +267,8 @@ Test(cq, a_second_waiter_is_busy)
 	pthread_t thread = api_thread(cq_waits, &waiter);
 	api_await_count(&in, 1);
 	const int64_t start = api_now();
-	while ((status = weft_cq_wait(cq, &item, 1, weft_after_ms(rt, 1))) == 0) /* not inside yet */
+	while ((status = weft_cq_wait(cq, &item, 1, weft_after_ms(rt, 1))) ==
+	       0) /* not inside yet */
 		api_polling(start, "the other waiter is inside");
 	cr_assert_eq(status, -EBUSY);
 	cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
@@ -311,7 +318,12 @@ Test(cq, a_task_waits_on_a_queue_of_its_own_children)
 	api_close(rt);
 }
 
-struct setter { weft *rt; weft_ref *events; uint32_t n; struct api_count *round; };
+struct setter {
+	weft *rt;
+	weft_ref *events;
+	uint32_t n;
+	struct api_count *round;
+};
 
 static void *set_in_rounds(void *arg)
 {

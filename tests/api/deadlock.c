@@ -6,7 +6,11 @@
 #include "api.h"
 #include "test.h"
 
-struct ring { struct api_gate *gate; weft_ref *refs; uint32_t next; };
+struct ring {
+	struct api_gate *gate;
+	weft_ref *refs;
+	uint32_t next;
+};
 
 static int gets_the_next(weft_task *self)
 {
@@ -14,8 +18,8 @@ static int gets_the_next(weft_task *self)
 	struct weft_view view = api_poison_view();
 
 	api_gate_pass(ring->gate);
-	const int status = weft_get(weft_task_runtime(self), ring->refs[ring->next], WEFT_FOREVER,
-	                            &view);
+	const int status =
+		weft_get(weft_task_runtime(self), ring->refs[ring->next], WEFT_FOREVER, &view);
 	API_CHECK(status < 0 && api_view_untouched(&view));
 	return status;
 }
@@ -48,8 +52,11 @@ static void run_ring(uint32_t n, uint32_t workers)
 	for (uint32_t i = 0; i < n; i++) {
 		const struct ring ring = { &gate, refs, (i + 1) % n };
 
-		refs[i] = api_submit(rt, WEFT_TASK(gets_the_next, WEFT_ARG(ring),
-			.opts = WEFT_TASK_OPTIONS(.flags = i % 3 == 2 ? WEFT_TASK_STAY : 0)));
+		refs[i] = api_submit(
+			rt,
+			WEFT_TASK(gets_the_next, WEFT_ARG(ring),
+		                  .opts = WEFT_TASK_OPTIONS(.flags = i % 3 == 2 ? WEFT_TASK_STAY
+		                                                                : 0)));
 	}
 	api_gate_open(&gate);
 	for (uint32_t i = 0; i < n; i++)

@@ -46,7 +46,8 @@ Test(errors, code_text_name_and_site_are_kept)
 {
 	weft *rt = api_open(2);
 	struct weft_view view = api_poison_view();
-	weft_ref ref = api_submit(rt, WEFT_TASK(fails_with_text)); const int line = __LINE__;
+	weft_ref ref = api_submit(rt, WEFT_TASK(fails_with_text));
+	const int line = __LINE__;
 	char place[32];
 
 	snprintf(place, sizeof place, "errors.c:%d", line);
@@ -71,8 +72,8 @@ Test(errors, a_name_in_the_options_wins_and_a_plain_spawn_has_no_site)
 {
 	weft *rt = api_open(2);
 	const int64_t code = -8;
-	weft_ref named = api_submit(rt, WEFT_TASK(fails_with_text,
-		.opts = WEFT_TASK_OPTIONS(.name = "other name")));
+	weft_ref named = api_submit(
+		rt, WEFT_TASK(fails_with_text, .opts = WEFT_TASK_OPTIONS(.name = "other name")));
 	weft_ref plain = api_spawn(rt, api_body_fail, &code, sizeof code);
 
 	cr_assert_eq(api_get(rt, named), WEFT_ETASK);
@@ -92,8 +93,8 @@ static int plain_code(weft_task *self)
 
 Test(errors, any_negative_code_fails_with_an_empty_text)
 {
-	static const int codes[] = { -1, -EIO, -ECANCELED, -EINTR, -4096, WEFT_ETASK, WEFT_ECLOSED,
-		-100000, INT32_MIN };
+	static const int codes[] = { -1,         -EIO,         -ECANCELED, -EINTR,   -4096,
+		                     WEFT_ETASK, WEFT_ECLOSED, -100000,    INT32_MIN };
 	weft *rt = api_open(2);
 
 	for (unsigned i = 0; i < sizeof codes / sizeof codes[0]; i++) {
@@ -177,7 +178,8 @@ Test(errors, a_payload_is_copied_and_read_back)
 		const struct weft_error *error = error_of(rt, ref);
 		cr_assert_eq(error->payload_size, sizes[s]);
 		for (uint32_t i = 0; i < sizes[s]; i++)
-			cr_assert_eq(((const unsigned char *)error->payload)[i], (unsigned char)(i * 3));
+			cr_assert_eq(((const unsigned char *)error->payload)[i],
+			             (unsigned char)(i * 3));
 		api_release(rt, ref);
 	}
 	api_await_no_tasks(rt);
@@ -199,8 +201,8 @@ Test(errors, failures_run_down_a_chain_with_all_their_causes)
 
 	last = api_submit(rt, WEFT_TASK(fails_with_text, WEFT_AFTER(event)));
 	for (int i = 0; i < N; i++) {
-		weft_ref next = i % 2 ? api_submit(rt, WEFT_TASK(relay, WEFT_INPUTS(last))) :
-			api_submit(rt, WEFT_TASK(relay, WEFT_AFTER(last)));
+		weft_ref next = i % 2 ? api_submit(rt, WEFT_TASK(relay, WEFT_INPUTS(last)))
+				      : api_submit(rt, WEFT_TASK(relay, WEFT_AFTER(last)));
 
 		api_release(rt, last); /* the causes live as long as the last ref */
 		last = next;
@@ -268,12 +270,15 @@ Test(errors, as_value_and_ignore_run_the_task)
 			cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
 			cr_assert_eq(api_get(rt, bad), WEFT_ETASK);
 		}
-		weft_ref a = api_submit(rt, WEFT_TASK(sees_errors, WEFT_ARG(as_value),
-			WEFT_INPUTS(bad, good),
-			.opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_AS_VALUE)));
-		weft_ref b = api_submit(rt, WEFT_TASK(sees_errors, WEFT_ARG(ignored),
-			WEFT_INPUTS(bad, good),
-			.opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_IGNORE)));
+		weft_ref a = api_submit(
+			rt,
+			WEFT_TASK(
+				sees_errors, WEFT_ARG(as_value), WEFT_INPUTS(bad, good),
+				.opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_AS_VALUE)));
+		weft_ref b = api_submit(
+			rt,
+			WEFT_TASK(sees_errors, WEFT_ARG(ignored), WEFT_INPUTS(bad, good),
+		                  .opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_IGNORE)));
 		if (late)
 			cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
 		cr_assert_eq(api_take_i64(rt, a), 70);
@@ -292,13 +297,21 @@ Test(errors, a_failed_control_edge_obeys_the_policy)
 	struct api_count count = { 0 };
 	weft_ref bad = api_submit(rt, WEFT_TASK(fails_with_text));
 
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&count),
-		WEFT_AFTER(bad)))), WEFT_EDEP);
+	cr_assert_eq(api_end(rt,
+	                     api_submit(rt,
+	                                WEFT_TASK(api_body_count, API_POINTER(&count),
+	                                          WEFT_AFTER(bad)))),
+	             WEFT_EDEP);
 	cr_assert_eq(api_read(&count), 0);
 	for (uint32_t policy = WEFT_INPUT_AS_VALUE; policy <= WEFT_INPUT_IGNORE; policy++)
-		cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(api_body_count,
-			API_POINTER(&count), WEFT_AFTER(bad),
-			.opts = WEFT_TASK_OPTIONS(.on_input_error = policy)))), 0);
+		cr_assert_eq(
+			api_end(rt,
+		                api_submit(rt,
+		                           WEFT_TASK(api_body_count, API_POINTER(&count),
+		                                     WEFT_AFTER(bad),
+		                                     .opts = WEFT_TASK_OPTIONS(.on_input_error =
+		                                                                       policy)))),
+			0);
 	cr_assert_eq(api_read(&count), 2);
 	api_release(rt, bad);
 	api_close(rt);

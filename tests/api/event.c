@@ -114,14 +114,21 @@ Test(event, only_events_can_be_set)
 	api_close(rt);
 }
 
-struct race { weft *rt; weft_ref *events; uint32_t n; struct api_count *wins; int64_t who; };
+struct race {
+	weft *rt;
+	weft_ref *events;
+	uint32_t n;
+	struct api_count *wins;
+	int64_t who;
+};
 
 static void *race_to_set(void *arg)
 {
 	const struct race *race = arg;
 
 	for (uint32_t i = 0; i < race->n; i++) {
-		const int status = weft_event_set(race->rt, race->events[i], &race->who, sizeof race->who);
+		const int status =
+			weft_event_set(race->rt, race->events[i], &race->who, sizeof race->who);
 
 		API_CHECK(status == 0 || status == -EALREADY);
 		if (status == 0)

@@ -6,7 +6,9 @@
 #include "api.h"
 #include "test.h"
 
-struct fib { int64_t n, result; };
+struct fib {
+	int64_t n, result;
+};
 
 static void fib(weft_task *self, void *arg)
 {
@@ -89,7 +91,11 @@ Test(fork, a_hundred_thousand_children_outstanding_at_once)
 	api_close(rt);
 }
 
-struct waits { weft *rt; weft_ref event; int64_t got; };
+struct waits {
+	weft *rt;
+	weft_ref event;
+	int64_t got;
+};
 
 static void child_waits(weft_task *self, void *arg)
 {
@@ -112,8 +118,9 @@ static int forks_waiting_children(weft_task *self)
 		waits[i] = (struct waits){ weft_task_runtime(self), *event, 0 };
 		weft_fork(self, &forks[i], child_waits, &waits[i]);
 	}
-	sum += api_take_i64(waits[0].rt, api_spawn(waits[0].rt, api_body_identity, &(int64_t){ 1 },
-	                                           sizeof(int64_t)));
+	sum += api_take_i64(
+		waits[0].rt,
+		api_spawn(waits[0].rt, api_body_identity, &(int64_t){ 1 }, sizeof(int64_t)));
 	for (int i = 4; i >= 0; i--) {
 		weft_fork_join(self, &forks[i]);
 		sum += waits[i].got;

@@ -96,7 +96,9 @@ Test(get, bad_refs_and_views_are_refused)
 	api_close(rt);
 }
 
-struct depth { int64_t left; };
+struct depth {
+	int64_t left;
+};
 
 static int nested(weft_task *self)
 {
@@ -116,8 +118,10 @@ static void nest(uint32_t workers, int64_t levels, size_t stack_bytes)
 	weft *rt = NULL;
 	const struct depth root = { levels };
 
-	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = workers, .stack_bytes = stack_bytes,
-		.stacks_max = 1u << 20)), 0);
+	cr_assert_eq(weft_open(&rt,
+	                       WEFT_OPTIONS(.workers = workers, .stack_bytes = stack_bytes,
+	                                    .stacks_max = 1u << 20)),
+	             0);
 	cr_assert_eq(api_take_i64(rt, api_spawn(rt, nested, &root, sizeof root)), levels);
 	api_await_no_tasks(rt);
 	api_close(rt);
@@ -248,8 +252,9 @@ Test(get, blocked_tasks_do_not_hold_the_only_worker)
 	for (int i = 0; i < 20; i++)
 		blocked[i] = api_spawn(rt, block_on, &event, sizeof event);
 	for (int i = 0; i < 100; i++)
-		cr_assert_eq(api_take_i64(rt, api_spawn(rt, api_body_identity, &value, sizeof value)),
-		             3);
+		cr_assert_eq(
+			api_take_i64(rt, api_spawn(rt, api_body_identity, &value, sizeof value)),
+			3);
 	cr_assert_eq(weft_event_set(rt, event, &value, sizeof value), 0);
 	for (int i = 0; i < 20; i++)
 		cr_assert_eq(api_take_i64(rt, blocked[i]), 3);
@@ -310,7 +315,11 @@ Test(get_many, raises_as_soon_as_one_failed_while_another_is_pending)
 	api_close(rt);
 }
 
-struct raise { weft *rt; weft_ref pending, late; struct api_count *in; };
+struct raise {
+	weft *rt;
+	weft_ref pending, late;
+	struct api_count *in;
+};
 
 static int raise_in_task(weft_task *self)
 {

@@ -11,8 +11,10 @@ Test(info, options_are_copied_and_read_back)
 	char name[] = "mine", ns[] = "space";
 	struct weft_info info = { .struct_size = sizeof info };
 
-	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 3, .name = name, .ns = ns, .seed = 77,
-		.stack_bytes = 128 << 10, .spare_threads_max = 5)), 0);
+	cr_assert_eq(weft_open(&rt,
+	                       WEFT_OPTIONS(.workers = 3, .name = name, .ns = ns, .seed = 77,
+	                                    .stack_bytes = 128 << 10, .spare_threads_max = 5)),
+	             0);
 	name[0] = 'X';
 	ns[0] = 'X';
 	cr_assert_eq(weft_info(rt, &info), 0);
@@ -25,7 +27,8 @@ Test(info, options_are_copied_and_read_back)
 	cr_assert_str_eq(info.ns, "space");
 	cr_assert(strcmp(info.topology, "hwloc") == 0 || strcmp(info.topology, "sysfs") == 0 ||
 	          strcmp(info.topology, "synthetic") == 0);
-	cr_assert(strcmp(info.stack_guard, "guard") == 0 || strcmp(info.stack_guard, "mprotect") == 0 ||
+	cr_assert(strcmp(info.stack_guard, "guard") == 0 ||
+	          strcmp(info.stack_guard, "mprotect") == 0 ||
 	          strcmp(info.stack_guard, "canary") == 0);
 	cr_assert_str_eq(info.device, "none");
 	cr_assert_eq(info.options.workers, 3);
@@ -63,8 +66,10 @@ Test(info, defaults_are_as_the_table_says)
 Test(info, structs_of_other_sizes)
 {
 	weft *rt = api_open(1);
-	struct { struct weft_info known; uint64_t tail; } newer = {
-		.known = { .struct_size = sizeof newer }, .tail = 5 };
+	struct {
+		struct weft_info known;
+		uint64_t tail;
+	} newer = { .known = { .struct_size = sizeof newer }, .tail = 5 };
 	struct weft_info info = { .struct_size = 0 };
 	struct weft_ref_info ref_info = { .struct_size = 0, .state = 55 };
 	struct weft_stats stats = { .struct_size = 0, .submitted = 55 };

@@ -22,7 +22,9 @@ Test(inputs, values_arrive_in_order)
 	api_close(rt);
 }
 
-struct expect { weft_ref refs[3]; };
+struct expect {
+	weft_ref refs[3];
+};
 
 static int check_inputs(weft_task *self)
 {
@@ -49,8 +51,11 @@ Test(inputs, control_edges_come_after_values_and_have_none)
 	struct expect expect;
 
 	memcpy(expect.refs, in, sizeof in);
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(check_inputs, WEFT_ARG(expect),
-		.inputs = in, .n_inputs = 2, .n_after = 1))), 0);
+	cr_assert_eq(api_end(rt,
+	                     api_submit(rt,
+	                                WEFT_TASK(check_inputs, WEFT_ARG(expect), .inputs = in,
+	                                          .n_inputs = 2, .n_after = 1))),
+	             0);
 	cr_assert_eq(weft_release_many(rt, in, 3), 0);
 	api_await_no_tasks(rt);
 	api_close(rt);
@@ -64,8 +69,8 @@ Test(inputs, a_task_waits_for_its_last_input)
 
 	for (int i = 0; i < 5; i++)
 		events[i] = api_event(rt);
-	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_sum, .inputs = events, .n_inputs = 4,
-	                                        .n_after = 1));
+	weft_ref ref = api_submit(
+		rt, WEFT_TASK(api_body_sum, .inputs = events, .n_inputs = 4, .n_after = 1));
 	for (int i = 4; i >= 0; i--) {
 		cr_assert_eq(api_state(rt, ref), WEFT_REF_WAITING);
 		cr_assert_eq(weft_peek(rt, ref), 0);
@@ -92,7 +97,10 @@ Test(inputs, inputs_are_kept_while_a_task_needs_them)
 	api_close(rt);
 }
 
-struct order { struct api_count *clock; uint64_t *at; };
+struct order {
+	struct api_count *clock;
+	uint64_t *at;
+};
 
 static int stamp(weft_task *self)
 {
@@ -111,9 +119,9 @@ Test(inputs, a_control_edge_orders_plain_writes)
 
 	for (uint32_t i = 0; i < 200; i++) {
 		const struct order order = { &clock, &at[i] };
-		weft_ref ref = previous.bits ?
-			api_submit(rt, WEFT_TASK(stamp, WEFT_ARG(order), WEFT_AFTER(previous))) :
-			api_submit(rt, WEFT_TASK(stamp, WEFT_ARG(order)));
+		weft_ref ref = previous.bits
+			? api_submit(rt, WEFT_TASK(stamp, WEFT_ARG(order), WEFT_AFTER(previous)))
+			: api_submit(rt, WEFT_TASK(stamp, WEFT_ARG(order)));
 
 		if (previous.bits)
 			api_release(rt, previous);
@@ -181,8 +189,8 @@ Test(inputs, the_most_inputs_a_task_can_have)
 
 	for (uint32_t i = 0; i < WEFT_INPUTS_MAX; i++)
 		in[i] = i % 5 == 0 ? event : api_put_i64(rt, 1);
-	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_sum, .inputs = in,
-	                                        .n_inputs = WEFT_INPUTS_MAX));
+	weft_ref ref =
+		api_submit(rt, WEFT_TASK(api_body_sum, .inputs = in, .n_inputs = WEFT_INPUTS_MAX));
 	cr_assert_eq(weft_event_set(rt, event, &value, sizeof value), 0);
 	cr_assert_eq(api_take_i64(rt, ref), WEFT_INPUTS_MAX);
 	for (uint32_t i = 0; i < WEFT_INPUTS_MAX; i++)
@@ -212,10 +220,13 @@ Test(inputs, each_output_of_a_task_can_be_an_input)
 	weft_ref outs[3];
 
 	for (int round = 0; round < 50; round++) {
-		cr_assert_eq(weft_submit(rt, WEFT_TASK(three_values,
-			.opts = WEFT_TASK_OPTIONS(.n_outputs = 3)), outs), 0);
-		weft_ref sum = api_submit(rt, WEFT_TASK(api_body_sum,
-			WEFT_INPUTS(outs[2], outs[0], outs[1])));
+		cr_assert_eq(weft_submit(rt,
+		                         WEFT_TASK(three_values,
+		                                   .opts = WEFT_TASK_OPTIONS(.n_outputs = 3)),
+		                         outs),
+		             0);
+		weft_ref sum = api_submit(
+			rt, WEFT_TASK(api_body_sum, WEFT_INPUTS(outs[2], outs[0], outs[1])));
 		weft_ref last = api_submit(rt, WEFT_TASK(api_body_sum, WEFT_INPUTS(outs[2])));
 		cr_assert_eq(weft_release_many(rt, outs, 3), 0);
 		cr_assert_eq(api_take_i64(rt, sum), 303);

@@ -59,7 +59,8 @@ static void interrupt_all(bool by_signal)
 
 		/* A body that got -EINTR and returned it failed by its own hand. */
 		if (i >= 10 && i < 20)
-			cr_assert(status == -ECANCELED || status == WEFT_ETASK, "%d: %d", i, status);
+			cr_assert(status == -ECANCELED || status == WEFT_ETASK, "%d: %d", i,
+			          status);
 		else
 			cr_assert_eq(status, -ECANCELED, "%d: %d", i, status);
 	}
@@ -76,7 +77,12 @@ Test(interrupt, is_safe_in_a_signal_handler)
 	interrupt_all(true);
 }
 
-struct host { weft *rt; weft_ref event; struct api_count in; int status; };
+struct host {
+	weft *rt;
+	weft_ref event;
+	struct api_count in;
+	int status;
+};
 
 static void *host_gets(void *arg)
 {

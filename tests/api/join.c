@@ -93,8 +93,8 @@ Test(join, makes_a_barrier_between_two_rounds)
 	cr_assert_eq(weft_join(rt, producers, P, WEFT_INPUT_FAIL_FAST, &barrier), 0);
 	cr_assert_eq(weft_release_many(rt, producers, P), 0);
 	for (int i = 0; i < C; i++)
-		consumers[i] = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&first),
-		                                        WEFT_AFTER(barrier)));
+		consumers[i] = api_submit(
+			rt, WEFT_TASK(api_body_count, API_POINTER(&first), WEFT_AFTER(barrier)));
 	cr_assert_eq(weft_join(rt, consumers, C, WEFT_INPUT_FAIL_FAST, &done), 0);
 	cr_assert_eq(api_get(rt, barrier), 0);
 	cr_assert_geq(api_read(&first), P);

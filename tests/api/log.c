@@ -11,8 +11,12 @@ enum { LINES = 256 };
 struct lines {
 	pthread_mutex_t lock;
 	uint32_t n;
-	struct line { int level; uint32_t runtime, attempt; int32_t worker; char task[64], text[2048]; }
-		line[LINES];
+	struct line {
+		int level;
+		uint32_t runtime, attempt;
+		int32_t worker;
+		char task[64], text[2048];
+	} line[LINES];
 };
 
 static struct lines lines = { .lock = PTHREAD_MUTEX_INITIALIZER };
@@ -59,12 +63,17 @@ Test(log, bodies_log_with_their_name_and_attempt)
 	lines.n = 0;
 	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 2, .log = keep, .log_arg = &lines)), 0);
 	cr_assert_eq(weft_info(rt, &info), 0);
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(logs,
-		.opts = WEFT_TASK_OPTIONS(.retries = 1, .name = "scribe")))), 0);
+	cr_assert_eq(api_end(rt,
+	                     api_submit(rt,
+	                                WEFT_TASK(logs,
+	                                          .opts = WEFT_TASK_OPTIONS(.retries = 1,
+	                                                                    .name = "scribe")))),
+	             0);
 	const uint32_t id = info.id;
 	api_close(rt);
 	for (uint32_t attempt = 1; attempt <= 2; attempt++) {
-		const struct line *line = find(attempt == 1 ? "attempt 1 of it" : "attempt 2 of it");
+		const struct line *line =
+			find(attempt == 1 ? "attempt 1 of it" : "attempt 2 of it");
 
 		cr_assert_not_null(line);
 		cr_assert_eq(line->level, WEFT_LOG_WARN);
@@ -92,7 +101,8 @@ Test(log, opening_and_closing_give_one_info_line_each)
 	infos = 0;
 	for (uint32_t i = 0; i < lines.n; i++) {
 		infos += lines.line[i].level == WEFT_LOG_INFO;
-		cr_assert(lines.line[i].level >= WEFT_LOG_WARN, "no errors: %s", lines.line[i].text);
+		cr_assert(lines.line[i].level >= WEFT_LOG_WARN, "no errors: %s",
+		          lines.line[i].text);
 	}
 	cr_assert_eq(infos, 2);
 }

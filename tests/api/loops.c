@@ -6,7 +6,12 @@
 #include "api.h"
 #include "test.h"
 
-struct marks { int64_t base; struct wf_a8 *seen; int64_t grain; int64_t end; };
+struct marks {
+	int64_t base;
+	struct wf_a8 *seen;
+	int64_t grain;
+	int64_t end;
+};
 
 static void mark(int64_t begin, int64_t end, void *arg)
 {
@@ -15,7 +20,8 @@ static void mark(int64_t begin, int64_t end, void *arg)
 	API_CHECK(begin < end);
 	API_CHECK(end - begin >= marks->grain || end == marks->end);
 	for (int64_t i = begin; i < end; i++)
-		wf_add_relaxed(&marks->seen[i - marks->base], 1); /* relaxed: the loop's end orders it */
+		wf_add_relaxed(&marks->seen[i - marks->base],
+		               1); /* relaxed: the loop's end orders it */
 }
 
 static void loop_over(weft *rt, int64_t begin, int64_t n, int64_t grain)
@@ -114,7 +120,11 @@ Test(loops, several_hosts_loop_at_once)
 	api_close(rt);
 }
 
-struct stop { weft *rt; weft_ref self; struct api_count pieces; };
+struct stop {
+	weft *rt;
+	weft_ref self;
+	struct api_count pieces;
+};
 
 static void cancels_the_caller(int64_t begin, int64_t end, void *arg)
 {
@@ -144,8 +154,9 @@ Test(loops, a_cancelled_caller_skips_the_pieces_not_begun)
 	weft *rt = api_open(2);
 	struct stop stop = { .rt = rt };
 
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(loops_until_cancelled,
-		API_POINTER(&stop)))), -ECANCELED);
+	cr_assert_eq(
+		api_end(rt, api_submit(rt, WEFT_TASK(loops_until_cancelled, API_POINTER(&stop)))),
+		-ECANCELED);
 	cr_assert_geq(api_read(&stop.pieces), 10);
 	cr_assert_lt(api_read(&stop.pieces), LOOP_MANY);
 	api_await_no_tasks(rt);
@@ -154,7 +165,9 @@ Test(loops, a_cancelled_caller_skips_the_pieces_not_begun)
 
 /* ---- Reductions ---- */
 
-struct affine { uint64_t a, b; }; /* x -> a x + b, modulo 2^64: composing is not commutative */
+struct affine {
+	uint64_t a, b;
+}; /* x -> a x + b, modulo 2^64: composing is not commutative */
 
 static void affine_fold(int64_t begin, int64_t end, void *arg, void *acc)
 {
@@ -237,7 +250,8 @@ Test(reduce, accumulators_up_to_4096_bytes_and_no_more)
 	weft *rt = api_open(2);
 	static uint32_t zero[1025], result[1025];
 
-	cr_assert_eq(weft_reduce(rt, 0, 102400, 0, big_fold, big_combine, NULL, zero, 4096, result), 0);
+	cr_assert_eq(weft_reduce(rt, 0, 102400, 0, big_fold, big_combine, NULL, zero, 4096, result),
+	             0);
 	for (int i = 0; i < 1024; i++)
 		cr_assert_eq(result[i], 100);
 	memset(result, 0x5a, sizeof result);
@@ -247,8 +261,10 @@ Test(reduce, accumulators_up_to_4096_bytes_and_no_more)
 	             -EINVAL);
 	cr_assert_eq(weft_reduce(rt, 0, 10, 0, NULL, big_combine, NULL, zero, 8, result), -EINVAL);
 	cr_assert_eq(weft_reduce(rt, 0, 10, 0, big_fold, NULL, NULL, zero, 8, result), -EINVAL);
-	cr_assert_eq(weft_reduce(rt, 0, 10, 0, big_fold, big_combine, NULL, NULL, 8, result), -EINVAL);
-	cr_assert_eq(weft_reduce(rt, 0, 10, 0, big_fold, big_combine, NULL, zero, 8, NULL), -EINVAL);
+	cr_assert_eq(weft_reduce(rt, 0, 10, 0, big_fold, big_combine, NULL, NULL, 8, result),
+	             -EINVAL);
+	cr_assert_eq(weft_reduce(rt, 0, 10, 0, big_fold, big_combine, NULL, zero, 8, NULL),
+	             -EINVAL);
 	for (int i = 0; i < 1025; i++)
 		cr_assert_eq(result[i], 0x5a5a5a5a, "result is untouched");
 	api_await_no_tasks(rt);

@@ -5,7 +5,11 @@
 #include "api.h"
 #include "test.h"
 
-struct done { struct api_count calls; weft_ref ref; int status; };
+struct done {
+	struct api_count calls;
+	weft_ref ref;
+	int status;
+};
 
 static void note(void *arg, weft_ref ref, int status)
 {
@@ -22,7 +26,8 @@ Test(on_done, runs_once_for_every_outcome)
 	const int64_t code = -2;
 	weft_ref event = api_event(rt);
 	weft_ref refs[4] = { api_put_i64(rt, 1), api_spawn(rt, api_body_fail, &code, sizeof code),
-		api_submit(rt, WEFT_TASK(api_body_nothing, WEFT_AFTER(event))), event };
+		             api_submit(rt, WEFT_TASK(api_body_nothing, WEFT_AFTER(event))),
+		             event };
 	const int expected[4] = { 0, WEFT_ETASK, -ECANCELED, 0 };
 	struct done done[4] = { 0 };
 
@@ -62,7 +67,10 @@ Test(on_done, the_ref_is_kept_until_the_callback_ran)
 	api_close(rt);
 }
 
-struct spawner { weft *rt; struct api_count *count; };
+struct spawner {
+	weft *rt;
+	struct api_count *count;
+};
 
 static void spawns(void *arg, weft_ref ref, int status)
 {
@@ -107,7 +115,8 @@ Test(on_done, pending_callbacks_run_as_cancelled_when_the_runtime_closes)
 Test(on_done, bad_input_is_refused)
 {
 	weft *rt = api_open(1), *other = api_open(1);
-	weft_ref good = api_put_i64(rt, 1), stale = api_put_i64(rt, 1), foreign = api_put_i64(other, 1);
+	weft_ref good = api_put_i64(rt, 1), stale = api_put_i64(rt, 1),
+		 foreign = api_put_i64(other, 1);
 	struct done done = { 0 };
 
 	api_release(rt, stale);

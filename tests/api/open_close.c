@@ -96,8 +96,8 @@ static int opens_another(weft_task *self)
 
 	API_CHECK(other != weft_task_runtime(self));
 	API_CHECK(weft_current() == weft_task_runtime(self));
-	const int64_t back = api_take_i64(other, api_spawn(other, api_body_identity, &value,
-	                                                   sizeof value));
+	const int64_t back =
+		api_take_i64(other, api_spawn(other, api_body_identity, &value, sizeof value));
 	api_close(other);
 	return weft_return(self, &back, sizeof back);
 }
@@ -172,7 +172,10 @@ Test(open_close, a_draining_close_takes_the_submits_of_running_tasks)
 	cr_assert_eq(api_read(&left), 0);
 }
 
-struct late { struct api_gate gate; struct api_count refused; };
+struct late {
+	struct api_gate gate;
+	struct api_count refused;
+};
 
 static int submits_while_cancelled(weft_task *self)
 {
@@ -208,7 +211,11 @@ Test(open_close, work_left_is_cancelled_and_running_bodies_are_waited_for)
 	cr_assert_eq(api_read(&ran), 0);
 }
 
-struct closing { weft *rt; struct api_gate gate; struct api_count stop; };
+struct closing {
+	weft *rt;
+	struct api_gate gate;
+	struct api_count stop;
+};
 
 static int holds_the_close(weft_task *self)
 {
@@ -232,7 +239,8 @@ Test(open_close, submits_from_outside_are_refused_while_it_drains)
 	weft *rt = api_open(1);
 
 	closing.rt = rt;
-	cr_assert_eq(weft_spawn(rt, holds_the_close, &(void *){ &closing }, sizeof(void *), NULL), 0);
+	cr_assert_eq(weft_spawn(rt, holds_the_close, &(void *){ &closing }, sizeof(void *), NULL),
+	             0);
 	api_gate_await(&closing.gate, 1);
 	pthread_t thread = api_thread(closes_later, &closing);
 	const int64_t start = api_now();
@@ -270,8 +278,9 @@ static void *uses_a_runtime_of_its_own(void *arg)
 		weft *rt = api_open(2);
 
 		for (int64_t k = 0; k < 20; k++)
-			api_add(sum, (uint64_t)api_take_i64(rt, api_spawn(rt, api_body_identity, &k,
-			                                                  sizeof k)));
+			api_add(sum,
+			        (uint64_t)api_take_i64(
+					rt, api_spawn(rt, api_body_identity, &k, sizeof k)));
 		api_close(rt);
 	}
 	return NULL;
@@ -289,7 +298,9 @@ Test(open_close, several_runtimes_live_side_by_side)
 	cr_assert_eq(api_read(&sum), 4 * 190 * api_scaled(50));
 }
 
-struct other { weft *rt; };
+struct other {
+	weft *rt;
+};
 
 static int uses_another(weft_task *self)
 {
@@ -311,8 +322,8 @@ static void use_each_other(bool both_ways)
 	weft_ref refs[20];
 
 	for (int i = 0; i < 20; i++)
-		refs[i] = both_ways && i % 2 ? api_spawn(b, uses_another, &to_a, sizeof to_a) :
-			api_spawn(a, uses_another, &to_b, sizeof to_b);
+		refs[i] = both_ways && i % 2 ? api_spawn(b, uses_another, &to_a, sizeof to_a)
+					     : api_spawn(a, uses_another, &to_b, sizeof to_b);
 	for (int i = 0; i < 20; i++)
 		cr_assert_eq(api_take_i64(both_ways && i % 2 ? b : a, refs[i]), 14);
 	api_close(a);

@@ -41,11 +41,15 @@ Test(options, a_runtime_refuses_what_it_does_not_know)
 	}
 	long_name[63] = '\0';
 	expect_open(WEFT_OPTIONS(.workers = 1, .name = long_name, .ns = long_name), 0);
-	expect_open(WEFT_OPTIONS(.workers = 1, .stack_bytes = WF_ASAN || WF_TSAN ? 65536 : 16384), 0);
+	expect_open(WEFT_OPTIONS(.workers = 1, .stack_bytes = WF_ASAN || WF_TSAN ? 65536 : 16384),
+	            0);
 	expect_open(WEFT_OPTIONS(.workers = 1, .stack_bytes = 100001), 0);
 }
 
-struct newer_options { struct weft_options known; uint64_t tail[4]; };
+struct newer_options {
+	struct weft_options known;
+	uint64_t tail[4];
+};
 
 Test(options, a_newer_struct_is_taken_when_its_tail_is_zero)
 {
@@ -81,12 +85,15 @@ Test(options, equal_means_the_same_once_defaults_are_filled_in)
 	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.name = "weft"), WEFT_OPTIONS(0)), 1);
 	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.name = "other"), WEFT_OPTIONS(0)), 0);
 	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.ns = "default"), WEFT_OPTIONS(0)), 1);
-	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.stack_bytes = 256 << 10), WEFT_OPTIONS(0)), 1);
+	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.stack_bytes = 256 << 10), WEFT_OPTIONS(0)),
+	             1);
 	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.stacks_max = 131072), WEFT_OPTIONS(0)), 1);
 	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.tasks_max = 16777216), WEFT_OPTIONS(0)), 1);
-	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.spare_threads_max = 256), WEFT_OPTIONS(0)), 1);
+	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.spare_threads_max = 256), WEFT_OPTIONS(0)),
+	             1);
 	cr_assert_eq(weft_options_equal(WEFT_OPTIONS(.spare_threads_max = WEFT_SPARE_NONE),
-	                                WEFT_OPTIONS(0)), 0);
+	                                WEFT_OPTIONS(0)),
+	             0);
 	cr_assert_eq(weft_options_equal(&(const struct weft_options){ 0 }, NULL), -EINVAL);
 	cr_assert_eq(weft_options_equal(NULL, WEFT_OPTIONS(.flags = 1u << 30)), -EINVAL);
 }
@@ -137,7 +144,10 @@ Test(options, a_task_refuses_what_it_does_not_know)
 	api_close(rt);
 }
 
-struct newer_task { struct weft_task_options known; uint64_t tail[3]; };
+struct newer_task {
+	struct weft_task_options known;
+	uint64_t tail[3];
+};
 
 Test(options, a_newer_task_struct_is_taken_when_its_tail_is_zero)
 {
@@ -187,7 +197,9 @@ static void expect_name(weft *rt, const struct weft_task_options *opts, const ch
 Test(options, names_come_from_the_call_the_base_or_the_function)
 {
 	static const struct weft_task_options base = {
-		.struct_size = sizeof base, .name = "base", .n_outputs = 1,
+		.struct_size = sizeof base,
+		.name = "base",
+		.n_outputs = 1,
 	};
 	weft *rt = api_open(1);
 
@@ -216,27 +228,42 @@ static int fails_always(weft_task *self)
 Test(options, a_zero_field_takes_the_bases_value_and_a_word_undoes_it)
 {
 	static const struct weft_task_options base = {
-		.struct_size = sizeof base, .n_outputs = 3, .retries = 2, .arg_drop = drop,
+		.struct_size = sizeof base,
+		.n_outputs = 3,
+		.retries = 2,
+		.arg_drop = drop,
 		.on_input_error = WEFT_INPUT_AS_VALUE,
 	};
 	weft *rt = api_open(1);
 	struct api_count runs = { 0 };
 	weft_ref out[4] = { WEFT_NONE, WEFT_NONE, WEFT_NONE, api_poison_ref() };
 
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(fails_always, API_POINTER(&runs),
-		.opts = WEFT_TASK_OPTIONS(.base = &base)), out), 0);
+	cr_assert_eq(weft_submit(rt,
+	                         WEFT_TASK(fails_always, API_POINTER(&runs),
+	                                   .opts = WEFT_TASK_OPTIONS(.base = &base)),
+	                         out),
+	             0);
 	for (int i = 0; i < 3; i++)
 		cr_assert_eq(api_end(rt, out[i]), WEFT_ETASK);
 	cr_assert_eq(out[3].bits, API_POISON);
 	cr_assert_eq(api_read(&runs), 3);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(fails_always, API_POINTER(&runs),
-		.opts = WEFT_TASK_OPTIONS(.base = &base, .retries = WEFT_RETRIES_NONE,
-		                          .n_outputs = 1)), out), 0);
+	cr_assert_eq(weft_submit(rt,
+	                         WEFT_TASK(fails_always, API_POINTER(&runs),
+	                                   .opts = WEFT_TASK_OPTIONS(.base = &base,
+	                                                             .retries = WEFT_RETRIES_NONE,
+	                                                             .n_outputs = 1)),
+	                         out),
+	             0);
 	cr_assert_eq(api_end(rt, out[0]), WEFT_ETASK);
 	cr_assert_eq(api_read(&runs), 4);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(fails_always, API_POINTER(&runs),
-		.opts = WEFT_TASK_OPTIONS(.base = &base, .retries = WEFT_RETRIES_NONE,
-		                          .n_outputs = WEFT_OUTPUTS_NONE)), &out[3]), 0);
+	cr_assert_eq(
+		weft_submit(rt,
+	                    WEFT_TASK(fails_always, API_POINTER(&runs),
+	                              .opts = WEFT_TASK_OPTIONS(.base = &base,
+	                                                        .retries = WEFT_RETRIES_NONE,
+	                                                        .n_outputs = WEFT_OUTPUTS_NONE)),
+	                    &out[3]),
+		0);
 	cr_assert_eq(out[3].bits, API_POISON);
 	api_close(rt);
 	cr_assert_eq(api_read(&runs), 5);

@@ -7,8 +7,9 @@
 #include "api.h"
 #include "test.h"
 
-static const uint32_t sizes[] = { 0, 1, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1000,
-	4095, 4096, 4097, 65536, 1 << 20, (2 << 20) + 1 };
+static const uint32_t sizes[] = { 0,    1,    8,    15,    16,      17,           31,  32,
+	                          33,   63,   64,   65,    127,     128,          129, 1000,
+	                          4095, 4096, 4097, 65536, 1 << 20, (2 << 20) + 1 };
 #define SIZES (sizeof sizes / sizeof sizes[0])
 
 static void fill(unsigned char *bytes, uint32_t size)
@@ -56,7 +57,8 @@ Test(outputs, every_size_comes_back_in_place_and_by_copy)
 
 	for (uint32_t s = 0; s < 2 * SIZES; s++) {
 		const uint32_t size = sizes[s / 2];
-		weft_ref ref = api_spawn(rt, s % 2 ? write_output : return_output, &size, sizeof size);
+		weft_ref ref =
+			api_spawn(rt, s % 2 ? write_output : return_output, &size, sizeof size);
 		struct weft_view view = api_poison_view(), again;
 
 		cr_assert_eq(weft_get(rt, ref, WEFT_FOREVER, &view), 0);
@@ -185,8 +187,11 @@ Test(outputs, one_two_and_1024_outputs)
 		const uint32_t n = counts[c];
 
 		refs[n] = api_poison_ref();
-		cr_assert_eq(weft_submit(rt, WEFT_TASK(write_all, WEFT_ARG(n),
-			.opts = WEFT_TASK_OPTIONS(.n_outputs = n)), refs), 0);
+		cr_assert_eq(weft_submit(rt,
+		                         WEFT_TASK(write_all, WEFT_ARG(n),
+		                                   .opts = WEFT_TASK_OPTIONS(.n_outputs = n)),
+		                         refs),
+		             0);
 		cr_assert_eq(refs[n].bits, API_POISON);
 		for (uint32_t i = 0; i < n; i++) /* release each at a time of its own */
 			check_output(rt, refs[c % 2 ? i : n - 1 - i], c % 2 ? i : n - 1 - i);
@@ -211,8 +216,12 @@ Test(outputs, a_task_with_no_outputs_runs_and_writes_no_ref)
 	struct api_count count = { 0 };
 	weft_ref out = api_poison_ref();
 
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(no_room, API_POINTER(&count),
-		.opts = WEFT_TASK_OPTIONS(.n_outputs = WEFT_OUTPUTS_NONE)), &out), 0);
+	cr_assert_eq(
+		weft_submit(rt,
+	                    WEFT_TASK(no_room, API_POINTER(&count),
+	                              .opts = WEFT_TASK_OPTIONS(.n_outputs = WEFT_OUTPUTS_NONE)),
+	                    &out),
+		0);
 	cr_assert_eq(out.bits, API_POISON);
 	api_close(rt);
 	cr_assert_eq(api_read(&count), 1);
@@ -231,8 +240,11 @@ Test(outputs, all_outputs_of_a_failed_task_fail_alike)
 	weft *rt = api_open(2);
 	weft_ref refs[5];
 
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(write_then_fail,
-		.opts = WEFT_TASK_OPTIONS(.n_outputs = 5)), refs), 0);
+	cr_assert_eq(
+		weft_submit(rt,
+	                    WEFT_TASK(write_then_fail, .opts = WEFT_TASK_OPTIONS(.n_outputs = 5)),
+	                    refs),
+		0);
 	for (int i = 0; i < 5; i++) {
 		const struct weft_error *error = NULL;
 		struct weft_view view = api_poison_view();

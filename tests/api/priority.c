@@ -6,7 +6,10 @@
 #include "api.h"
 #include "test.h"
 
-struct place { struct api_count *order; uint64_t at; };
+struct place {
+	struct api_count *order;
+	uint64_t at;
+};
 
 static int takes_its_place(weft_task *self)
 {
@@ -20,7 +23,7 @@ Test(priority, queued_classes_run_in_their_order)
 {
 	enum { N = 90 };
 	static const uint32_t classes[] = { WEFT_PRIORITY_LOW, WEFT_PRIORITY_HIGH,
-		WEFT_PRIORITY_NORMAL };
+		                            WEFT_PRIORITY_NORMAL };
 	weft *rt = api_open(1);
 	struct api_gate gate = API_GATE_INIT;
 	struct api_count order = { 0 };
@@ -31,8 +34,10 @@ Test(priority, queued_classes_run_in_their_order)
 	api_gate_await(&gate, 1);
 	for (int i = 0; i < N; i++) {
 		places[i] = (struct place){ &order, 0 };
-		refs[i] = api_submit(rt, WEFT_TASK(takes_its_place, API_POINTER(&places[i]),
-			.opts = WEFT_TASK_OPTIONS(.priority = classes[i % 3])));
+		refs[i] = api_submit(
+			rt,
+			WEFT_TASK(takes_its_place, API_POINTER(&places[i]),
+		                  .opts = WEFT_TASK_OPTIONS(.priority = classes[i % 3])));
 	}
 	api_gate_open(&gate);
 	for (int i = 0; i < N; i++)
@@ -45,7 +50,11 @@ Test(priority, queued_classes_run_in_their_order)
 	api_close(rt);
 }
 
-struct chain { struct api_count *stop; struct api_count *links; uint32_t priority; };
+struct chain {
+	struct api_count *stop;
+	struct api_count *links;
+	uint32_t priority;
+};
 
 static int relinks(weft_task *self)
 {
@@ -53,8 +62,11 @@ static int relinks(weft_task *self)
 
 	api_add(chain->links, 1);
 	if (api_read(chain->stop) == 0)
-		API_CHECK(weft_submit(weft_task_runtime(self), WEFT_TASK(relinks, WEFT_ARG(*chain),
-			.opts = WEFT_TASK_OPTIONS(.priority = chain->priority)), NULL) == 0);
+		API_CHECK(weft_submit(
+				  weft_task_runtime(self),
+				  WEFT_TASK(relinks, WEFT_ARG(*chain),
+		                            .opts = WEFT_TASK_OPTIONS(.priority = chain->priority)),
+				  NULL) == 0);
 	return 0;
 }
 
@@ -65,11 +77,17 @@ static void starve(uint32_t fed, uint32_t hungry)
 	const struct chain chain = { &stop, &links, fed };
 
 	for (int i = 0; i < 5; i++)
-		cr_assert_eq(weft_submit(rt, WEFT_TASK(relinks, WEFT_ARG(chain),
-			.opts = WEFT_TASK_OPTIONS(.priority = fed)), NULL), 0);
+		cr_assert_eq(weft_submit(rt,
+		                         WEFT_TASK(relinks, WEFT_ARG(chain),
+		                                   .opts = WEFT_TASK_OPTIONS(.priority = fed)),
+		                         NULL),
+		             0);
 	api_await_count(&links, 50);
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&stop),
-		.opts = WEFT_TASK_OPTIONS(.priority = hungry)))), 0);
+	cr_assert_eq(api_end(rt,
+	                     api_submit(rt,
+	                                WEFT_TASK(api_body_count, API_POINTER(&stop),
+	                                          .opts = WEFT_TASK_OPTIONS(.priority = hungry)))),
+	             0);
 	api_close(rt);
 }
 

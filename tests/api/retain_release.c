@@ -91,8 +91,9 @@ Test(retain_release, a_reused_cell_does_not_answer_to_its_old_handle)
 	api_release(rt, first);
 	for (uint32_t i = 0; i < n; i++) {
 		/* A task is waited for: until it has ended the engine itself keeps its cell. */
-		weft_ref ref = i % 3 == 0 ? api_event(rt) : i % 3 == 1 ? api_put_i64(rt, i) :
-			api_spawn(rt, api_body_nothing, NULL, 0);
+		weft_ref ref = i % 3 == 0 ? api_event(rt)
+			: i % 3 == 1      ? api_put_i64(rt, i)
+					  : api_spawn(rt, api_body_nothing, NULL, 0);
 
 		cr_assert_neq(ref.bits, old.bits);
 		cr_assert_neq(ref.bits, first.bits);
@@ -148,7 +149,10 @@ Test(retain_release, in_bulk_skips_zero_and_reports_the_first_error_after_the_re
 	api_close(rt);
 }
 
-struct shared { weft *rt; weft_ref ref; };
+struct shared {
+	weft *rt;
+	weft_ref ref;
+};
 
 static void *retain_and_release(void *arg)
 {
@@ -192,7 +196,11 @@ Test(retain_release, many_threads_and_tasks_share_one_count)
 	api_close(rt);
 }
 
-struct handover { weft *rt; weft_ref refs[1000]; struct api_count ready; };
+struct handover {
+	weft *rt;
+	weft_ref refs[1000];
+	struct api_count ready;
+};
 
 static void *release_what_others_made(void *arg)
 {
@@ -212,8 +220,8 @@ static int make_refs(weft_task *self)
 	for (uint32_t i = 0; i < 1000; i++) {
 		const int64_t value = i;
 
-		h->refs[i] = i % 2 ? api_put_i64(h->rt, i) :
-			api_spawn(h->rt, api_body_identity, &value, sizeof value);
+		h->refs[i] = i % 2 ? api_put_i64(h->rt, i)
+				   : api_spawn(h->rt, api_body_identity, &value, sizeof value);
 		api_add(&h->ready, 1);
 	}
 	return 0;

@@ -6,7 +6,11 @@
 #include "api.h"
 #include "test.h"
 
-struct tries { struct api_count *runs; int64_t good; int64_t value; };
+struct tries {
+	struct api_count *runs;
+	int64_t good;
+	int64_t value;
+};
 
 static int succeeds_at(weft_task *self)
 {
@@ -30,8 +34,13 @@ Test(retry, stops_at_the_first_success)
 		struct api_count runs = { 0 };
 		const struct tries tries = { &runs, good, 33 };
 
-		cr_assert_eq(api_take_i64(rt, api_submit(rt, WEFT_TASK(succeeds_at, WEFT_ARG(tries),
-			.opts = WEFT_TASK_OPTIONS(.retries = 3)))), 33);
+		cr_assert_eq(
+			api_take_i64(
+				rt,
+				api_submit(rt,
+		                           WEFT_TASK(succeeds_at, WEFT_ARG(tries),
+		                                     .opts = WEFT_TASK_OPTIONS(.retries = 3)))),
+			33);
 		cr_assert_eq(api_read(&runs), (uint64_t)good);
 	}
 	api_await_no_tasks(rt);
@@ -47,8 +56,9 @@ Test(retry, reports_the_last_attempt_when_all_fail)
 		const struct tries tries = { &runs, 100, 33 };
 		const struct weft_error *error = NULL;
 		char text[32];
-		weft_ref ref = api_submit(rt, WEFT_TASK(succeeds_at, WEFT_ARG(tries),
-			.opts = WEFT_TASK_OPTIONS(.retries = retries)));
+		weft_ref ref = api_submit(rt,
+		                          WEFT_TASK(succeeds_at, WEFT_ARG(tries),
+		                                    .opts = WEFT_TASK_OPTIONS(.retries = retries)));
 
 		cr_assert_eq(api_get(rt, ref), WEFT_ETASK);
 		cr_assert_eq(api_read(&runs), retries + 1);
@@ -69,8 +79,9 @@ Test(retry, dependents_see_only_the_published_outcome)
 	struct api_count runs = { 0 };
 	const struct tries tries = { &runs, 3, 33 };
 	weft_ref event = api_event(rt);
-	weft_ref ref = api_submit(rt, WEFT_TASK(succeeds_at, WEFT_ARG(tries), WEFT_AFTER(event),
-		.opts = WEFT_TASK_OPTIONS(.retries = 5)));
+	weft_ref ref = api_submit(rt,
+	                          WEFT_TASK(succeeds_at, WEFT_ARG(tries), WEFT_AFTER(event),
+	                                    .opts = WEFT_TASK_OPTIONS(.retries = 5)));
 	weft_ref sum = api_submit(rt, WEFT_TASK(api_body_sum, WEFT_INPUTS(ref, ref)));
 
 	cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
@@ -82,7 +93,10 @@ Test(retry, dependents_see_only_the_published_outcome)
 	api_close(rt);
 }
 
-struct stuck { struct api_count *runs; weft_ref event; };
+struct stuck {
+	struct api_count *runs;
+	weft_ref event;
+};
 
 static int fails_when_interrupted(weft_task *self)
 {
@@ -99,8 +113,9 @@ Test(retry, a_cancelled_task_is_not_tried_again)
 	weft *rt = api_open(2);
 	struct api_count runs = { 0 };
 	const struct stuck stuck = { &runs, api_event(rt) };
-	weft_ref ref = api_submit(rt, WEFT_TASK(fails_when_interrupted, WEFT_ARG(stuck),
-		.opts = WEFT_TASK_OPTIONS(.retries = 5)));
+	weft_ref ref = api_submit(rt,
+	                          WEFT_TASK(fails_when_interrupted, WEFT_ARG(stuck),
+	                                    .opts = WEFT_TASK_OPTIONS(.retries = 5)));
 
 	api_await_state(rt, ref, WEFT_REF_BLOCKED);
 	cr_assert_eq(weft_cancel(rt, ref), 0);
@@ -118,8 +133,12 @@ Test(retry, a_failed_input_is_not_tried_again)
 	const int64_t code = -1;
 	weft_ref bad = api_spawn(rt, api_body_fail, &code, sizeof code);
 
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&runs),
-		WEFT_INPUTS(bad), .opts = WEFT_TASK_OPTIONS(.retries = 3)))), WEFT_EDEP);
+	cr_assert_eq(
+		api_end(rt,
+	                api_submit(rt,
+	                           WEFT_TASK(api_body_count, API_POINTER(&runs), WEFT_INPUTS(bad),
+	                                     .opts = WEFT_TASK_OPTIONS(.retries = 3)))),
+		WEFT_EDEP);
 	cr_assert_eq(api_read(&runs), 0);
 	api_release(rt, bad);
 	api_close(rt);

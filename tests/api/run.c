@@ -43,7 +43,8 @@ Test(run, until_a_ref_is_ready_or_all_is_done)
 		weft_ref next = api_submit(rt, WEFT_TASK(api_body_sum, WEFT_INPUTS(chain, chain)));
 
 		if (i % 10)
-			api_release(rt, api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&count))));
+			api_release(rt,
+			            api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&count))));
 		api_release(rt, chain);
 		chain = i % 20 == 19 ? api_put_i64(rt, 1) : next;
 		if (i % 20 == 19) {
@@ -130,7 +131,10 @@ static int blocks_and_goes_on(weft_task *self)
 	return weft_return(self, &value, sizeof value);
 }
 
-struct set { weft *rt; weft_ref event; };
+struct set {
+	weft *rt;
+	weft_ref event;
+};
 
 static void *sets_event(void *arg)
 {

@@ -6,7 +6,11 @@
 #include "api.h"
 #include "test.h"
 
-struct sleeper { struct api_count *clock; uint64_t *woke; weft_deadline until; };
+struct sleeper {
+	struct api_count *clock;
+	uint64_t *woke;
+	weft_deadline until;
+};
 
 static int sleeps(weft_task *self)
 {
@@ -27,7 +31,8 @@ Test(sleep, virtual_sleepers_wake_in_the_order_of_their_times)
 	uint64_t woke[N] = { 0 };
 	weft_ref refs[N];
 
-	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 1, .flags = WEFT_OPEN_VIRTUAL_CLOCK)), 0);
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 1, .flags = WEFT_OPEN_VIRTUAL_CLOCK)),
+	             0);
 	const weft_deadline start = weft_now(rt);
 	for (int i = 0; i < N; i++) {
 		const struct sleeper arg = { &clock, &woke[i], start + 1000 * (1 + i * 37 % N) };
@@ -102,7 +107,11 @@ Test(sleep, a_time_in_the_past_returns_and_hosts_sleep_too)
 	api_close(rt);
 }
 
-struct turn { struct api_count *order; uint64_t at; struct api_gate *gate; };
+struct turn {
+	struct api_count *order;
+	uint64_t at;
+	struct api_gate *gate;
+};
 
 static int yields_first(weft_task *self)
 {
@@ -132,8 +141,9 @@ Test(yield, queued_work_runs_first)
 
 	for (int i = 0; i < 10; i++) {
 		turns[i] = (struct turn){ &order, 0, &gate };
-		refs[i] = api_submit(rt, i == 0 ? WEFT_TASK(yields_first, API_POINTER(&turns[0])) :
-			WEFT_TASK(takes_a_turn, API_POINTER(&turns[i])));
+		refs[i] = api_submit(rt,
+		                     i == 0 ? WEFT_TASK(yields_first, API_POINTER(&turns[0]))
+		                            : WEFT_TASK(takes_a_turn, API_POINTER(&turns[i])));
 		if (i == 0)
 			api_gate_await(&gate, 1);
 	}
@@ -169,7 +179,10 @@ Test(yield, tasks_that_wait_by_yielding_do_not_starve_the_one_they_wait_for)
 	api_close(rt);
 }
 
-struct chain { struct api_count *stop; struct api_count *links; };
+struct chain {
+	struct api_count *stop;
+	struct api_count *links;
+};
 
 static int relinks(weft_task *self)
 {
@@ -177,7 +190,8 @@ static int relinks(weft_task *self)
 
 	api_add(chain->links, 1);
 	if (api_read(chain->stop) == 0)
-		API_CHECK(weft_spawn(weft_task_runtime(self), relinks, chain, sizeof *chain, NULL) == 0);
+		API_CHECK(weft_spawn(weft_task_runtime(self), relinks, chain, sizeof *chain,
+		                     NULL) == 0);
 	return 0;
 }
 

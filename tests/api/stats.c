@@ -60,7 +60,7 @@ Test(stats, blocked_tasks_show_in_stacks_and_suspensions)
 	for (int i = 0; i < 50; i++)
 		api_await_state(rt, refs[i], WEFT_REF_BLOCKED);
 	cr_assert_geq(read_stats(rt).stacks_live, 50);
-	/* The counters are exact when nothing runs: the last one may still be on its way to sleep. */
+	/* Exact when nothing runs: the last one may still be on its way to sleep. */
 	const int64_t start = api_now();
 	while (read_stats(rt).suspended < 50)
 		api_polling(start, "all suspensions are counted");
@@ -72,7 +72,10 @@ Test(stats, blocked_tasks_show_in_stacks_and_suspensions)
 	api_close(rt);
 }
 
-struct found { bool blocked; uint32_t lines; };
+struct found {
+	bool blocked;
+	uint32_t lines;
+};
 
 static void look(void *arg, const char *line)
 {
@@ -88,8 +91,9 @@ Test(stats, the_dump_names_blocked_tasks)
 	weft *rt = api_open(2);
 	weft_ref event = api_event(rt);
 	struct found found = { 0 };
-	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_get, WEFT_ARG(event),
-		.opts = WEFT_TASK_OPTIONS(.name = "waits for godot")));
+	weft_ref ref = api_submit(rt,
+	                          WEFT_TASK(api_body_get, WEFT_ARG(event),
+	                                    .opts = WEFT_TASK_OPTIONS(.name = "waits for godot")));
 
 	api_await_state(rt, ref, WEFT_REF_BLOCKED);
 	/* It is marked as blocked a moment before its wait can be looked at. */

@@ -69,7 +69,10 @@ Test(submit, a_child_outlives_its_parent_and_its_ref_travels_as_a_value)
 	api_close(rt);
 }
 
-struct tree { struct api_count *leaves; int64_t depth; };
+struct tree {
+	struct api_count *leaves;
+	int64_t depth;
+};
 
 static int submit_tree(weft_task *self)
 {
@@ -108,8 +111,9 @@ Test(submit, many_calls_at_once_give_refs_in_order)
 
 	for (int i = 0; i < N; i++) {
 		values[i] = i * 3;
-		calls[i] = (struct weft_call){ .fn = api_body_identity, .arg = &values[i],
-		                               .arg_size = sizeof values[i] };
+		calls[i] = (struct weft_call){ .fn = api_body_identity,
+			                       .arg = &values[i],
+			                       .arg_size = sizeof values[i] };
 	}
 	cr_assert_eq(weft_submit_many(rt, calls, N, refs), N);
 	for (int i = 0; i < N; i++)
@@ -128,8 +132,9 @@ Test(submit, many_calls_may_be_forgotten)
 	static struct weft_call calls[N];
 
 	for (int i = 0; i < N; i++)
-		calls[i] = (struct weft_call){ .fn = api_body_count, .arg = &arg,
-		                               .arg_size = sizeof arg };
+		calls[i] = (struct weft_call){ .fn = api_body_count,
+			                       .arg = &arg,
+			                       .arg_size = sizeof arg };
 	cr_assert_eq(weft_submit_many(rt, calls, N, NULL), N);
 	api_close(rt);
 	cr_assert_eq(api_read(&count), N);
@@ -143,8 +148,9 @@ Test(submit, many_calls_stop_at_the_first_bad_one)
 	weft_ref refs[4];
 
 	for (int i = 0; i < 4; i++) {
-		calls[i] = (struct weft_call){ .fn = api_body_identity, .arg = &value,
-		                               .arg_size = sizeof value };
+		calls[i] = (struct weft_call){ .fn = api_body_identity,
+			                       .arg = &value,
+			                       .arg_size = sizeof value };
 		refs[i] = api_poison_ref();
 	}
 	calls[2].fn = NULL;
@@ -192,8 +198,10 @@ Test(submit, bad_calls_are_refused_with_outputs_untouched)
 	expect_refused(rt, WEFT_TASK(NULL), -EINVAL);
 	expect_refused(rt, WEFT_TASK(api_body_nothing, .arg = big, .arg_size = sizeof big),
 	               -EMSGSIZE);
-	expect_refused(rt, &(const struct weft_call){ .fn = api_body_nothing, .arg = big,
-	                                              .arg_size = UINT32_MAX }, -EMSGSIZE);
+	expect_refused(rt,
+	               &(const struct weft_call){
+			       .fn = api_body_nothing, .arg = big, .arg_size = UINT32_MAX },
+	               -EMSGSIZE);
 	expect_refused(rt, WEFT_TASK(api_body_nothing, .arg_size = 8), -EINVAL);
 	expect_refused(rt, WEFT_TASK(api_body_nothing, .n_inputs = 1), -EINVAL);
 	expect_refused(rt, WEFT_TASK(api_body_nothing, .n_after = 1), -EINVAL);
@@ -257,7 +265,10 @@ Test(submit, a_full_table_refuses_and_recovers)
 	api_close(rt);
 }
 
-struct host { weft *rt; struct api_count *count; };
+struct host {
+	weft *rt;
+	struct api_count *count;
+};
 
 static void *host_submits(void *arg)
 {
@@ -268,8 +279,9 @@ static void *host_submits(void *arg)
 	for (uint32_t i = 0; i < n; i++) {
 		const int64_t value = i;
 
-		API_CHECK(api_take_i64(host->rt, api_spawn(host->rt, api_body_identity, &value,
-		                                           sizeof value)) == value);
+		API_CHECK(api_take_i64(host->rt,
+		                       api_spawn(host->rt, api_body_identity, &value,
+		                                 sizeof value)) == value);
 		API_CHECK(weft_spawn(host->rt, api_body_count, &count, sizeof count, NULL) == 0);
 	}
 	return NULL;
@@ -290,15 +302,18 @@ Test(submit, eight_host_threads_submit_and_take_at_once)
 	cr_assert_eq(api_read(&count), 8 * api_scaled(5000));
 }
 
-struct foreign { weft *rt; weft_ref refs[64]; };
+struct foreign {
+	weft *rt;
+	weft_ref refs[64];
+};
 
 static void *foreign_exits(void *arg)
 {
 	struct foreign *foreign = arg;
 
 	for (int64_t i = 0; i < 64; i++)
-		foreign->refs[i] = i % 2 ? api_put_i64(foreign->rt, i) :
-			api_spawn(foreign->rt, api_body_identity, &i, sizeof i);
+		foreign->refs[i] = i % 2 ? api_put_i64(foreign->rt, i)
+					 : api_spawn(foreign->rt, api_body_identity, &i, sizeof i);
 	return NULL;
 }
 
@@ -332,8 +347,10 @@ Test(submit, what_was_written_before_is_visible_to_the_body)
 
 	for (int64_t i = 1; i <= 2000; i++) {
 		shared = i;
-		cr_assert_eq(api_take_i64(rt, api_submit(rt, WEFT_TASK(see_write,
-			API_POINTER(&shared)))), i);
+		cr_assert_eq(
+			api_take_i64(rt,
+		                     api_submit(rt, WEFT_TASK(see_write, API_POINTER(&shared)))),
+			i);
 	}
 	api_close(rt);
 }

@@ -57,7 +57,9 @@ Test(topology, every_kind_of_binding_and_number_of_workers)
 			weft *rt = NULL;
 			const int64_t depth = WF_TSAN ? 6 : 10;
 
-			cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = workers[w], .bind = bind)), 0);
+			cr_assert_eq(
+				weft_open(&rt, WEFT_OPTIONS(.workers = workers[w], .bind = bind)),
+				0);
 			cr_assert_eq(api_take_i64(rt, api_spawn(rt, spread, &depth, sizeof depth)),
 			             1 << depth);
 			api_await_no_tasks(rt);

@@ -192,7 +192,12 @@ Test(wait, a_million_timed_out_waits_leave_nothing_behind)
 	api_close(rt);
 }
 
-struct waiters { weft *rt; weft_ref *refs; uint32_t n; struct api_count *in; };
+struct waiters {
+	weft *rt;
+	weft_ref *refs;
+	uint32_t n;
+	struct api_count *in;
+};
 
 static void *wait_for_all(void *arg)
 {

@@ -35,8 +35,10 @@ static void close_once(uint64_t nth)
 
 	API_CHECK(weft_cq_create(rt, &cq) == 0);
 	for (uint32_t i = 0; i < 20; i++) {
-		weft_ref waiting = api_submit(rt, WEFT_TASK(api_body_nothing, WEFT_ARG(arg),
-			WEFT_AFTER(event), .opts = WEFT_TASK_OPTIONS(.arg_drop = drop)));
+		weft_ref waiting =
+			api_submit(rt,
+		                   WEFT_TASK(api_body_nothing, WEFT_ARG(arg), WEFT_AFTER(event),
+		                             .opts = WEFT_TASK_OPTIONS(.arg_drop = drop)));
 		weft_ref blocked = api_spawn(rt, api_body_get, &event, sizeof event);
 		weft_ref sleeping = api_spawn(rt, sleeps, NULL, 0);
 

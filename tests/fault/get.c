@@ -101,12 +101,13 @@ static void get_once(uint64_t nth)
 
 	wf_fault_arm(-1, nth);
 	for (uint32_t i = 0; i < 2 * N; i++) {
-		const struct weft_task_options *opts = i < N ? NULL :
-			WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING);
-		const int status = i % N == 5 ?
-			weft_submit(rt, WEFT_TASK(nests, WEFT_ARG(depth), .opts = opts), &refs[n]) :
-			weft_submit(rt, WEFT_TASK(waits_in_many_ways, WEFT_ARG(event), .opts = opts),
-			            &refs[n]);
+		const struct weft_task_options *opts =
+			i < N ? NULL : WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING);
+		const int status = i % N == 5
+			? weft_submit(rt, WEFT_TASK(nests, WEFT_ARG(depth), .opts = opts), &refs[n])
+			: weft_submit(rt,
+		                      WEFT_TASK(waits_in_many_ways, WEFT_ARG(event), .opts = opts),
+		                      &refs[n]);
 
 		API_CHECK(fault_or(status, 0));
 		n += status == 0;
@@ -118,7 +119,8 @@ static void get_once(uint64_t nth)
 	for (uint32_t i = 0; i < n; i++) {
 		do
 			status = weft_get(rt, refs[i], WEFT_FOREVER, &view);
-		while (status == -ENOMEM || status == -EAGAIN); /* the one failure may hit this get */
+		while (status == -ENOMEM ||
+		       status == -EAGAIN); /* the one failure may hit this get */
 		API_CHECK(status == 0 || (status == WEFT_ETASK && wf_fault_fired()));
 	}
 	wf_fault_arm(-1, 0);
@@ -130,7 +132,8 @@ static void get_once(uint64_t nth)
 
 int main(void)
 {
-	api_close(api_open(1));
+	get_once(FAULT_POINTS_MAX); /* none fails: threads and stacks that are kept for reuse */
+	wf_fault_arm(-1, 0);
 	const struct fault_census before = fault_census();
 	const uint64_t points = fault_sweep(get_once);
 

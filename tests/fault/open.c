@@ -25,7 +25,8 @@ static void open_once(uint64_t nth)
 	} else {
 		const int64_t value = 3;
 
-		API_CHECK(api_take_i64(rt, api_spawn(rt, api_body_identity, &value, sizeof value)) == 3);
+		API_CHECK(api_take_i64(
+				  rt, api_spawn(rt, api_body_identity, &value, sizeof value)) == 3);
 		api_await_no_tasks(rt);
 		api_close(rt);
 	}

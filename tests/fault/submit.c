@@ -69,7 +69,9 @@ static void submit_tasks(struct made *made)
 {
 	static const char big[WEFT_ARG_MAX];
 	static const struct weft_task_options many = {
-		.struct_size = sizeof many, .n_outputs = 8, .arg_drop = drop,
+		.struct_size = sizeof many,
+		.n_outputs = 8,
+		.arg_drop = drop,
 	};
 	weft *rt = made->rt;
 	weft_ref out[8], in[20];
@@ -83,16 +85,18 @@ static void submit_tasks(struct made *made)
 	status = weft_spawn(rt, fails_with_much, big, 65, out);
 	keep(made, status, out, 1);
 	out[0] = api_poison_ref();
-	status = weft_submit(rt, WEFT_TASK(api_body_nothing, .arg = big, .arg_size = sizeof big,
-		.opts = &many), out);
+	status = weft_submit(
+		rt, WEFT_TASK(api_body_nothing, .arg = big, .arg_size = sizeof big, .opts = &many),
+		out);
 	drops_expected += status == 0;
 	keep(made, status, out, 8);
 	out[0] = api_poison_ref();
 	for (uint32_t i = 0; i < 20; i++)
 		in[i] = made->n ? made->refs[i % made->n] : WEFT_NONE;
 	if (made->n) {
-		status = weft_submit(rt, WEFT_TASK(api_body_nothing, .inputs = in, .n_inputs = 19,
-			.n_after = 1), out);
+		status = weft_submit(
+			rt, WEFT_TASK(api_body_nothing, .inputs = in, .n_inputs = 19, .n_after = 1),
+			out);
 		keep(made, status, out, 1);
 	}
 }
@@ -206,8 +210,8 @@ static void submit_once(uint64_t nth)
 	api_await_no_tasks(made.rt);
 	API_CHECK(api_read(&drops) == drops_expected);
 	for (int64_t i = 0; i < 50; i++)
-		API_CHECK(api_take_i64(made.rt, api_spawn(made.rt, api_body_identity, &i,
-			sizeof i)) == i);
+		API_CHECK(api_take_i64(made.rt,
+		                       api_spawn(made.rt, api_body_identity, &i, sizeof i)) == i);
 	api_close(made.rt);
 }
 

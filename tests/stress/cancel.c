@@ -15,7 +15,7 @@ struct item {
 	struct field *field;
 	uint32_t kind;
 	weft_ref ref;
-	int64_t returned;              /* what the body returned; 1 while it has not */
+	int64_t returned; /* what the body returned; 1 while it has not */
 	struct api_count runs, drops, ends;
 	int status;
 };
@@ -101,7 +101,9 @@ static void ended(void *arg, weft_ref ref, int status)
 }
 
 static const struct weft_task_options options = {
-	.struct_size = sizeof options, .arg_drop = drop, .name = "item",
+	.struct_size = sizeof options,
+	.arg_drop = drop,
+	.name = "item",
 };
 
 static void submit(struct field *field, uint32_t i, uint64_t *random)
@@ -118,12 +120,16 @@ static void submit(struct field *field, uint32_t i, uint64_t *random)
 		in[edges++] = field->event;
 	while (i && edges < 3 && api_below(random, 3) == 0)
 		in[edges++] = field->items[api_below(random, i)].ref;
-	item->ref = api_submit(field->rt, WEFT_TASK(body, WEFT_ARG(item), .opts = &options,
-		.inputs = edges ? in : NULL, .n_after = edges));
+	item->ref = api_submit(field->rt,
+	                       WEFT_TASK(body, WEFT_ARG(item), .opts = &options,
+	                                 .inputs = edges ? in : NULL, .n_after = edges));
 	API_CHECK(weft_on_done(field->rt, item->ref, ended, item) == 0);
 }
 
-struct canceller { struct field *field; uint64_t random; };
+struct canceller {
+	struct field *field;
+	uint64_t random;
+};
 
 static void *cancel_at_random(void *arg)
 {
@@ -152,7 +158,8 @@ static void check_item(const struct item *item)
 	else if (item->status == WEFT_EDEP)
 		API_CHECK(runs == 0);
 	else
-		API_CHECK(item->status == -ECANCELED && (runs == 0 || item->returned == -ECANCELED));
+		API_CHECK(item->status == -ECANCELED &&
+		          (runs == 0 || item->returned == -ECANCELED));
 }
 
 static void round_of(weft *rt, struct field *field, uint64_t *random)

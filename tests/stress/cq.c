@@ -18,11 +18,15 @@ struct feed {
 	struct api_count seen[PRODUCERS * PER];
 	struct api_count removed[PRODUCERS * PER];
 	struct api_count delivered_or_removed;
-	uint32_t n;                            /* registrations of each producer */
+	uint32_t n; /* registrations of each producer */
 	int how;
 };
 
-struct producer { struct feed *feed; uint32_t index; uint64_t random; };
+struct producer {
+	struct feed *feed;
+	uint32_t index;
+	uint64_t random;
+};
 
 static void *produce(void *arg)
 {
@@ -33,8 +37,9 @@ static void *produce(void *arg)
 	for (uint32_t i = 0; i < feed->n; i++) {
 		const uint64_t tag = (uint64_t)p->index * PER + i;
 		const uint32_t kind = api_below(&p->random, 3);
-		weft_ref ref = kind == 0 ? api_event(rt) : kind == 1 ? api_put_i64(rt, 5) :
-			api_spawn(rt, api_body_nothing, NULL, 0);
+		weft_ref ref = kind == 0 ? api_event(rt)
+			: kind == 1      ? api_put_i64(rt, 5)
+					 : api_spawn(rt, api_body_nothing, NULL, 0);
 
 		API_CHECK(weft_cq_add(feed->cq, ref, tag) == 0);
 		const bool undo = api_below(&p->random, 3) == 0, before = api_below(&p->random, 2);
@@ -73,7 +78,7 @@ static void consume(struct feed *feed)
 
 	while (api_read(&feed->delivered_or_removed) < all) {
 		struct pollfd fd = { .fd = feed->how == 0 ? weft_cq_fd(feed->cq) : -1,
-			.events = POLLIN };
+			             .events = POLLIN };
 		int n;
 
 		if (feed->how == 0) {
@@ -126,7 +131,8 @@ static void run(uint32_t workers, int how, uint64_t *random)
 	for (uint32_t t = 0; t < PRODUCERS; t++)
 		for (uint32_t i = 0; i < feed->n; i++)
 			API_CHECK(api_read(&feed->seen[t * PER + i]) +
-			          api_read(&feed->removed[t * PER + i]) == 1);
+			                  api_read(&feed->removed[t * PER + i]) ==
+			          1);
 	struct weft_cq_item item;
 	API_CHECK(weft_cq_wait(feed->cq, &item, 1, WEFT_POLL) == -ENOENT);
 	weft_cq_destroy(feed->cq);

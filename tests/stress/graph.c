@@ -18,8 +18,8 @@ struct node {
 	struct graph *graph;
 	enum outcome outcome;
 	uint64_t value;
-	uint32_t bytes;             /* of the result, at least 8 */
-	uint32_t how;               /* what the body does besides */
+	uint32_t bytes; /* of the result, at least 8 */
+	uint32_t how;   /* what the body does besides */
 	uint32_t policy;
 	uint32_t n_inputs, n_after;
 	uint32_t in[INPUTS];
@@ -60,8 +60,8 @@ static void plan(struct graph *graph)
 		node->value = i;
 		for (uint32_t e = 0; e < edges; e++) {
 			const uint32_t near = i < 20 ? i : 20;
-			const uint32_t from = i - 1 - api_below(&graph->random,
-				api_below(&graph->random, 2) ? near : i);
+			const uint32_t from = i - 1 -
+				api_below(&graph->random, api_below(&graph->random, 2) ? near : i);
 			const struct node *input = &graph->nodes[from];
 
 			node->in[e] = from;
@@ -109,7 +109,8 @@ static void check_inputs(weft_task *self, const struct node *node)
 		} else if (node->policy == WEFT_INPUT_IGNORE) {
 			API_CHECK(status == 0 && view.size == 0);
 		} else {
-			API_CHECK(status == (input->outcome == NODE_FAILS ? WEFT_ETASK : WEFT_EDEP));
+			API_CHECK(status ==
+			          (input->outcome == NODE_FAILS ? WEFT_ETASK : WEFT_EDEP));
 		}
 	}
 }
@@ -149,8 +150,10 @@ static void ended(void *arg, weft_ref ref, int status)
 	struct node *node = arg;
 
 	API_CHECK(ref.bits == node->ref.bits);
-	API_CHECK(status == (node->outcome == NODE_GOOD ? 0 :
-	                     node->outcome == NODE_FAILS ? WEFT_ETASK : WEFT_EDEP));
+	API_CHECK(status ==
+	          (node->outcome == NODE_GOOD            ? 0
+	                   : node->outcome == NODE_FAILS ? WEFT_ETASK
+	                                                 : WEFT_EDEP));
 	API_CHECK(api_add(&node->ends, 1) == 1);
 }
 
@@ -171,9 +174,12 @@ static void submit_node(struct graph *graph, struct node *node)
 	weft_ref after[INPUTS + 1];
 	memcpy(after, in, sizeof in);
 	after[node->n_inputs + node->n_after] = hold;
-	API_CHECK(weft_submit(graph->rt, WEFT_TASK(body, WEFT_ARG(node), .inputs = after,
-		.n_inputs = (uint16_t)node->n_inputs, .n_after = (uint16_t)(node->n_after + 1),
-		.opts = &policies[node->policy]), &ref) == 0);
+	API_CHECK(weft_submit(graph->rt,
+	                      WEFT_TASK(body, WEFT_ARG(node), .inputs = after,
+	                                .n_inputs = (uint16_t)node->n_inputs,
+	                                .n_after = (uint16_t)(node->n_after + 1),
+	                                .opts = &policies[node->policy]),
+	                      &ref) == 0);
 	node->ref = ref;
 	API_CHECK(weft_event_set(graph->rt, hold, NULL, 0) == 0);
 	api_release(graph->rt, hold);
@@ -194,8 +200,10 @@ static void *build(void *arg)
 		if (!node->released_early) {
 			const int status = weft_get(graph->rt, node->ref, WEFT_FOREVER, &view);
 
-			API_CHECK(status == (node->outcome == NODE_GOOD ? 0 :
-			                     node->outcome == NODE_FAILS ? WEFT_ETASK : WEFT_EDEP));
+			API_CHECK(status ==
+			          (node->outcome == NODE_GOOD            ? 0
+			                   : node->outcome == NODE_FAILS ? WEFT_ETASK
+			                                                 : WEFT_EDEP));
 			if (status == 0)
 				check_value(&view, node);
 		}

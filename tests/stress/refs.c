@@ -9,7 +9,10 @@
 #define THREADS 4
 #define BOX     64
 
-struct handle { weft_ref ref; int64_t value; };
+struct handle {
+	weft_ref ref;
+	int64_t value;
+};
 
 struct box {
 	pthread_mutex_t lock;
@@ -142,10 +145,12 @@ static void run(uint32_t workers, uint64_t *random)
 		pthread_mutex_init(&boxes[t].lock, NULL);
 	for (uint32_t t = 0; t < 2 * THREADS; t++)
 		actors[t] = (struct actor){ rt, boxes, t % THREADS,
-			api_scaled(test_is_long() ? 2000000 : 30000), api_random(random) };
+			                    api_scaled(test_is_long() ? 2000000 : 30000),
+			                    api_random(random) };
 	for (uint32_t t = 0; t < THREADS; t++) {
 		threads[t] = api_thread(act_as_thread, &actors[t]);
-		tasks[t] = api_submit(rt, WEFT_TASK(act_as_task, API_POINTER(&actors[THREADS + t])));
+		tasks[t] =
+			api_submit(rt, WEFT_TASK(act_as_task, API_POINTER(&actors[THREADS + t])));
 	}
 	for (uint32_t t = 0; t < THREADS; t++) {
 		api_join(threads[t]);

@@ -15,7 +15,10 @@ struct bed {
 	struct api_count next;
 };
 
-struct sleeper { struct bed *bed; uint64_t random; };
+struct sleeper {
+	struct bed *bed;
+	uint64_t random;
+};
 
 /* A get with a time limit, again and again, until the event is there. */
 static int get_by_and_by(weft_task *self, struct bed *bed, weft_ref event, uint64_t *random)

@@ -82,7 +82,9 @@ static inline uint32_t api_below(uint64_t *state, uint32_t n)
 
 /* ---- Counters ---------------------------------------------------------------------------- */
 
-struct api_count { struct wf_a64 n; };
+struct api_count {
+	struct wf_a64 n;
+};
 
 /* acq_rel: a test that reads the count also reads what the counting body wrote before. */
 static inline uint64_t api_add(struct api_count *count, uint64_t n)
@@ -133,7 +135,10 @@ struct api_gate {
 	uint32_t inside;
 };
 
-#define API_GATE_INIT { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER }
+#define API_GATE_INIT \
+	{ \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER \
+	}
 
 static inline void api_gate_pass(struct api_gate *gate)
 {
