@@ -27,7 +27,8 @@ weft_ref weft_task_ref(const weft_task *self)
 	struct wf_cell *cell = self->cell;
 
 	/* relaxed: whoever drops the last count meanwhile makes any answer a snapshot. */
-	if (wf_flags(cell) & WF_CELL_FORGET || wf_load_relaxed(&cell->promise.waiters) & WF_W_ORPHAN)
+	if (wf_flags(cell) & WF_CELL_FORGET ||
+	    wf_load_relaxed(&cell->promise.waiters) & WF_W_ORPHAN)
 		return (weft_ref){ 0 };
 	return wf_ref_of(self->rt, cell);
 }
@@ -175,8 +176,8 @@ int weft_return(weft_task *self, const void *data, size_t size)
 
 /* ---- Failing ------------------------------------------------------------------------------- */
 
-static int WEFT_PRINTF(5, 0)
-fail(weft_task *self, int code, const void *payload, size_t size, const char *format, va_list args)
+static int WEFT_PRINTF(5, 0) fail(weft_task *self, int code, const void *payload, size_t size,
+                                  const char *format, va_list args)
 {
 	char text[FAIL_TEXT_BYTES];
 
@@ -187,10 +188,15 @@ fail(weft_task *self, int code, const void *payload, size_t size, const char *fo
 	if (size > FAIL_PAYLOAD_BYTES || !payload)
 		size = 0;
 	wf_error_release(self->error);
-	self->error = wf_error_create(&(struct wf_error_args){
-		.status = WEFT_ETASK, .code = code, .attempt = self->attempt, .text = text,
-		.task = wf_task_name(self->cell, self->fn), .site = wf_task_site(self->cell->ext),
-		.payload = payload, .payload_size = size });
+	self->error =
+		wf_error_create(&(struct wf_error_args){ .status = WEFT_ETASK,
+	                                                 .code = code,
+	                                                 .attempt = self->attempt,
+	                                                 .text = text,
+	                                                 .task = wf_task_name(self->cell, self->fn),
+	                                                 .site = wf_task_site(self->cell->ext),
+	                                                 .payload = payload,
+	                                                 .payload_size = size });
 	return code;
 }
 
@@ -205,8 +211,8 @@ int weft_fail(weft_task *self, int code, const char *format, ...)
 	return rc;
 }
 
-int weft_fail_with(weft_task *self, int code, const void *payload, size_t size,
-		   const char *format, ...)
+int weft_fail_with(weft_task *self, int code, const void *payload, size_t size, const char *format,
+                   ...)
 {
 	va_list args;
 

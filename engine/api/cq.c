@@ -19,26 +19,26 @@
 
 struct item {
 	struct wf_waiter waiter;
-	struct wf_mpsc_node link;     /* in done, then in ready */
+	struct wf_mpsc_node link; /* in done, then in ready */
 	struct weft_cq *cq;
 	struct wf_cell *cell;
-	struct item *next;            /* in its bucket */
+	struct item *next; /* in its bucket */
 	uint64_t tag;
-	struct wf_a32 fired;          /* in `done`, and its completer has let it go */
+	struct wf_a32 fired; /* in `done`, and its completer has let it go */
 };
 
 struct weft_cq {
 	weft *rt;
 	pthread_mutex_t mutex;
 	struct item **buckets;
-	uint32_t bucket_count;        /* a power of two */
-	uint32_t item_count;          /* registered and not taken */
-	struct wf_mpsc_node *ready;   /* taken from done, oldest first; under the mutex */
+	uint32_t bucket_count;      /* a power of two */
+	uint32_t item_count;        /* registered and not taken */
+	struct wf_mpsc_node *ready; /* taken from done, oldest first; under the mutex */
 	struct wf_mpsc done;
-	struct wf_a32 firing;         /* completers inside fire() */
-	struct wf_aptr waiter;        /* struct wf_wait */
+	struct wf_a32 firing;  /* completers inside fire() */
+	struct wf_aptr waiter; /* struct wf_wait */
 	struct wf_a32 signal;
-	struct wf_a32 fd;             /* eventfd + 1 */
+	struct wf_a32 fd; /* eventfd + 1 */
 };
 
 /* ---- The table ----------------------------------------------------------------------------- */
@@ -46,7 +46,7 @@ struct weft_cq {
 static uint32_t bucket_of(const struct weft_cq *cq, const struct wf_cell *cell, uint64_t tag)
 {
 	uint64_t x = ((uint64_t)(uintptr_t)cell >> 6) * UINT64_C(0x9e3779b97f4a7c15) ^
-		     tag * UINT64_C(0xbf58476d1ce4e5b9);
+		tag * UINT64_C(0xbf58476d1ce4e5b9);
 
 	return (uint32_t)(x >> 32) & (cq->bucket_count - 1);
 }
@@ -315,7 +315,8 @@ int weft_cq_drain(weft_cq *cq, struct weft_cq_item *items, uint32_t n)
 		while (!wf_load_acquire(&item->fired))
 			wf_cpu_relax();
 		items[taken++] = (struct weft_cq_item){ .tag = item->tag,
-			.ref = wf_ref_of(cq->rt, item->cell), .status = wf_cell_status(item->cell) };
+			                                .ref = wf_ref_of(cq->rt, item->cell),
+			                                .status = wf_cell_status(item->cell) };
 		item_free(cq, self, item);
 	}
 	pthread_mutex_unlock(&cq->mutex);
@@ -454,11 +455,16 @@ int weft_on_done(weft *rt, weft_ref ref, weft_done_fn *fn, void *arg)
 {
 	/* The promised call is made even when all else is cancelled. */
 	static const struct weft_task_options options = { .struct_size = sizeof(options),
-		.name = "weft_on_done", .flags = WF_EXT_ALWAYS,
-		.on_input_error = WEFT_INPUT_IGNORE };
+		                                          .name = "weft_on_done",
+		                                          .flags = WF_EXT_ALWAYS,
+		                                          .on_input_error = WEFT_INPUT_IGNORE };
 	struct on_done done = { .fn = fn, .arg = arg, .ref = ref };
-	struct weft_call call = { .fn = on_done_body, .arg = &done, .arg_size = sizeof(done),
-				  .inputs = &ref, .n_after = 1, .opts = &options };
+	struct weft_call call = { .fn = on_done_body,
+		                  .arg = &done,
+		                  .arg_size = sizeof(done),
+		                  .inputs = &ref,
+		                  .n_after = 1,
+		                  .opts = &options };
 
 	return rt && fn ? wf_submit_internal(rt, &call) : -EINVAL;
 }

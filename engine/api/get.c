@@ -85,9 +85,9 @@ int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 	struct wf_cell *cell = wf_cell_of(rt, ref);
 
 	/* The common end of a fork: our own newest task, not begun, run right here. */
-	if (WF_UNLIKELY(!cell || (!dst && size) ||
-			!wf_deque_take_local(
-				&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL], cell)))
+	if (WF_UNLIKELY(
+		    !cell || (!dst && size) ||
+		    !wf_deque_take_local(&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL], cell)))
 		return take_slow(rt, ref, dst, size);
 	wf_task_run(self, cell);
 	/*
@@ -95,8 +95,8 @@ int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 	 * holder and a small value nothing is left but to copy it and put the cell back.
 	 */
 	if (WF_UNLIKELY(wf_load_relaxed(&cell->promise.state) != WF_STATE_DONE ||
-			wf_load_relaxed(&cell->promise.refs) || cell->size > size ||
-			wf_flags(cell) & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED)))
+	                wf_load_relaxed(&cell->promise.refs) || cell->size > size ||
+	                wf_flags(cell) & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED)))
 		return take_slow(rt, ref, dst, size);
 	uint32_t got = cell->size;
 
@@ -140,7 +140,7 @@ static void many_free(struct many *m)
  * sleep.
  */
 static int many_sleep(weft *rt, struct wf_local *self, const weft_ref *refs, uint32_t n,
-		      uint32_t need, int64_t until, bool fail_fast)
+                      uint32_t need, int64_t until, bool fail_fast)
 {
 	struct many m;
 	int rc = many_nodes(&m, n);
@@ -157,12 +157,12 @@ static int many_sleep(weft *rt, struct wf_local *self, const weft_ref *refs, uin
 		struct wf_cell *cell = wf_cell_of(rt, refs[i]);
 		struct wf_wait_node *node = &m.nodes[i];
 
-		if (!wf_promise_is_done(&cell->promise) &&
-		    wf_wait_add(self, &m.wait, node, cell))
+		if (!wf_promise_is_done(&cell->promise) && wf_wait_add(self, &m.wait, node, cell))
 			continue;
 		/* Done, before or just now: it counts as if it had been pushed and fired. */
-		*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = &m.wait,
-					       .cell = cell };
+		*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire,
+			                       .wait = &m.wait,
+			                       .cell = cell };
 		wf_wait_fire(&node->waiter, cell, self);
 	}
 	rc = wf_wait_sleep(&m.wait);
@@ -231,7 +231,7 @@ static int run_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, in
  * Until `want` refs are done, or (fail_fast) one has failed, or the time is up (-ETIMEDOUT).
  */
 static int wait_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, int64_t until,
-		    bool fail_fast)
+                    bool fail_fast)
 {
 	struct wf_local *self;
 	uint32_t failed;
@@ -255,7 +255,7 @@ static int wait_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, i
 }
 
 int weft_get_many(weft *rt, const weft_ref *refs, uint32_t n, weft_deadline until,
-		  struct weft_view *views, uint32_t *failed)
+                  struct weft_view *views, uint32_t *failed)
 {
 	int rc = check_refs(rt, refs, n);
 	uint32_t bad;
@@ -313,7 +313,7 @@ static int check_unique(const weft_ref *refs, uint32_t n)
 }
 
 static int wait_refs(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, int64_t until,
-		     bool *ready, uint32_t most)
+                     bool *ready, uint32_t most)
 {
 	if (rt && !n)
 		return 0;
@@ -338,13 +338,13 @@ static int wait_refs(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, 
 }
 
 int weft_wait(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, weft_deadline until,
-	      bool *ready)
+              bool *ready)
 {
 	return wait_refs(rt, refs, n, want, until, ready, want);
 }
 
 int weft_wait_all_ready(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want,
-			weft_deadline until, bool *ready)
+                        weft_deadline until, bool *ready)
 {
 	return wait_refs(rt, refs, n, want, until, ready, n);
 }

@@ -25,7 +25,7 @@
 #define ACC_MAX      4096u
 
 struct fork_private {
-	struct wf_aptr word;        /* FORK_..., or the joiner's struct wf_wait */
+	struct wf_aptr word; /* FORK_..., or the joiner's struct wf_wait */
 	struct weft_task *parent;
 };
 _Static_assert(sizeof(struct fork_private) == sizeof(((struct weft_fork *)0)->private_), "fits");
@@ -50,8 +50,8 @@ void weft_fork(weft_task *self, struct weft_fork *fork, weft_fork_fn *fn, void *
 	private->parent = self;
 	wf_init(&private->word, FORK_PENDING);
 	if (WF_UNLIKELY(!local->worker || !local->fiber ||
-			wf_deque_push_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL],
-					    item_of(fork)))) {
+	                wf_deque_push_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL],
+	                                    item_of(fork)))) {
 		wf_init(&private->word, FORK_AT_JOIN);
 		return;
 	}
@@ -68,8 +68,8 @@ WF_NOINLINE static void join_slow(weft_task *self, struct weft_fork *fork)
 	/* relaxed: written by this thread, or by a thief as DONE, which acquire reads below. */
 	if (wf_load_relaxed(&private->word) == FORK_AT_JOIN ||
 	    (local->worker &&
-	     wf_deque_remove_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL],
-				   item_of(fork), JOIN_DEPTH))) {
+	     wf_deque_remove_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL], item_of(fork),
+	                           JOIN_DEPTH))) {
 		fork->fn(self, fork->arg);
 		return;
 	}
@@ -91,8 +91,8 @@ void weft_fork_join(weft_task *self, struct weft_fork *fork)
 	struct wf_local *local = wf_self();
 
 	if (WF_LIKELY(local->worker &&
-		      wf_deque_take_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL],
-					  item_of(fork))))
+	              wf_deque_take_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL],
+	                                  item_of(fork))))
 		fork->fn(self, fork->arg);
 	else
 		join_slow(self, fork);
@@ -102,9 +102,12 @@ void wf_fork_run(struct wf_local *self, struct weft_fork *fork)
 {
 	struct fork_private *private = private_of(fork);
 	struct weft_task *parent = private->parent;
-	struct weft_task frame = { .cell = parent->cell, .rt = parent->rt, .fn = parent->fn,
-				   .attempt = parent->attempt, .outer = self->current,
-				   .borrowed = true };
+	struct weft_task frame = { .cell = parent->cell,
+		                   .rt = parent->rt,
+		                   .fn = parent->fn,
+		                   .attempt = parent->attempt,
+		                   .outer = self->current,
+		                   .borrowed = true };
 
 	frame.arg = frame.data;
 	self->current = &frame;
@@ -122,7 +125,7 @@ void wf_fork_run(struct wf_local *self, struct weft_fork *fork)
 
 struct loop {
 	weft_for_fn *fn;
-	weft_reduce_fn *reduce;     /* one of the two */
+	weft_reduce_fn *reduce; /* one of the two */
 	weft_combine_fn *combine;
 	void *arg;
 	const void *zero;
@@ -134,8 +137,8 @@ struct loop {
 struct range {
 	const struct loop *loop;
 	int64_t begin, end;
-	void *acc;                  /* of a reduction */
-	bool skipped;               /* cancelled before the end */
+	void *acc;    /* of a reduction */
+	bool skipped; /* cancelled before the end */
 };
 
 /* Somebody is idle and finds nothing to take from us. */
@@ -145,7 +148,7 @@ static inline bool hungry(const weft *rt)
 
 	/* relaxed: a hint. */
 	return wf_load_relaxed(&rt->idle) && self->worker &&
-	       !wf_deque_count_mt(&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL]);
+		!wf_deque_count_mt(&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL]);
 }
 
 static void run_range(weft_task *self, struct range *range);
@@ -253,8 +256,8 @@ int weft_for(weft *rt, int64_t begin, int64_t end, int64_t grain, weft_for_fn *f
 }
 
 int weft_reduce(weft *rt, int64_t begin, int64_t end, int64_t grain, weft_reduce_fn *fn,
-		weft_combine_fn *combine, void *arg, const void *zero, size_t acc_size,
-		void *result)
+                weft_combine_fn *combine, void *arg, const void *zero, size_t acc_size,
+                void *result)
 {
 	WF_ALIGNED(16) unsigned char acc[ACC_MAX];
 
@@ -263,8 +266,12 @@ int weft_reduce(weft *rt, int64_t begin, int64_t end, int64_t grain, weft_reduce
 		return -EINVAL;
 	if (acc_size > ACC_MAX)
 		return -EMSGSIZE;
-	struct loop loop = { .reduce = fn, .combine = combine, .arg = arg, .zero = zero,
-			     .acc_size = acc_size, .grain = grain };
+	struct loop loop = { .reduce = fn,
+		             .combine = combine,
+		             .arg = arg,
+		             .zero = zero,
+		             .acc_size = acc_size,
+		             .grain = grain };
 	struct range range = { .loop = &loop, .begin = begin, .end = end, .acc = acc };
 
 	memcpy(acc, zero, acc_size);

@@ -93,10 +93,12 @@ static int join_body(weft_task *self)
 
 static int join_few(weft *rt, const weft_ref *refs, uint32_t n, int on_input_error, weft_ref *out)
 {
-	struct weft_task_options options = { .struct_size = sizeof(options), .name = "weft_join",
-					     .on_input_error = (uint32_t)on_input_error };
-	struct weft_call call = { .fn = join_body, .inputs = refs, .opts = &options,
-				  .n_after = (uint16_t)n };
+	struct weft_task_options options = { .struct_size = sizeof(options),
+		                             .name = "weft_join",
+		                             .on_input_error = (uint32_t)on_input_error };
+	struct weft_call call = {
+		.fn = join_body, .inputs = refs, .opts = &options, .n_after = (uint16_t)n
+	};
 
 	return weft_submit_call(rt, &call, out);
 }
@@ -207,9 +209,10 @@ int weft_event_fail(weft *rt, weft_ref event, int code, const char *text)
 		return rc;
 	bool own = code == -ECANCELED || (code <= WEFT_ETASK && code > WEFT_STATUS_LAST);
 
-	cell->u.error = wf_error_create(&(struct wf_error_args){
-		.status = own ? code : WEFT_ETASK, .code = code, .text = text ? text : "",
-		.task = "event" });
+	cell->u.error = wf_error_create(&(struct wf_error_args){ .status = own ? code : WEFT_ETASK,
+	                                                         .code = code,
+	                                                         .text = text ? text : "",
+	                                                         .task = "event" });
 	wf_flags_add(cell, WF_CELL_ERROR);
 	event_complete(self, cell);
 	return 0;
@@ -258,9 +261,10 @@ int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info)
 
 	if (!cell || info->struct_size < sizeof(size_t) + 2 * sizeof(int))
 		return -EINVAL;
-	struct weft_ref_info full = { .struct_size = info->struct_size, .state = state_of(cell),
-				      .attempt = wf_load_relaxed(&cell->attempt),
-				      .worker = wf_load_relaxed(&cell->worker) - 1 };
+	struct weft_ref_info full = { .struct_size = info->struct_size,
+		                      .state = state_of(cell),
+		                      .attempt = wf_load_relaxed(&cell->attempt),
+		                      .worker = wf_load_relaxed(&cell->worker) - 1 };
 
 	full.status = -EAGAIN;
 	if (full.state >= WEFT_REF_READY) {

@@ -18,7 +18,7 @@ static void add_local(struct weft_stats *to, const struct wf_local *local)
 	to->cancelled += wf_load_relaxed(&c->cancelled);
 	/* Every end that was neither popped off a queue nor early was run in place. */
 	to->inlined += wf_load_relaxed(&local->completed) - wf_load_relaxed(&c->popped) -
-		       wf_load_relaxed(&c->early);
+		wf_load_relaxed(&c->early);
 	to->stolen += wf_load_relaxed(&c->stolen);
 	to->steals += wf_load_relaxed(&c->steals);
 	to->forced += wf_load_relaxed(&c->forced);
@@ -55,8 +55,7 @@ int weft_stats(weft *rt, struct weft_stats *stats)
 	pthread_mutex_lock(&rt->threads_mutex);
 	full.spare_threads = rt->spare_count;
 	pthread_mutex_unlock(&rt->threads_mutex);
-	memcpy(stats, &full,
-	       stats->struct_size < sizeof(full) ? stats->struct_size : sizeof(full));
+	memcpy(stats, &full, stats->struct_size < sizeof(full) ? stats->struct_size : sizeof(full));
 	return 0;
 }
 

@@ -188,8 +188,9 @@ struct wf_local *wf_local_slow(weft *rt)
 			return NULL;
 		}
 		guest->tls_at = tls_address();
-		*slot = (struct guest_slot){ .next = *guest_slots(), .rt = rt, .rt_id = rt->id,
-					     .guest = guest };
+		*slot = (struct guest_slot){
+			.next = *guest_slots(), .rt = rt, .rt_id = rt->id, .guest = guest
+		};
 		*guest_slots() = slot;
 		pthread_setspecific(guests_key, slot);
 	}

@@ -8,7 +8,7 @@
 #define LINE_MAX_BYTES 1024
 
 static void WEFT_PRINTF(3, 0)
-emit(weft *rt, struct weft_log_record *record, const char *format, va_list args)
+	emit(weft *rt, struct weft_log_record *record, const char *format, va_list args)
 {
 	char text[LINE_MAX_BYTES];
 

@@ -38,7 +38,8 @@ static const char *bad_option(const struct weft_options *o)
 		return "bind";
 	if (o->stacks_max > STACKS_MAX)
 		return "stacks_max";
-	if (o->stack_bytes && (o->stack_bytes < STACK_BYTES_MIN || o->stack_bytes > STACK_BYTES_MAX))
+	if (o->stack_bytes &&
+	    (o->stack_bytes < STACK_BYTES_MIN || o->stack_bytes > STACK_BYTES_MAX))
 		return "stack_bytes";
 	if (o->tasks_max > TASKS_MAX)
 		return "tasks_max";
@@ -53,8 +54,9 @@ static const char *bad_option(const struct weft_options *o)
 
 static void log_plain(const struct weft_options *o, const char *text)
 {
-	struct weft_log_record record = { .level = WEFT_LOG_ERROR, .worker = -1, .task = "",
-					  .text = text };
+	struct weft_log_record record = {
+		.level = WEFT_LOG_ERROR, .worker = -1, .task = "", .text = text
+	};
 
 	if (o->log)
 		o->log(o->log_arg, &record);
@@ -113,10 +115,10 @@ int weft_options_equal(const struct weft_options *a, const struct weft_options *
 	if (rc)
 		return rc;
 	return x.workers == y.workers && x.flags == y.flags && x.bind == y.bind &&
-	       x.stacks_max == y.stacks_max && x.stack_bytes == y.stack_bytes &&
-	       x.tasks_max == y.tasks_max && x.spare_threads_max == y.spare_threads_max &&
-	       x.seed == y.seed && x.log == y.log && x.log_arg == y.log_arg &&
-	       !strcmp(x.name, y.name) && !strcmp(x.ns, y.ns);
+		x.stacks_max == y.stacks_max && x.stack_bytes == y.stack_bytes &&
+		x.tasks_max == y.tasks_max && x.spare_threads_max == y.spare_threads_max &&
+		x.seed == y.seed && x.log == y.log && x.log_arg == y.log_arg &&
+		!strcmp(x.name, y.name) && !strcmp(x.ns, y.ns);
 }
 
 /* ---- Pieces -------------------------------------------------------------------------------- */
@@ -150,7 +152,7 @@ static int make_victims(weft *rt, struct wf_worker *worker)
 			worker->victims[worker->victims_count++] = (uint16_t)i;
 	}
 	qsort_r(worker->victims, worker->victims_count, sizeof(*worker->victims), compare_distance,
-		arg);
+	        arg);
 	return 0;
 }
 
@@ -170,7 +172,7 @@ static int make_worker(weft *rt, uint32_t index)
 	wf_mpsc_init(&worker->inbox);
 	for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
 		int rc = wf_deque_init(&worker->deque[p],
-				       worker->helper || p ? 4 : DEQUE_FIRST_LOG2, rt->asymmetric);
+		                       worker->helper || p ? 4 : DEQUE_FIRST_LOG2, rt->asymmetric);
 
 		if (rc)
 			return rc;
@@ -225,8 +227,8 @@ static int make_injectors(weft *rt)
 			if (rc) {
 				/* What was made so far goes; zeroed ones are not touched. */
 				for (uint32_t j = 0; j < i * WF_PRIORITIES + p; j++)
-					wf_injector_fini(&rt->inject[j / WF_PRIORITIES]
-								    [j % WF_PRIORITIES]);
+					wf_injector_fini(
+						&rt->inject[j / WF_PRIORITIES][j % WF_PRIORITIES]);
 				wf_free(rt->inject);
 				rt->inject = NULL;
 				return rc;
@@ -266,12 +268,12 @@ static int build(weft *rt)
 	wf_init(&rt->attention, rt->asymmetric ? 0 : WF_ATTEND_FENCE);
 	if (!rc)
 		rc = wf_stacks_create(&rt->stacks, rt->options.stack_bytes, rt->options.stacks_max,
-				      WF_GUARD_AUTO);
+		                      WF_GUARD_AUTO);
 	if (!rc && wf_overflow_install(rt->stacks, describe))
 		wf_log(rt, WEFT_LOG_WARN, "stack overflows will not be named");
 	if (!rc) {
 		rt->locals = (struct wf_local **)wf_map(WF_LOCALS_MAX * sizeof(*rt->locals),
-							PROT_READ | PROT_WRITE);
+		                                        PROT_READ | PROT_WRITE);
 		rc = rt->locals ? 0 : -ENOMEM;
 	}
 	if (!rc)
@@ -473,8 +475,8 @@ int weft_close(weft *rt, weft_deadline drain_until)
 	/* 1. Outside submits are refused. (An interrupt has shut the gate further already.) */
 	wf_cas_acq_rel(&rt->gate, &gate_open, WF_GATE_DRAIN);
 	/* 2. Drain. A virtual clock cannot measure how long that takes. */
-	wait_quiet(rt, rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER
-									 : drain_until);
+	wait_quiet(rt,
+	           rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER : drain_until);
 	bool left = !wf_runtime_is_quiet(rt);
 
 	/* 3. Cancel what is left, until the bodies that run have returned. */
@@ -545,11 +547,19 @@ int weft_info(const weft *rt, struct weft_info *info)
 	if (!rt || !info || info->struct_size < offsetof(struct weft_info, pid))
 		return -EINVAL;
 	struct weft_info full = {
-		.struct_size = info->struct_size, .id = rt->id, .pid = rt->pid,
-		.workers = rt->workers, .cpus = rt->cpus, .nodes = rt->node_count,
-		.membarrier = rt->asymmetric, .seed = rt->seed, .name = rt->name,
-		.ns = rt->ns, .topology = wf_topology()->source,
-		.stack_guard = wf_stacks_guard_name(rt->stacks), .device = rt->device->name,
+		.struct_size = info->struct_size,
+		.id = rt->id,
+		.pid = rt->pid,
+		.workers = rt->workers,
+		.cpus = rt->cpus,
+		.nodes = rt->node_count,
+		.membarrier = rt->asymmetric,
+		.seed = rt->seed,
+		.name = rt->name,
+		.ns = rt->ns,
+		.topology = wf_topology()->source,
+		.stack_guard = wf_stacks_guard_name(rt->stacks),
+		.device = rt->device->name,
 		.options = rt->options,
 	};
 

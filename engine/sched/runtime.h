@@ -15,21 +15,21 @@
 #include "slab.h"
 #include "weft.h"
 
-#define WF_HELPERS_MAX    16u   /* host threads inside weft_run() at once */
-#define WF_WORKERS_MAX    1024u
-#define WF_LOCALS_MAX     32768u
-#define WF_PRIORITIES     3
-#define WF_STEAL_MAX      64u   /* items moved by one steal */
-#define WF_SPIN_US        15u   /* searching before sleeping; 10 to 20 measured best elsewhere */
-#define WF_IDLE_ALWAYS    (1u << 16) /* in `idle` without membarrier: pushers always look closer */
-#define WF_INJECT_PERIOD  61u   /* tasks between looks at the injector */
+#define WF_HELPERS_MAX   16u /* host threads inside weft_run() at once */
+#define WF_WORKERS_MAX   1024u
+#define WF_LOCALS_MAX    32768u
+#define WF_PRIORITIES    3
+#define WF_STEAL_MAX     64u /* items moved by one steal */
+#define WF_SPIN_US       15u /* searching before sleeping; 10 to 20 measured best elsewhere */
+#define WF_IDLE_ALWAYS   (1u << 16) /* in `idle` without membarrier: pushers always look closer */
+#define WF_INJECT_PERIOD 61u        /* tasks between looks at the injector */
 
 /* ---- Items of the queues: a task, a parked fiber, or a fork on somebody's stack ------------ */
 
-#define WF_ITEM_CELL  0u
-#define WF_ITEM_FIBER 1u
-#define WF_ITEM_FORK  2u
-#define WF_ITEM_MASK  3u
+#define WF_ITEM_CELL     0u
+#define WF_ITEM_FIBER    1u
+#define WF_ITEM_FORK     2u
+#define WF_ITEM_MASK     3u
 
 /* ---- The running task's frame, on its stack ------------------------------------------------ */
 
@@ -38,12 +38,12 @@ struct weft_task {
 	weft *rt;
 	void *arg;
 	weft_task_fn *fn;
-	struct weft_task *outer;      /* the task this one runs in place on top of */
-	struct wf_payload *payload;   /* of output 0, when it does not fit the cell */
-	struct wf_error *error;       /* of weft_fail() */
+	struct weft_task *outer;    /* the task this one runs in place on top of */
+	struct wf_payload *payload; /* of output 0, when it does not fit the cell */
+	struct wf_error *error;     /* of weft_fail() */
 	uint32_t arg_size;
 	uint16_t attempt;
-	bool borrowed;                /* a stolen fork: the cell is the forking task's */
+	bool borrowed; /* a stolen fork: the cell is the forking task's */
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
 
@@ -52,29 +52,30 @@ struct weft_task {
 /* ---- A thread's identity ------------------------------------------------------------------- */
 
 struct wf_counters {
-	struct wf_a64 failed, cancelled, popped, early, stolen, steals, forced, suspended, parked, woken;
+	struct wf_a64 failed, cancelled, popped, early, stolen, steals, forced, suspended, parked,
+		woken;
 };
 
 struct wf_local {
 	weft *rt;
-	struct weft_task *current;    /* innermost frame */
-	struct wf_fiber *fiber;       /* whose stack we are on; NULL on a thread's own */
-	char *stack_floor;            /* below this a get parks instead of running in place;
+	struct weft_task *current; /* innermost frame */
+	struct wf_fiber *fiber;    /* whose stack we are on; NULL on a thread's own */
+	char *stack_floor;         /* below this a get parks instead of running in place;
 				       * WF_FLOOR_NONE where it never does */
 	uint16_t id;
 	uint16_t node;
 	uint16_t group;
-	bool worker;                  /* this is a struct wf_worker */
-	bool fast;                    /* a worker, nothing extra to record per task */
-	uint8_t cell_flags;           /* of new cells: 0 or WF_CELL_SHARED */
-	uint16_t shared_left;         /* inbox drains until new cells start private again */
+	bool worker;          /* this is a struct wf_worker */
+	bool fast;            /* a worker, nothing extra to record per task */
+	uint8_t cell_flags;   /* of new cells: 0 or WF_CELL_SHARED */
+	uint16_t shared_left; /* inbox drains until new cells start private again */
 	uint32_t touches_seen;
-	struct wf_a32 foreign_touches;/* that cost a membarrier: many make cells start shared */
+	struct wf_a32 foreign_touches; /* that cost a membarrier: many make cells start shared */
 	struct wf_slab slab;
-	struct wf_counters count;     /* written by this thread, read racily for statistics */
+	struct wf_counters count;           /* written by this thread, read racily for statistics */
 	struct wf_a64 submitted, completed; /* tasks: the sums decide whether all is done */
 	struct wf_random random;
-	struct wf_local *next_free;   /* guests: returned by threads that have ended */
+	struct wf_local *next_free; /* guests: returned by threads that have ended */
 	struct wf_aptr *tls_at;     /* guests: their thread's wf_local_tls */
 };
 
@@ -82,7 +83,7 @@ struct wf_worker {
 	struct wf_local local;
 	WF_ALIGNED(64) struct wf_deque deque[WF_PRIORITIES];
 	WF_ALIGNED(64) struct wf_stack_cache stacks;
-	struct wf_context *thread_ctx;  /* of the OS thread that runs this worker now */
+	struct wf_context *thread_ctx; /* of the OS thread that runs this worker now */
 	struct wf_thread_state *thread;
 	/* What the code after the next switch must do on this worker. */
 	struct wf_fiber *switched_from; /* NULL: nothing */
@@ -91,14 +92,14 @@ struct wf_worker {
 	uint32_t tick;
 	uint32_t index;
 	uint32_t cpu;
-	bool helper;                    /* a host thread in weft_run() */
-	struct wf_wait *helper_wait;    /* its exit condition */
-	struct wf_a32 active;           /* its deques may be stolen from */
-	struct wf_a32 stay_parked;      /* WEFT_TASK_STAY fibers that wait to resume here */
+	bool helper;                 /* a host thread in weft_run() */
+	struct wf_wait *helper_wait; /* its exit condition */
+	struct wf_a32 active;        /* its deques may be stolen from */
+	struct wf_a32 stay_parked;   /* WEFT_TASK_STAY fibers that wait to resume here */
 	uint16_t victims_count;
-	uint16_t *victims;              /* nearest first */
+	uint16_t *victims; /* nearest first */
 	WF_ALIGNED(64) struct wf_parker parker;
-	struct wf_mpsc inbox;           /* WEFT_TASK_STAY fibers made ready by others */
+	struct wf_mpsc inbox; /* WEFT_TASK_STAY fibers made ready by others */
 };
 
 /* ---- Waiting ------------------------------------------------------------------------------- */
@@ -111,22 +112,22 @@ struct wf_wait_node {
 	struct wf_waiter waiter;
 	struct wf_wait *wait;
 	struct wf_cell *cell;
-	struct wf_a32 fired;        /* the firer's last touch of the node */
+	struct wf_a32 fired; /* the firer's last touch of the node */
 	bool pushed;
 };
 
 /* One suspension of one task, or one blocked host thread. Lives on its stack. */
 struct wf_wait {
-	struct wf_a32 phase;        /* enum wf_wait_phase; whoever stores FIRED wakes it */
-	struct wf_a32 need;         /* nodes still to fire */
-	struct wf_a32 futex;        /* host threads */
-	bool fail_fast;             /* one failed node is enough */
-	struct wf_fiber *fiber;     /* NULL: a host thread */
-	struct wf_worker *helper;   /* a host thread in weft_run() */
+	struct wf_a32 phase;      /* enum wf_wait_phase; whoever stores FIRED wakes it */
+	struct wf_a32 need;       /* nodes still to fire */
+	struct wf_a32 futex;      /* host threads */
+	bool fail_fast;           /* one failed node is enough */
+	struct wf_fiber *fiber;   /* NULL: a host thread */
+	struct wf_worker *helper; /* a host thread in weft_run() */
 	weft *rt;
 	int64_t until;
-	uint32_t heap_index;        /* in the timers, 0: not there; under timer_mutex */
-	bool timed;                 /* was put there */
+	uint32_t heap_index; /* in the timers, 0: not there; under timer_mutex */
+	bool timed;          /* was put there */
 	uint32_t node_count;
 	struct wf_wait_node *nodes; /* for removal and for the deadlock search */
 	bool external;              /* somebody outside may end it: no deadlock */
@@ -136,12 +137,12 @@ struct wf_wait {
 /* The engine's part of a struct wf_fiber. */
 struct wf_fiber_user {
 	struct weft_task *current;
-	struct wf_a32 lock;         /* guards `wait` and `task_bits` against cancellers */
+	struct wf_a32 lock; /* guards `wait` and `task_bits` against cancellers */
 	struct wf_wait *wait;
-	uint64_t task_bits;         /* handle of the innermost task while blocked */
-	struct wf_mpsc_node link;   /* in a worker's inbox, or the overflow list */
-	struct wf_worker *home;     /* while parked with `stay`: where it must resume */
-	uint32_t stay;              /* WEFT_TASK_STAY bodies on this stack */
+	uint64_t task_bits;       /* handle of the innermost task while blocked */
+	struct wf_mpsc_node link; /* in a worker's inbox, or the overflow list */
+	struct wf_worker *home;   /* while parked with `stay`: where it must resume */
+	uint32_t stay;            /* WEFT_TASK_STAY bodies on this stack */
 };
 _Static_assert(sizeof(struct wf_fiber_user) <= WF_FIBER_USER_BYTES, "fits the fiber");
 
@@ -157,16 +158,16 @@ enum wf_job_kind { WF_JOB_NONE = 0, WF_JOB_WORKER, WF_JOB_TASK, WF_JOB_EXIT };
 struct wf_thread_state {
 	weft *rt;
 	struct wf_thread thread;
-	struct wf_context ctx;          /* the thread's own stack */
-	struct wf_local *guest;         /* its identity while it has no worker */
+	struct wf_context ctx;  /* the thread's own stack */
+	struct wf_local *guest; /* its identity while it has no worker */
 	struct wf_parker parker;
-	struct wf_a32 job;              /* enum wf_job_kind */
+	struct wf_a32 job; /* enum wf_job_kind */
 	struct wf_worker *job_worker;
 	struct wf_cell *job_cell;
-	struct wf_thread_state *next;   /* idle spares */
-	struct wf_thread_state *all;    /* every thread of the runtime */
+	struct wf_thread_state *next; /* idle spares */
+	struct wf_thread_state *all;  /* every thread of the runtime */
 	bool spare;
-	struct wf_fiber *left;          /* the stack that was just left for this thread's own */
+	struct wf_fiber *left; /* the stack that was just left for this thread's own */
 };
 
 /* The calling OS thread of the runtime; not inlined, a fiber may have changed threads. */
@@ -177,39 +178,39 @@ void wf_thread_set(struct wf_thread_state *thread);
 
 enum wf_gate {
 	WF_GATE_OPEN = 0,
-	WF_GATE_DRAIN,   /* submits from outside are refused */
-	WF_GATE_CANCEL,  /* all submits are refused, what is left ends as cancelled */
-	WF_GATE_FORKED,  /* this is a fork child */
+	WF_GATE_DRAIN,  /* submits from outside are refused */
+	WF_GATE_CANCEL, /* all submits are refused, what is left ends as cancelled */
+	WF_GATE_FORKED, /* this is a fork child */
 };
 
 struct weft {
 	/* Read-mostly: every submit looks here. */
-	struct wf_a32 idle;             /* workers parked or searching; plus WF_IDLE_ALWAYS */
-	struct wf_a32 gate;             /* enum wf_gate */
-	struct wf_a32 attention;        /* WF_ATTEND_...: tasks start the long way */
-	struct wf_a32 prio_used;        /* something was not of normal priority once */
-	struct wf_cell *cells;          /* = arena.cells */
-	uint32_t cells_last;            /* greatest index */
-	uint32_t salt;                  /* upper bits of every generation */
-	bool asymmetric;                /* membarrier works */
+	struct wf_a32 idle;      /* workers parked or searching; plus WF_IDLE_ALWAYS */
+	struct wf_a32 gate;      /* enum wf_gate */
+	struct wf_a32 attention; /* WF_ATTEND_...: tasks start the long way */
+	struct wf_a32 prio_used; /* something was not of normal priority once */
+	struct wf_cell *cells;   /* = arena.cells */
+	uint32_t cells_last;     /* greatest index */
+	uint32_t salt;           /* upper bits of every generation */
+	bool asymmetric;         /* membarrier works */
 	bool timing;
-	uint32_t workers;               /* threads */
-	uint32_t slots;                 /* workers + helpers */
-	struct wf_worker **worker;      /* [slots] */
+	uint32_t workers;          /* threads */
+	uint32_t slots;            /* workers + helpers */
+	struct wf_worker **worker; /* [slots] */
 	struct wf_stacks *stacks;
 
 	WF_ALIGNED(64) struct wf_arena arena;
 	struct wf_clock clock;
 	uint32_t node_count;
 	struct wf_injector (*inject)[WF_PRIORITIES]; /* [node_count] */
-	struct wf_a32 overflow_count;   /* ready things that no queue had room for */
+	struct wf_a32 overflow_count;                /* ready things that no queue had room for */
 	pthread_mutex_t overflow_mutex;
 	struct wf_fiber *overflow_fibers;
-	uint32_t overflow_tasks;        /* index of a cell, linked through ext->unready; 0: none */
+	uint32_t overflow_tasks; /* index of a cell, linked through ext->unready; 0: none */
 
 	WF_ALIGNED(64) struct wf_a32 searching;
-	struct wf_a32 sleeping;         /* parked workers */
-	struct wf_a32 watcher;          /* index + 1 of the worker that sleeps with a time-out */
+	struct wf_a32 sleeping; /* parked workers */
+	struct wf_a32 watcher;  /* index + 1 of the worker that sleeps with a time-out */
 	struct wf_a64 parked_bits[WF_WORKERS_MAX / 64 + 1];
 
 	WF_ALIGNED(64) struct wf_local **locals; /* [WF_LOCALS_MAX] by id */
@@ -222,34 +223,34 @@ struct weft {
 	struct wf_cell **blocking_wait; /* BLOCKING tasks beyond the cap, ring */
 	uint32_t blocking_count, blocking_room;
 	uint32_t spare_count, spare_max;
-	struct wf_a32 bodies_outside;   /* bodies that run on spares */
+	struct wf_a32 bodies_outside; /* bodies that run on spares */
 	struct wf_a32 stopping;
-	struct wf_a32 quiet;            /* bumped when the last worker goes idle; close waits here */
-	struct wf_a32 external;         /* bumped by every action from outside the workers */
+	struct wf_a32 quiet;    /* bumped when the last worker goes idle; close waits here */
+	struct wf_a32 external; /* bumped by every action from outside the workers */
 
 	/* The service thread: timers, interrupts, deadlock search. */
 	pthread_mutex_t timer_mutex;
-	struct wf_wait **timer_heap;    /* [1 .. timer_count], earliest first */
+	struct wf_wait **timer_heap; /* [1 .. timer_count], earliest first */
 	uint32_t timer_count, timer_room;
 	struct wf_a32 service_word;
 	struct wf_a32 service_flags;
 	struct wf_thread service;
 	bool service_started;
 
-	struct wf_a32 users;            /* weft_retain_runtime() */
+	struct wf_a32 users; /* weft_retain_runtime() */
 	struct weft_options options;
 	char name[64], ns[64];
 	uint64_t seed;
 	uint32_t id;
 	int32_t pid;
 	uint32_t cpus;
-	struct wf_a32 helpers_used;     /* bit mask of helper slots */
+	struct wf_a32 helpers_used; /* bit mask of helper slots */
 	struct wf_device_ops const *device;
-	struct weft *next_open;         /* registry */
+	struct weft *next_open; /* registry */
 };
 
-#define WF_ATTEND_CANCEL 1u /* everything ends as cancelled */
-#define WF_ATTEND_FENCE  2u /* no membarrier: a start needs a fence against cancellers */
+#define WF_ATTEND_CANCEL     1u /* everything ends as cancelled */
+#define WF_ATTEND_FENCE      2u /* no membarrier: a start needs a fence against cancellers */
 
 #define WF_SERVICE_INTERRUPT 1u
 #define WF_SERVICE_QUIET     2u
@@ -269,7 +270,8 @@ static inline struct wf_local *wf_self(void)
 {
 #if defined(__x86_64__) && !WF_TSAN && !WF_ASAN
 	struct wf_local *self;
-	__asm__ volatile("movq wf_local_tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0" : "=r"(self));
+	__asm__ volatile("movq wf_local_tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+	                 : "=r"(self));
 	return self;
 #else
 	return wf_self_call();
@@ -310,7 +312,7 @@ static inline bool wf_can_suspend(const struct wf_local *self)
 /* ---- host.c -------------------------------------------------------------------------------- */
 
 struct wf_local *wf_local_create(weft *rt, bool worker); /* aligned, zeroed, registered */
-struct wf_local *wf_guest_create(weft *rt);     /* or one that another thread left; NULL: -ENOMEM */
+struct wf_local *wf_guest_create(weft *rt); /* or one that another thread left; NULL: -ENOMEM */
 void wf_local_forget(struct wf_local *guest);
 void wf_local_set(struct wf_local *self);
 void wf_locals_detach(weft *rt);
@@ -320,8 +322,8 @@ void wf_locals_free(weft *rt);
 
 void wf_registry_lock(void);
 void wf_registry_unlock(void);
-bool wf_registry_has(weft *rt, uint32_t id);   /* under the lock */
-int wf_registry_add(weft *rt);                 /* gives the id; -ENOMEM */
+bool wf_registry_has(weft *rt, uint32_t id); /* under the lock */
+int wf_registry_add(weft *rt);               /* gives the id; -ENOMEM */
 void wf_registry_remove(weft *rt);
 
 /* ---- cell.c -------------------------------------------------------------------------------- */
@@ -330,7 +332,7 @@ static inline weft_ref wf_ref_of(const weft *rt, const struct wf_cell *cell)
 {
 	/* relaxed: whoever asks holds the cell. */
 	return (weft_ref){ (uint64_t)wf_load_relaxed(&cell->gen) << WF_INDEX_BITS |
-			   (uint64_t)(cell - rt->cells) };
+		           (uint64_t)(cell - rt->cells) };
 }
 
 /* The cell a handle names, or NULL when it is zero, stale or of another runtime. */
@@ -382,8 +384,8 @@ void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell);
 static inline void wf_cell_destroy(struct wf_local *self, struct wf_cell *cell)
 {
 	/* WF_CELL_OUTPUT: a further output holds a count of its task. */
-	if (WF_UNLIKELY(wf_flags(cell) & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED |
-				       WF_CELL_OUTPUT)))
+	if (WF_UNLIKELY(wf_flags(cell) &
+	                (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED | WF_CELL_OUTPUT)))
 		wf_cell_destroy_slow(self, cell);
 	else
 		wf_cell_free(self, cell);
@@ -465,7 +467,7 @@ void wf_ext_free(struct wf_local *self, struct wf_ext *ext, bool keep);
 const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn);
 const char *wf_task_site(const struct wf_ext *ext);
 struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
-			       struct wf_error *cause);
+                               struct wf_error *cause);
 void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *self);
 /* All edges of a submit are linked: drop the submitter's guard. */
 void wf_ext_linked(struct wf_local *self, struct wf_ext *ext);
@@ -496,7 +498,7 @@ void wf_wake_all(weft *rt);
 
 /* ---- worker.c ------------------------------------------------------------------------------ */
 
-void *wf_next_item(struct wf_worker *worker);   /* NULL: stop */
+void *wf_next_item(struct wf_worker *worker); /* NULL: stop */
 void wf_run_item(struct wf_local *self, void *item) WF_SUSPENDS;
 void wf_fiber_main(struct wf_fiber *fiber, void *arg);
 void wf_fork_run(struct wf_local *self, struct weft_fork *fork) WF_SUSPENDS;
@@ -526,10 +528,11 @@ void wf_wait_leave(struct wf_wait *wait);
 /* Put the calling task at the far end of the queues. 0, -EAGAIN. */
 int wf_suspend_yield(void) WF_SUSPENDS;
 /* Go on with a parked fiber; the current stack is `from`, at its base, and may be reused. */
-_Noreturn void wf_fiber_resume(struct wf_worker *worker, struct wf_fiber *from, struct wf_fiber *to);
+_Noreturn void wf_fiber_resume(struct wf_worker *worker, struct wf_fiber *from,
+                               struct wf_fiber *to);
 /* Arm one node; false: the cell is done. */
 bool wf_wait_add(struct wf_local *self, struct wf_wait *wait, struct wf_wait_node *node,
-		 struct wf_cell *cell);
+                 struct wf_cell *cell);
 void wf_after_switch(struct wf_local *self);
 /* Wait for a cell. 0 done, -ETIMEDOUT, -EINTR, WEFT_EDEADLOCK, -EAGAIN, -EDEADLK. */
 int wf_wait_cell(weft *rt, struct wf_cell *cell, int64_t until) WF_SUSPENDS;
@@ -550,9 +553,9 @@ int64_t wf_helper_until(struct wf_worker *worker);
 
 int wf_service_start(weft *rt);
 void wf_service_stop(weft *rt);
-void wf_service_ring(weft *rt, uint32_t flags);  /* async-signal-safe */
-int wf_timer_add(struct wf_wait *wait);          /* 0, -ENOMEM */
-void wf_timer_remove(struct wf_wait *wait);      /* no-op when it has fired */
+void wf_service_ring(weft *rt, uint32_t flags); /* async-signal-safe */
+int wf_timer_add(struct wf_wait *wait);         /* 0, -ENOMEM */
+void wf_timer_remove(struct wf_wait *wait);     /* no-op when it has fired */
 void wf_timers_fire(weft *rt, int64_t now);
 void wf_deadlock_search(weft *rt);
 bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t fibers);

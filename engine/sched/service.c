@@ -151,7 +151,7 @@ static bool all_idle(weft *rt)
 {
 	/* relaxed: checked twice, around a search that changes nothing. */
 	return wf_load_relaxed(&rt->sleeping) >= rt->workers &&
-	       !wf_load_relaxed(&rt->helpers_used) && !wf_load_relaxed(&rt->bodies_outside);
+		!wf_load_relaxed(&rt->helpers_used) && !wf_load_relaxed(&rt->bodies_outside);
 }
 
 static void *service_main(void *arg)
@@ -215,7 +215,7 @@ void wf_service_stop(weft *rt)
 struct search {
 	weft *rt;
 	uint32_t fibers;
-	uint8_t *hopeful;       /* per fiber */
+	uint8_t *hopeful; /* per fiber */
 };
 
 static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth);

@@ -74,7 +74,7 @@ static struct wf_cell *waiting_task(weft *rt)
 		cell = rt->blocking_wait[0];
 		rt->blocking_count--;
 		memmove(rt->blocking_wait, rt->blocking_wait + 1,
-			rt->blocking_count * sizeof(*rt->blocking_wait));
+		        rt->blocking_count * sizeof(*rt->blocking_wait));
 	}
 	return cell;
 }
@@ -158,7 +158,7 @@ out:
 /* ---- Threads ------------------------------------------------------------------------------- */
 
 static struct wf_thread_state *thread_create(weft *rt, const char *name, enum wf_job_kind job,
-					     struct wf_worker *worker, struct wf_cell *cell)
+                                             struct wf_worker *worker, struct wf_cell *cell)
 {
 	struct wf_thread_state *thread = wf_calloc(1, sizeof(*thread));
 
@@ -195,8 +195,7 @@ int wf_thread_create(weft *rt, struct wf_worker *worker, const char *name)
 }
 
 /* Give a job to an idle spare or a new one. False: the cap is reached, or no thread starts. */
-static bool give_job(weft *rt, enum wf_job_kind job, struct wf_worker *worker,
-		     struct wf_cell *cell)
+static bool give_job(weft *rt, enum wf_job_kind job, struct wf_worker *worker, struct wf_cell *cell)
 {
 	struct wf_thread_state *thread = rt->spares_idle;
 

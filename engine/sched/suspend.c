@@ -99,7 +99,7 @@ void wf_wait_init(struct wf_wait *wait, struct wf_local *self, uint32_t need, in
 }
 
 bool wf_wait_add(struct wf_local *self, struct wf_wait *wait, struct wf_wait_node *node,
-		 struct wf_cell *cell)
+                 struct wf_cell *cell)
 {
 	uintptr_t taken = 0;
 	bool foreign = wf_cell_foreign(self, cell);

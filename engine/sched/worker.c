@@ -20,9 +20,8 @@
 #define WATCH_LAST_NS  1000000
 #define FORCE_US       50
 
-static const uint8_t look_order[WF_PRIORITIES] = {
-	WEFT_PRIORITY_HIGH, WEFT_PRIORITY_NORMAL, WEFT_PRIORITY_LOW
-};
+static const uint8_t look_order[WF_PRIORITIES] = { WEFT_PRIORITY_HIGH, WEFT_PRIORITY_NORMAL,
+	                                           WEFT_PRIORITY_LOW };
 
 /* ---- Taking -------------------------------------------------------------------------------- */
 
@@ -100,8 +99,8 @@ static void *take_inbox(struct wf_worker *worker)
 		rest = next;
 	}
 	struct wf_fiber_user *user = wf_container_of(node, struct wf_fiber_user, link);
-	struct wf_fiber *fiber = wf_container_of((unsigned char(*)[WF_FIBER_USER_BYTES])(void *)user,
-						 struct wf_fiber, user);
+	struct wf_fiber *fiber = wf_container_of(
+		(unsigned char(*)[WF_FIBER_USER_BYTES])(void *)user, struct wf_fiber, user);
 
 	return (void *)((uintptr_t)fiber | WF_ITEM_FIBER);
 }
@@ -132,7 +131,7 @@ static void *steal_from(struct wf_worker *worker, struct wf_worker *victim)
 		wf_bump(&worker->local.count.steals);
 		/* release [Q1]: as wf_bump(), by more than one. */
 		wf_store_release(&worker->local.count.stolen,
-				 wf_load_relaxed(&worker->local.count.stolen) + n);
+		                 wf_load_relaxed(&worker->local.count.stolen) + n);
 		return keep_batch(worker, items, n, look_order[p]);
 	}
 	return NULL;
@@ -287,7 +286,8 @@ static bool anything(struct wf_worker *worker)
 static uint32_t active_count(const weft *rt)
 {
 	uint32_t idle = wf_load_relaxed(&rt->idle) & (WF_IDLE_ALWAYS - 1);
-	uint32_t all = rt->workers + (uint32_t)__builtin_popcount(wf_load_relaxed(&rt->helpers_used));
+	uint32_t all =
+		rt->workers + (uint32_t)__builtin_popcount(wf_load_relaxed(&rt->helpers_used));
 
 	return all > idle ? all - idle : 0;
 }
@@ -439,8 +439,9 @@ void wf_fiber_main(struct wf_fiber *fiber, void *arg)
 		if (!item)
 			break;
 		if (((uintptr_t)item & WF_ITEM_MASK) == WF_ITEM_FIBER)
-			wf_fiber_resume(worker, fiber, (struct wf_fiber *)((uintptr_t)item &
-							~(uintptr_t)WF_ITEM_MASK));
+			wf_fiber_resume(
+				worker, fiber,
+				(struct wf_fiber *)((uintptr_t)item & ~(uintptr_t)WF_ITEM_MASK));
 		wf_run_item(self, item);
 	}
 	struct wf_thread_state *thread = wf_thread_current();

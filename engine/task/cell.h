@@ -55,18 +55,18 @@ struct wf_cell {
 		struct wf_error *error;     /* done, WF_CELL_ERROR */
 	} u;
 	union {
-		struct wf_ext *ext;         /* WF_CELL_TASK; freed when the task has ended */
-		struct wf_cell *main;       /* WF_CELL_OUTPUT, pending: its task */
-		struct wf_cell *next;       /* free */
+		struct wf_ext *ext;   /* WF_CELL_TASK; freed when the task has ended */
+		struct wf_cell *main; /* WF_CELL_OUTPUT, pending: its task */
+		struct wf_cell *next; /* free */
 	};
-	struct wf_a32 gen;          /* salt and count, see below; 0 only before the first use */
-	uint16_t owner;             /* whose slab: id of a wf_local */
-	struct wf_a8 flags;         /* one writer at a time; others read */
+	struct wf_a32 gen;  /* salt and count, see below; 0 only before the first use */
+	uint16_t owner;     /* whose slab: id of a wf_local */
+	struct wf_a8 flags; /* one writer at a time; others read */
 	struct wf_a8 cancel;
 	uint16_t group;
 	uint16_t reserved;
-	struct wf_a16 worker;       /* that runs or ran it, plus one */
-	uint8_t size;               /* argument, then result, when not elsewhere */
+	struct wf_a16 worker; /* that runs or ran it, plus one */
+	uint8_t size;         /* argument, then result, when not elsewhere */
 	struct wf_a8 attempt;
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
@@ -105,10 +105,10 @@ struct wf_more {
 };
 
 /* In ext->flags, beside enum weft_task_flags. */
-#define WF_EXT_RELEASED (1u << 4) /* the inputs' counts are gone */
-#define WF_EXT_MORE     (1u << 5) /* has a struct wf_more */
-#define WF_EXT_ARG      (1u << 6) /* has the argument; else it is in the cell */
-#define WF_EXT_ALWAYS   (1u << 7) /* runs even when everything is cancelled */
+#define WF_EXT_RELEASED  (1u << 4) /* the inputs' counts are gone */
+#define WF_EXT_MORE      (1u << 5) /* has a struct wf_more */
+#define WF_EXT_ARG       (1u << 6) /* has the argument; else it is in the cell */
+#define WF_EXT_ALWAYS    (1u << 7) /* runs even when everything is cancelled */
 
 #define WF_UNREADY_EARLY (1u << 31) /* ended before its inputs were ready */
 
@@ -117,19 +117,20 @@ struct wf_more {
  * further cells, the argument. One input and nothing else make 64 bytes.
  */
 struct wf_ext {
-	const char *site;       /* "name\0file:line" or NULL */
-	uint32_t cell;          /* index */
-	struct wf_a32 unready;  /* edges not fired, plus one guard; plus WF_UNREADY_EARLY */
+	const char *site;      /* "name\0file:line" or NULL */
+	uint32_t cell;         /* index */
+	struct wf_a32 unready; /* edges not fired, plus one guard; plus WF_UNREADY_EARLY */
 	uint16_t n_inputs, n_after;
 	uint16_t n_outputs;
 	uint16_t arg_size;
 	uint8_t policy, priority, flags, retries_left;
-	uint8_t block;          /* to free it with; 0: from the heap */
-	struct wf_a8 linked;    /* 1: every edge is linked; 2: somebody has unlinked what is left */
+	uint8_t block;       /* to free it with; 0: from the heap */
+	struct wf_a8 linked; /* 1: every edge is linked; 2: somebody has unlinked what is left */
 	uint16_t reserved;
 	struct wf_edge edges[];
 };
-_Static_assert(sizeof(struct wf_ext) == 32 && sizeof(struct wf_edge) == 24, "one line for one input");
+_Static_assert(sizeof(struct wf_ext) == 32 && sizeof(struct wf_edge) == 24,
+               "one line for one input");
 
 static inline uint32_t wf_ext_edge_count(const struct wf_ext *ext)
 {
@@ -139,7 +140,7 @@ static inline uint32_t wf_ext_edge_count(const struct wf_ext *ext)
 static inline size_t wf_ext_outs_at(const struct wf_ext *ext)
 {
 	return sizeof(*ext) + wf_ext_edge_count(ext) * sizeof(struct wf_edge) +
-	       (ext->flags & WF_EXT_MORE ? sizeof(struct wf_more) : 0);
+		(ext->flags & WF_EXT_MORE ? sizeof(struct wf_more) : 0);
 }
 
 static inline size_t wf_ext_arg_at(const struct wf_ext *ext)
@@ -153,7 +154,8 @@ static inline struct wf_more *wf_ext_more(struct wf_ext *ext)
 {
 	if (!(ext->flags & WF_EXT_MORE))
 		return NULL;
-	return (struct wf_more *)(void *)((char *)ext + wf_ext_outs_at(ext) - sizeof(struct wf_more));
+	return (struct wf_more *)(void *)((char *)ext + wf_ext_outs_at(ext) -
+	                                  sizeof(struct wf_more));
 }
 
 static inline uint32_t *wf_ext_outs(struct wf_ext *ext)

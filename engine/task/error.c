@@ -7,15 +7,21 @@
 #include "error.h"
 
 #define STATIC_ERROR(value, words) \
-	{ .pub = { .status = (value), .code = (value), .text = (words), .task = "", .site = "" }, \
-	  .is_static = true }
+	{ \
+		.pub = { .status = (value), \
+			 .code = (value), \
+			 .text = (words), \
+			 .task = "", \
+			 .site = "" }, \
+		.is_static = true \
+	}
 
 /* What stands in when memory is out; index by static_index(). */
 static struct wf_error static_errors[] = {
 #define STATIC_ROW(name, value, text) STATIC_ERROR(value, text),
 	WEFT_STATUS_LIST(STATIC_ROW)
 #undef STATIC_ROW
-	STATIC_ERROR(-ECANCELED, "cancelled"),
+		STATIC_ERROR(-ECANCELED, "cancelled"),
 };
 
 const char *weft_strerror(int status)
@@ -26,7 +32,7 @@ const char *weft_strerror(int status)
 #define TEXT_CASE(name, value, words) \
 	case value: \
 		return words;
-	WEFT_STATUS_LIST(TEXT_CASE)
+		WEFT_STATUS_LIST(TEXT_CASE)
 #undef TEXT_CASE
 	case 0:
 		return "success";
@@ -70,9 +76,10 @@ struct wf_error *wf_error_create(const struct wf_error_args *args)
 		return wf_error_static(args->status);
 	char *at = error->strings;
 
-	*error = (struct wf_error){ .pub = {
-		.status = args->status, .code = args->code, .attempt = args->attempt,
-		.payload_size = args->payload_size } };
+	*error = (struct wf_error){ .pub = { .status = args->status,
+		                             .code = args->code,
+		                             .attempt = args->attempt,
+		                             .payload_size = args->payload_size } };
 	wf_init(&error->refs, 1);
 	error->pub.text = put_string(&at, text);
 	error->pub.task = put_string(&at, task);

@@ -12,7 +12,7 @@ struct wf_error {
 	struct weft_error pub;
 	struct wf_a32 refs;
 	bool is_static;
-	char strings[];     /* text, task, site */
+	char strings[]; /* text, task, site */
 };
 
 struct wf_error_args {
@@ -21,7 +21,7 @@ struct wf_error_args {
 	const char *text, *task, *site;
 	const void *payload;
 	size_t payload_size;
-	struct wf_error *cause;   /* retained */
+	struct wf_error *cause; /* retained */
 };
 
 struct wf_error *wf_error_create(const struct wf_error_args *args);

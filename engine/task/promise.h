@@ -51,11 +51,11 @@ struct wf_waiter {
 
 enum wf_state {
 	WF_STATE_FREE = 0,
-	WF_STATE_WAITING,  /* for inputs; also events until they are set */
+	WF_STATE_WAITING, /* for inputs; also events until they are set */
 	WF_STATE_QUEUED,
 	WF_STATE_RUNNING,
-	WF_STATE_BLOCKED,  /* its fiber is parked; cell->u.fiber_index says which */
-	WF_STATE_DONE,     /* private completion only, see above */
+	WF_STATE_BLOCKED, /* its fiber is parked; cell->u.fiber_index says which */
+	WF_STATE_DONE,    /* private completion only, see above */
 };
 
 struct wf_promise {
@@ -68,7 +68,7 @@ static inline bool wf_promise_is_done(const struct wf_promise *p)
 {
 	/* acquire [P1] and [P2]: everything the producer wrote is visible from here on. */
 	return wf_load_acquire(&p->state) == WF_STATE_DONE ||
-	       (wf_load_acquire(&p->waiters) & WF_W_CLOSED);
+		(wf_load_acquire(&p->waiters) & WF_W_CLOSED);
 }
 
 /* Close the list: what was on it, with its ORPHAN bit; 0 when it was closed before. */
@@ -116,7 +116,7 @@ static inline uintptr_t wf_promise_complete_private(struct wf_promise *p)
  * node itself is then on it.
  */
 static inline bool wf_promise_push(struct wf_promise *p, struct wf_waiter *node, bool foreign,
-				   uintptr_t *taken)
+                                   uintptr_t *taken)
 {
 	/* acquire [P2]: when it is closed the caller reads the result. */
 	uintptr_t old = wf_load_acquire(&p->waiters);

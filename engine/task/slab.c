@@ -21,11 +21,11 @@
 
 #include "runtime.h"
 
-#define REGION_BYTES   ((size_t)1 << 20)
-#define CARVE_FIRST    64u      /* one page of cells */
-#define CARVE_MOST     4096u
-#define REST_CELLS     1024u
-#define HUGE_FROM      ((size_t)2 << 20) /* below: small pages, so that small runtimes stay small */
+#define REGION_BYTES ((size_t)1 << 20)
+#define CARVE_FIRST  64u /* one page of cells */
+#define CARVE_MOST   4096u
+#define REST_CELLS   1024u
+#define HUGE_FROM    ((size_t)2 << 20) /* below: small pages, so that small runtimes stay small */
 
 struct chunk {
 	uint16_t owner;
@@ -39,16 +39,15 @@ struct region {
 	char pad[56];
 };
 
-static const uint16_t class_bytes[WF_BLOCK_CLASSES] = {
-	64, 128, 192, 256, 384, 512, 768, 1024, 2048, WF_BLOCK_MAX_BYTES
-};
+static const uint16_t class_bytes[WF_BLOCK_CLASSES] = { 64,  128, 192,  256,  384,
+	                                                512, 768, 1024, 2048, WF_BLOCK_MAX_BYTES };
 
 int wf_arena_init(struct wf_arena *arena, uint32_t cells_max)
 {
 	WF_CHECK(cells_max >= 1024 && cells_max <= 1u << WF_INDEX_BITS);
 	for (;;) {
-		arena->cells = wf_map((size_t)cells_max * sizeof(struct wf_cell),
-				      PROT_READ | PROT_WRITE);
+		arena->cells =
+			wf_map((size_t)cells_max * sizeof(struct wf_cell), PROT_READ | PROT_WRITE);
 		if (arena->cells || cells_max <= 4096)
 			break;
 		cells_max /= 2;
@@ -313,14 +312,15 @@ static struct chunk *chunk_map(struct wf_arena *arena)
 
 		if (raw) {
 			char *base = (char *)(((uintptr_t)raw + WF_CHUNK_BYTES - 1) &
-					      ~(WF_CHUNK_BYTES - 1));
+			                      ~(WF_CHUNK_BYTES - 1));
 
 			if (base > raw)
 				wf_unmap(raw, (size_t)(base - raw));
 			if (base - raw < (ptrdiff_t)WF_CHUNK_BYTES)
 				wf_unmap(base + REGION_BYTES,
-					 WF_CHUNK_BYTES - (size_t)(base - raw));
-			struct region *region = (struct region *)(void *)(base + sizeof(struct chunk));
+				         WF_CHUNK_BYTES - (size_t)(base - raw));
+			struct region *region =
+				(struct region *)(void *)(base + sizeof(struct chunk));
 
 			/* relaxed: under the lock. */
 			region->next = (struct region *)wf_load_relaxed(&arena->regions);

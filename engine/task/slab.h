@@ -42,23 +42,23 @@ struct wf_outbox {
 };
 
 struct wf_slab {
-	struct wf_cell *cells_free;                   /* owner only */
-	struct wf_cell *carve, *carve_end;            /* owner only */
-	struct wf_free *blocks_free[WF_BLOCK_CLASSES];/* owner only */
+	struct wf_cell *cells_free;                    /* owner only */
+	struct wf_cell *carve, *carve_end;             /* owner only */
+	struct wf_free *blocks_free[WF_BLOCK_CLASSES]; /* owner only */
 	char *chunk_carve[WF_BLOCK_CLASSES], *chunk_end[WF_BLOCK_CLASSES];
-	struct wf_cell *rest_head, *rest_tail;        /* quarantine; owner only */
+	struct wf_cell *rest_head, *rest_tail; /* quarantine; owner only */
 	uint32_t rest_count;
-	uint32_t carve_cells;                         /* size of the next carve */
-	struct wf_outbox outbox[2][WF_OUTBOX_SLOTS];  /* owner only; by enum wf_object */
-	WF_ALIGNED(64) struct wf_aptr inbox[2];       /* what others sent home, likewise */
+	uint32_t carve_cells;                        /* size of the next carve */
+	struct wf_outbox outbox[2][WF_OUTBOX_SLOTS]; /* owner only; by enum wf_object */
+	WF_ALIGNED(64) struct wf_aptr inbox[2];      /* what others sent home, likewise */
 };
 
 /* The part of a runtime that all slabs share. */
 struct wf_arena {
-	struct wf_cell *cells;        /* the range; index 0 is never used */
+	struct wf_cell *cells; /* the range; index 0 is never used */
 	uint32_t cells_max;
-	struct wf_a32 cells_end;      /* carved so far */
-	struct wf_aptr regions;       /* mappings of blocks, linked, unmapped at fini */
+	struct wf_a32 cells_end; /* carved so far */
+	struct wf_aptr regions;  /* mappings of blocks, linked, unmapped at fini */
 	struct wf_a32 region_lock;
 	char *region_carve, *region_end;
 };

@@ -33,7 +33,7 @@ static inline void copy_small(unsigned char *to, const void *from, size_t size)
 
 /* The fields every fresh cell has. */
 static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint32_t kind,
-			      enum wf_state state)
+                              enum wf_state state)
 {
 	wf_init(&cell->promise.waiters, 0);
 	wf_init(&cell->promise.refs, 0);
@@ -81,7 +81,7 @@ int wf_gate_check(weft *rt)
 /* ---- The short way ------------------------------------------------------------------------- */
 
 WF_NOINLINE static int spawn_slow(weft *rt, weft_task_fn *fn, const void *arg, size_t size,
-				  weft_ref *out)
+                                  weft_ref *out)
 {
 	struct weft_call call = { .fn = fn, .arg = arg, .arg_size = (uint32_t)size };
 
@@ -96,7 +96,7 @@ int weft_spawn(weft *rt, weft_task_fn *fn, const void *arg, size_t size, weft_re
 
 	/* relaxed: a gate that shuts now may be seen a little later. */
 	if (WF_UNLIKELY(!self || self->rt != rt || !self->fast || !fn || size > WF_INLINE_BYTES ||
-			(size && !arg) || wf_load_relaxed(&rt->gate)))
+	                (size && !arg) || wf_load_relaxed(&rt->gate)))
 		return spawn_slow(rt, fn, arg, size, out);
 	struct wf_cell *cell = wf_cell_alloc(self);
 
@@ -144,7 +144,7 @@ static void merge(struct weft_task_options *to, const struct weft_task_options *
 {
 #define INHERIT(field) \
 	if (!to->field) \
-		to->field = base->field
+	to->field = base->field
 	INHERIT(name);
 	INHERIT(flags);
 	INHERIT(n_outputs);
@@ -187,7 +187,7 @@ static int resolve(const struct weft_task_options *opts, struct weft_task_option
 	memset(out, 0, sizeof(*out));
 	for (; opts; opts = one.base) {
 		int rc = depth++ > BASE_DEPTH_MAX ? -EINVAL
-						   : wf_options_read(&one, sizeof(one), opts);
+						  : wf_options_read(&one, sizeof(one), opts);
 
 		if (rc)
 			return rc;
@@ -228,8 +228,8 @@ static int check_call(weft *rt, const struct weft_call *call)
 static bool needs_ext(const struct weft_call *call, const struct weft_task_options *o, weft *rt)
 {
 	return call->n_inputs || call->n_after || call->arg_size > WF_INLINE_BYTES || call->site ||
-	       o->name || o->flags || o->n_outputs > 1 || o->priority || o->on_input_error ||
-	       o->retries || o->deadline || o->arg_drop || rt->timing;
+		o->name || o->flags || o->n_outputs > 1 || o->priority || o->on_input_error ||
+		o->retries || o->deadline || o->arg_drop || rt->timing;
 }
 
 /* The further cells. False: no memory; those that were made are in the list, the others 0. */
@@ -273,8 +273,8 @@ static struct wf_ext *ext_alloc(struct wf_local *self, const struct wf_ext *head
 {
 	size_t bytes = wf_ext_arg_at(head) + (head->flags & WF_EXT_ARG ? head->arg_size : 0);
 	uint32_t got = 0;
-	struct wf_ext *ext = bytes <= WF_BLOCK_MAX_BYTES ? wf_block_alloc(self, bytes, &got)
-							 : wf_malloc(bytes);
+	struct wf_ext *ext =
+		bytes <= WF_BLOCK_MAX_BYTES ? wf_block_alloc(self, bytes, &got) : wf_malloc(bytes);
 
 	if (!ext)
 		return NULL;
@@ -284,26 +284,33 @@ static struct wf_ext *ext_alloc(struct wf_local *self, const struct wf_ext *head
 }
 
 static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell,
-				 const struct weft_call *call, const struct weft_task_options *o,
-				 bool forget)
+                                 const struct weft_call *call, const struct weft_task_options *o,
+                                 bool forget)
 {
 	bool more = o->name || o->arg_drop || o->deadline || self->rt->timing;
 	bool arg = call->arg_size > WF_INLINE_BYTES || (o->arg_drop && call->arg_size);
-	struct wf_ext head = {
-		.site = call->site, .cell = (uint32_t)(cell - self->rt->cells),
-		.n_inputs = call->n_inputs, .n_after = call->n_after,
-		.n_outputs = (uint16_t)o->n_outputs, .arg_size = (uint16_t)call->arg_size,
-		.policy = (uint8_t)o->on_input_error, .priority = (uint8_t)o->priority,
-		.flags = (uint8_t)(o->flags | (more ? WF_EXT_MORE : 0) | (arg ? WF_EXT_ARG : 0)),
-		.retries_left = (uint8_t)o->retries };
+	struct wf_ext head = { .site = call->site,
+		               .cell = (uint32_t)(cell - self->rt->cells),
+		               .n_inputs = call->n_inputs,
+		               .n_after = call->n_after,
+		               .n_outputs = (uint16_t)o->n_outputs,
+		               .arg_size = (uint16_t)call->arg_size,
+		               .policy = (uint8_t)o->on_input_error,
+		               .priority = (uint8_t)o->priority,
+		               .flags = (uint8_t)(o->flags | (more ? WF_EXT_MORE : 0) |
+		                                  (arg ? WF_EXT_ARG : 0)),
+		               .retries_left = (uint8_t)o->retries };
 	struct wf_ext *ext = ext_alloc(self, &head);
 
 	if (!ext)
 		return NULL;
 	if (more)
-		*wf_ext_more(ext) = (struct wf_more){ .name = o->name, .arg_drop = o->arg_drop,
-			.deadline = o->deadline,
-			.submit_ns = self->rt->timing ? wf_clock_now(&self->rt->clock) : 0 };
+		*wf_ext_more(ext) = (struct wf_more){ .name = o->name,
+			                              .arg_drop = o->arg_drop,
+			                              .deadline = o->deadline,
+			                              .submit_ns = self->rt->timing
+			                                      ? wf_clock_now(&self->rt->clock)
+			                                      : 0 };
 	if (arg)
 		memcpy(wf_ext_arg(ext), call->arg, call->arg_size);
 	if (!ext_outs(self, ext, cell, forget)) {
@@ -324,7 +331,8 @@ static void link_edges(struct wf_local *self, struct wf_ext *ext, const struct w
 
 		wf_promise_retain(&src->promise);
 		ext->edges[i] = (struct wf_edge){ .waiter.fire = wf_edge_fire,
-			.src = (uint32_t)(src - self->rt->cells), .position = i };
+			                          .src = (uint32_t)(src - self->rt->cells),
+			                          .position = i };
 	}
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
@@ -344,7 +352,7 @@ static void link_edges(struct wf_local *self, struct wf_ext *ext, const struct w
 }
 
 static void give_refs(weft *rt, struct wf_cell *cell, struct wf_ext *ext,
-		      const struct weft_task_options *o, weft_ref *out)
+                      const struct weft_task_options *o, weft_ref *out)
 {
 	if (!out || !o->n_outputs)
 		return;
@@ -354,13 +362,13 @@ static void give_refs(weft *rt, struct wf_cell *cell, struct wf_ext *ext,
 }
 
 static int submit(struct wf_local *self, const struct weft_call *call,
-		  const struct weft_task_options *o, weft_ref *out)
+                  const struct weft_task_options *o, weft_ref *out)
 {
 	weft *rt = self->rt;
 	bool forget = !out || !o->n_outputs;
 	bool edges = call->n_inputs || call->n_after;
-	struct wf_cell *cell = wf_cell_start(self, WF_CELL_TASK,
-					     edges ? WF_STATE_WAITING : WF_STATE_QUEUED);
+	struct wf_cell *cell =
+		wf_cell_start(self, WF_CELL_TASK, edges ? WF_STATE_WAITING : WF_STATE_QUEUED);
 	struct wf_ext *ext = NULL;
 
 	if (!cell)

@@ -73,11 +73,14 @@ const char *wf_task_site(const struct wf_ext *ext)
 }
 
 struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
-			       struct wf_error *cause)
+                               struct wf_error *cause)
 {
-	return wf_error_create(&(struct wf_error_args){
-		.status = status, .code = status, .attempt = wf_load_relaxed(&cell->attempt),
-		.task = wf_task_name(cell, fn), .site = wf_task_site(cell->ext), .cause = cause });
+	return wf_error_create(&(struct wf_error_args){ .status = status,
+	                                                .code = status,
+	                                                .attempt = wf_load_relaxed(&cell->attempt),
+	                                                .task = wf_task_name(cell, fn),
+	                                                .site = wf_task_site(cell->ext),
+	                                                .cause = cause });
 }
 
 /* ---- Completion ---------------------------------------------------------------------------- */
@@ -122,7 +125,7 @@ static void count_end(struct wf_local *self, const struct wf_error *error)
 {
 	if (error)
 		wf_bump(error->pub.status == -ECANCELED ? &self->count.cancelled
-							 : &self->count.failed);
+		                                        : &self->count.failed);
 }
 
 /* The end of a task with a cold block or an error. `error` is consumed; NULL: the value stands. */
@@ -238,7 +241,7 @@ static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_er
 
 /* What a failed input does to its dependent; when all is cancelled, that is the reason. */
 static struct wf_error *input_error(struct wf_local *self, struct wf_cell *cell,
-				    struct wf_error *cause)
+                                    struct wf_error *cause)
 {
 	if (wf_cancelling_all(self->rt))
 		return wf_task_error(cell, NULL, -ECANCELED, NULL);
@@ -251,7 +254,8 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
 
 	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
-		struct wf_error *error = input_error(self, &self->rt->cells[ext->cell], src->u.error);
+		struct wf_error *error =
+			input_error(self, &self->rt->cells[ext->cell], src->u.error);
 
 		if (early_claim(ext))
 			early_finish(self, ext, error);
@@ -355,10 +359,13 @@ static struct wf_error *body_error(struct weft_task *frame, int code)
 		return error;
 	if (stopped && wf_task_stopping(frame))
 		return wf_task_error(frame->cell, frame->fn, -ECANCELED, NULL);
-	return wf_error_create(&(struct wf_error_args){
-		.status = WEFT_ETASK, .code = code, .attempt = frame->attempt, .text = "",
-		.task = wf_task_name(frame->cell, frame->fn),
-		.site = wf_task_site(frame->cell->ext) });
+	return wf_error_create(
+		&(struct wf_error_args){ .status = WEFT_ETASK,
+	                                 .code = code,
+	                                 .attempt = frame->attempt,
+	                                 .text = "",
+	                                 .task = wf_task_name(frame->cell, frame->fn),
+	                                 .site = wf_task_site(frame->cell->ext) });
 }
 
 /* Put the frame's output 0 in place, or drop it. */
@@ -497,8 +504,7 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 			finish(self, cell, NULL);
 			return;
 		}
-		if (code >= 0 || !ext || !ext->retries_left ||
-		    wf_task_stopping(&frame)) {
+		if (code >= 0 || !ext || !ext->retries_left || wf_task_stopping(&frame)) {
 			if (stay)
 				wf_fiber_user(fiber)->stay--;
 			run_failed(self, &frame, code);
@@ -518,7 +524,7 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 	wf_fence_compiler();
 	/* relaxed, both: looked at again in run_slow(). A request may be seen late. */
 	if (WF_UNLIKELY(wf_load_relaxed(&cell->cancel) || cell->ext ||
-			wf_load_relaxed(&self->rt->attention))) {
+	                wf_load_relaxed(&self->rt->attention))) {
 		run_slow(self, cell);
 		return;
 	}
@@ -549,7 +555,7 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 		return;
 	}
 	if (WF_UNLIKELY(cell->owner != self->id ||
-			wf_flags(cell) & (WF_CELL_SHARED | WF_CELL_FORGET))) {
+	                wf_flags(cell) & (WF_CELL_SHARED | WF_CELL_FORGET))) {
 		wf_cell_complete(self, cell);
 		return;
 	}

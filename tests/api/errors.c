@@ -46,8 +46,8 @@ Test(errors, code_text_name_and_site_are_kept)
 {
 	weft *rt = api_open(2);
 	struct weft_view view = api_poison_view();
+	const int line = __LINE__ + 1;
 	weft_ref ref = api_submit(rt, WEFT_TASK(fails_with_text));
-	const int line = __LINE__;
 	char place[32];
 
 	snprintf(place, sizeof place, "errors.c:%d", line);

@@ -60,11 +60,15 @@ static uint32_t gen_of(const struct wf_cell *cell)
 
 static uint32_t count_inbox(const struct wf_local *self)
 {
-	const struct wf_free *item = (const struct wf_free *)wf_load_relaxed(&self->slab.inbox);
 	uint32_t n = 0;
 
-	for (; item; item = item->next)
-		n++;
+	for (uint32_t kind = WF_OBJECT_CELL; kind <= WF_OBJECT_BLOCK; kind++) {
+		const struct wf_free *item =
+			(const struct wf_free *)wf_load_relaxed(&self->slab.inbox[kind]);
+
+		for (; item; item = item->next)
+			n++;
+	}
 	return n;
 }
 

@@ -117,6 +117,8 @@ WF_INLINE void gather_sized(uint8_t *to, const struct wf_sort_entry *entries, ui
 				wf_sort_record(source, entries[i + PREFETCH_AHEAD].loc);
 
 			__builtin_prefetch(next);
+			if (record_bytes > 64)
+				__builtin_prefetch(next + 64);
 			__builtin_prefetch(next + record_bytes - 1);
 		}
 		memcpy(to, wf_sort_record(source, entries[i].loc), record_bytes);
