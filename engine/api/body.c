@@ -109,7 +109,7 @@ static int output_main(weft_task *self, size_t size, void **data)
 	}
 	wf_payload_free(local, self->payload);
 	self->payload = payload;
-	self->cell->size = payload ? 0 : (uint8_t)size;
+	self->cell->mark.size = payload ? 0 : (uint8_t)size;
 	*data = payload ? (void *)payload->data : self->cell->data;
 	return 0;
 }
@@ -129,7 +129,7 @@ static int output_further(weft_task *self, struct wf_cell *out, size_t size, voi
 	if (wf_flags(out) & WF_CELL_BIG)
 		wf_payload_free(local, out->u.payload);
 	wf_flags_drop(out, WF_CELL_BIG);
-	out->size = (uint8_t)(payload ? 0 : size);
+	out->mark.size = (uint8_t)(payload ? 0 : size);
 	if (payload) {
 		wf_flags_add(out, WF_CELL_BIG);
 		out->u.payload = payload;
@@ -159,7 +159,7 @@ int weft_return(weft_task *self, const void *data, size_t size)
 			memcpy(self->cell->data, data, 8);
 		else if (size)
 			memcpy(self->cell->data, data, size);
-		self->cell->size = (uint8_t)size;
+		self->cell->mark.size = (uint8_t)size;
 		return 0;
 	}
 	/* More than fits the cell; a task without outputs has no place for it. */

@@ -76,9 +76,36 @@ WF_NOINLINE static int64_t take_slow(weft *rt, weft_ref ref, void *dst, size_t s
 	return got;
 }
 
+/*
+ * The body has returned and the caller is the only holder: if nothing out of the ordinary
+ * happened, nobody can be waiting, and the completion need not be published at all. True: the
+ * value is in `dst` and the cell is free.
+ */
+static inline bool take_unpublished(struct wf_local *self, const struct weft_task *frame, int code,
+                                    void *dst, size_t size)
+{
+	struct wf_cell *cell = frame->cell;
+	uint32_t got = cell->mark.size;
+
+	/* relaxed, both: ours alone, or somebody else has retained it. */
+	if (WF_UNLIKELY(code < 0 || frame->payload || frame->error ||
+	                wf_load_relaxed(&cell->promise.refs) ||
+	                wf_load_relaxed(&cell->promise.waiters) || got > size ||
+	                wf_flags(cell) & WF_CELL_SHARED))
+		return false;
+	if (WF_LIKELY(got == 8))
+		memcpy(dst, cell->data, 8);
+	else if (got)
+		memcpy(dst, cell->data, got);
+	wf_bump(&self->completed);
+	wf_cell_free(self, cell); /* leaves `size` alone */
+	return true;
+}
+
 int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 {
 	struct wf_local *self = wf_self();
+	struct weft_task frame;
 
 	if (WF_UNLIKELY(!self || self->rt != rt || wf_stack_here() < self->stack_floor))
 		return take_slow(rt, ref, dst, size);
@@ -89,23 +116,17 @@ int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 		    !cell || (!dst && size) ||
 		    !wf_deque_take_local(&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL], cell)))
 		return take_slow(rt, ref, dst, size);
-	wf_task_run(self, cell);
-	/*
-	 * relaxed: a private completion is this very thread's, and it owns the cell. With one
-	 * holder and a small value nothing is left but to copy it and put the cell back.
-	 */
-	if (WF_UNLIKELY(wf_load_relaxed(&cell->promise.state) != WF_STATE_DONE ||
-	                wf_load_relaxed(&cell->promise.refs) || cell->size > size ||
-	                wf_flags(cell) & (WF_CELL_ERROR | WF_CELL_BIG | WF_CELL_TIMED)))
+	if (WF_UNLIKELY(!wf_task_begin(self, cell))) {
+		wf_task_run_slow(self, cell);
 		return take_slow(rt, ref, dst, size);
-	uint32_t got = cell->size;
+	}
+	int code = wf_task_call(self, cell, &frame);
 
-	if (WF_LIKELY(got == 8))
-		memcpy(dst, cell->data, 8);
-	else if (got)
-		memcpy(dst, cell->data, got);
-	wf_cell_free(wf_self(), cell);
-	return got;
+	self = wf_self();
+	if (WF_LIKELY(take_unpublished(self, &frame, code, dst, size)))
+		return cell->mark.size;
+	wf_task_end(self, &frame, code);
+	return take_slow(rt, ref, dst, size);
 }
 
 int weft_peek(weft *rt, weft_ref ref)

@@ -263,8 +263,8 @@ int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info)
 		return -EINVAL;
 	struct weft_ref_info full = { .struct_size = info->struct_size,
 		                      .state = state_of(cell),
-		                      .attempt = wf_load_relaxed(&cell->attempt),
-		                      .worker = wf_load_relaxed(&cell->worker) - 1 };
+		                      .attempt = wf_load_relaxed(&cell->mark.attempt),
+		                      .worker = wf_load_relaxed(&cell->mark.worker) - 1 };
 
 	full.status = -EAGAIN;
 	if (full.state >= WEFT_REF_READY) {

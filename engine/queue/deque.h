@@ -124,6 +124,33 @@ static inline int wf_deque_push_local(struct wf_deque *d, void *item)
 	return 0;
 }
 
+/*
+ * Owner: the push in parts, for a caller that has more to do between them: whether there is a free
+ * slot, the push itself, which then cannot fail, and whether a thief is to be answered
+ * (wf_deque_answer()) afterwards.
+ */
+static inline bool wf_deque_has_room_local(const struct wf_deque *d)
+{
+	/* relaxed: only the owner writes bottom. */
+	return wf_load_relaxed(&d->bottom) != d->limit;
+}
+
+static inline void wf_deque_put_local(struct wf_deque *d, void *item)
+{
+	/* relaxed: only the owner writes bottom. */
+	uint32_t b = wf_load_relaxed(&d->bottom);
+	/* relaxed: as in push. */
+	wf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);
+	/* release [D1]: as in push. */
+	wf_store_release(&d->bottom, b + 1);
+}
+
+static inline bool wf_deque_is_asked_local(const struct wf_deque *d)
+{
+	/* relaxed: a hint; a late answer only delays a thief. */
+	return wf_load_relaxed(&d->asked) != 0;
+}
+
 /* Owner: take the newest item, NULL when the deque is empty. */
 static inline void *wf_deque_pop_local(struct wf_deque *d)
 {

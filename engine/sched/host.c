@@ -107,6 +107,7 @@ struct wf_local *wf_local_create(weft *rt, bool worker)
 	self->worker = worker;
 	self->fast = worker && !rt->timing;
 	self->stack_floor = WF_FLOOR_NONE;
+	self->mark = wf_mark(id + 1, 0, 1);
 	self->cell_flags = worker && rt->asymmetric ? 0 : WF_CELL_SHARED;
 	wf_random_init(&self->random, rt->seed + id);
 	rt->locals[id] = self;

@@ -142,6 +142,16 @@ void wf_push_hungry(struct wf_worker *worker)
 	wf_wake_one(rt);
 }
 
+int wf_put_hungry(struct wf_worker *worker)
+{
+	struct wf_deque *deque = &worker->deque[WEFT_PRIORITY_NORMAL];
+
+	if (wf_deque_is_asked_local(deque))
+		wf_deque_answer(deque);
+	wf_push_hungry(worker);
+	return 0;
+}
+
 /* After a push on an injector. */
 static void injected(weft *rt)
 {

@@ -5,6 +5,7 @@
 #define WF_RUNTIME_H
 
 #include <pthread.h>
+#include <string.h>
 
 #include "base.h"
 #include "cell.h"
@@ -68,6 +69,7 @@ struct wf_local {
 	bool worker;          /* this is a struct wf_worker */
 	bool fast;            /* a worker, nothing extra to record per task */
 	uint8_t cell_flags;   /* of new cells: 0 or WF_CELL_SHARED */
+	uint32_t mark;        /* wf_mark() of a first attempt here */
 	uint16_t shared_left; /* inbox drains until new cells start private again */
 	uint32_t touches_seen;
 	struct wf_a32 foreign_touches; /* that cost a membarrier: many make cells start shared */
@@ -419,7 +421,7 @@ static inline struct weft_view wf_cell_view(const struct wf_cell *cell)
 {
 	if (WF_UNLIKELY(wf_flags(cell) & WF_CELL_BIG))
 		return (struct weft_view){ cell->u.payload->data, cell->u.payload->size };
-	return (struct weft_view){ cell->data, cell->size };
+	return (struct weft_view){ cell->data, cell->mark.size };
 }
 
 /* At close: what unreleased refs still hold outside the slabs. */
@@ -458,6 +460,43 @@ int wf_options_read(void *to, size_t known, const void *from);
 
 /* ---- task.c: running and ending ------------------------------------------------------------ */
 
+/* Start a task that is off its queue. False: it has to go the long way, wf_task_run_slow(). */
+static inline bool wf_task_begin(struct wf_local *self, struct wf_cell *cell)
+{
+	/* release [C1]: before the look at `cancel`; the canceller's half is a membarrier. */
+	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
+	wf_fence_compiler();
+	/* relaxed, both: looked at again on the long way. A request may be seen late. */
+	return WF_LIKELY(!cell->ext && !wf_load_relaxed(&cell->cancel) &&
+	                 !wf_load_relaxed(&self->rt->attention));
+}
+
+/* Call the body of a task that has begun, with the identity restored afterwards. */
+static inline int wf_task_call(struct wf_local *self, struct wf_cell *cell, struct weft_task *frame)
+{
+	frame->cell = cell;
+	frame->rt = self->rt;
+	frame->fn = cell->u.fn;
+	frame->payload = NULL;
+	frame->error = NULL;
+	frame->arg_size = cell->mark.size;
+	frame->arg = frame->data;
+	frame->attempt = 1;
+	frame->borrowed = false;
+	memcpy(frame->data, cell->data, WF_INLINE_BYTES);
+	/* relaxed: size 0, attempt 1, this worker. */
+	wf_store_relaxed(&cell->mark.all, self->mark);
+	frame->outer = self->current;
+	self->current = frame;
+	int code = frame->fn(frame);
+
+	wf_self()->current = frame->outer;
+	return code;
+}
+
+void wf_task_run_slow(struct wf_local *self, struct wf_cell *cell) WF_SUSPENDS;
+/* The body returned `code`: end the attempt, and the task. */
+void wf_task_end(struct wf_local *self, struct weft_task *frame, int code);
 /* Run a task that is off its queue, on the current stack. */
 void wf_task_run(struct wf_local *self, struct wf_cell *cell) WF_SUSPENDS;
 /* Complete a cell whose value or error is in place. */
@@ -492,6 +531,16 @@ static inline void wf_pushed(struct wf_worker *worker)
 	/* relaxed: pairs with the membarrier of a worker that goes to sleep, or [S1] in there. */
 	if (WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->idle)))
 		wf_push_hungry(worker);
+}
+int wf_put_hungry(struct wf_worker *worker);
+/* The same after wf_deque_put_local(), which does not look whether a thief has asked. 0. */
+static inline int wf_pushed_put(struct wf_worker *worker)
+{
+	/* relaxed: as above. */
+	if (WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->idle) ||
+	                wf_deque_is_asked_local(&worker->deque[WEFT_PRIORITY_NORMAL])))
+		return wf_put_hungry(worker);
+	return 0;
 }
 void wf_wake_one(weft *rt);
 void wf_wake_all(weft *rt);

@@ -41,7 +41,7 @@ int wf_cell_set_value(struct wf_local *self, struct wf_cell *cell, const void *d
 	if (size <= WF_INLINE_BYTES) {
 		if (size)
 			memcpy(cell->data, data, size);
-		cell->size = (uint8_t)size;
+		cell->mark.size = (uint8_t)size;
 		return 0;
 	}
 	struct wf_payload *payload = wf_payload_alloc(self, size);

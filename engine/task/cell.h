@@ -46,6 +46,25 @@ struct wf_payload {
 	WF_ALIGNED(64) unsigned char data[];
 };
 
+/* Set in one store when a task is made and when it starts, read and written in parts. */
+union wf_mark {
+	struct wf_a32 all;
+	struct {
+		struct wf_a16 worker; /* that runs or ran it, plus one */
+		uint8_t size;         /* argument, then result, when not elsewhere */
+		struct wf_a8 attempt;
+	};
+};
+
+static inline uint32_t wf_mark(uint32_t worker, uint32_t size, uint32_t attempt)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return worker | size << 16 | attempt << 24;
+#else
+	return worker << 16 | size << 8 | attempt;
+#endif
+}
+
 struct wf_cell {
 	struct wf_promise promise;
 	union {
@@ -65,9 +84,7 @@ struct wf_cell {
 	struct wf_a8 cancel;
 	uint16_t group;
 	uint16_t reserved;
-	struct wf_a16 worker; /* that runs or ran it, plus one */
-	uint8_t size;         /* argument, then result, when not elsewhere */
-	struct wf_a8 attempt;
+	union wf_mark mark;
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
 _Static_assert(sizeof(struct wf_cell) == 64, "one cache line");

@@ -33,7 +33,7 @@ static inline void copy_small(unsigned char *to, const void *from, size_t size)
 
 /* The fields every fresh cell has. */
 static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint32_t kind,
-                              enum wf_state state)
+                              enum wf_state state, uint32_t size)
 {
 	wf_init(&cell->promise.waiters, 0);
 	wf_init(&cell->promise.refs, 0);
@@ -42,9 +42,7 @@ static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint3
 	wf_init(&cell->flags, (uint8_t)(kind | self->cell_flags));
 	cell->group = self->group;
 	cell->reserved = 0;
-	wf_init(&cell->worker, 0);
-	cell->size = 0;
-	wf_init(&cell->attempt, 0);
+	wf_init(&cell->mark.all, wf_mark(0, size, 0));
 	/* relaxed: published by the queue or by the handle. */
 	wf_store_relaxed(&cell->promise.state, (uint32_t)state);
 }
@@ -54,7 +52,7 @@ struct wf_cell *wf_cell_start(struct wf_local *self, uint32_t kind, enum wf_stat
 	struct wf_cell *cell = wf_cell_alloc(self);
 
 	if (cell)
-		cell_start(self, cell, kind, state);
+		cell_start(self, cell, kind, state, 0);
 	return cell;
 }
 
@@ -98,27 +96,22 @@ int weft_spawn(weft *rt, weft_task_fn *fn, const void *arg, size_t size, weft_re
 	if (WF_UNLIKELY(!self || self->rt != rt || !self->fast || !fn || size > WF_INLINE_BYTES ||
 	                (size && !arg) || wf_load_relaxed(&rt->gate)))
 		return spawn_slow(rt, fn, arg, size, out);
-	struct wf_cell *cell = wf_cell_alloc(self);
+	struct wf_deque *deque = &wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL];
+	struct wf_cell *cell = self->slab.cells_free;
 
-	if (WF_UNLIKELY(!cell))
-		return -ENOMEM;
-	struct wf_worker *worker = wf_worker_of(self);
-
-	cell_start(self, cell, out ? WF_CELL_TASK : WF_CELL_TASK | WF_CELL_FORGET, WF_STATE_QUEUED);
+	/* With a cell and a slot at hand nothing can fail, and nothing below is a call. */
+	if (WF_UNLIKELY(!cell || !wf_deque_has_room_local(deque)))
+		return spawn_slow(rt, fn, arg, size, out);
+	cell = wf_cell_alloc(self);
+	cell_start(self, cell, out ? WF_CELL_TASK : WF_CELL_TASK | WF_CELL_FORGET, WF_STATE_QUEUED,
+	           (uint32_t)size);
 	cell->u.fn = fn;
 	copy_small(cell->data, arg, size);
-	cell->size = (uint8_t)size;
-	weft_ref ref = wf_ref_of(rt, cell);
-
-	if (WF_UNLIKELY(wf_deque_push_local(&worker->deque[WEFT_PRIORITY_NORMAL], cell))) {
-		wf_cell_free(self, cell);
-		return -ENOMEM;
-	}
-	wf_bump(&self->submitted);
 	if (out)
-		*out = ref;
-	wf_pushed(worker);
-	return 0;
+		*out = wf_ref_of(rt, cell);
+	wf_bump(&self->submitted);
+	wf_deque_put_local(deque, cell);
+	return wf_pushed_put(wf_worker_of(self));
 }
 
 /* ---- Options ------------------------------------------------------------------------------- */
@@ -378,7 +371,7 @@ static int submit(struct wf_local *self, const struct weft_call *call,
 		wf_flags_add(cell, WF_CELL_FORGET);
 	if (call->arg_size <= WF_INLINE_BYTES) {
 		copy_small(cell->data, call->arg, call->arg_size);
-		cell->size = (uint8_t)call->arg_size;
+		cell->mark.size = (uint8_t)call->arg_size;
 	}
 	if (needs_ext(call, o, rt)) {
 		ext = cell->ext = ext_create(self, cell, call, o, forget);

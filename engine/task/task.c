@@ -75,12 +75,13 @@ const char *wf_task_site(const struct wf_ext *ext)
 struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
                                struct wf_error *cause)
 {
-	return wf_error_create(&(struct wf_error_args){ .status = status,
-	                                                .code = status,
-	                                                .attempt = wf_load_relaxed(&cell->attempt),
-	                                                .task = wf_task_name(cell, fn),
-	                                                .site = wf_task_site(cell->ext),
-	                                                .cause = cause });
+	return wf_error_create(
+		&(struct wf_error_args){ .status = status,
+	                                 .code = status,
+	                                 .attempt = wf_load_relaxed(&cell->mark.attempt),
+	                                 .task = wf_task_name(cell, fn),
+	                                 .site = wf_task_site(cell->ext),
+	                                 .cause = cause });
 }
 
 /* ---- Completion ---------------------------------------------------------------------------- */
@@ -430,9 +431,9 @@ static int attempt(struct wf_local **selfp, struct weft_task *frame, const void 
 	struct wf_cell *cell = frame->cell;
 
 	memcpy(frame->data, pristine, WF_INLINE_BYTES);
-	cell->size = 0;
+	cell->mark.size = 0;
 	frame->attempt++;
-	wf_store_relaxed(&cell->attempt, (uint8_t)frame->attempt); /* relaxed: a snapshot. */
+	wf_store_relaxed(&cell->mark.attempt, (uint8_t)frame->attempt); /* relaxed: a snapshot. */
 	frame->outer = self->current;
 	self->current = frame;
 	int code = frame->fn(frame);
@@ -488,14 +489,14 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 
 	memcpy(pristine, cell->data, WF_INLINE_BYTES);
 	frame.arg = ext && ext->flags & WF_EXT_ARG ? wf_ext_arg(ext) : frame.data;
-	frame.arg_size = ext ? ext->arg_size : cell->size;
+	frame.arg_size = ext ? ext->arg_size : cell->mark.size;
 	if (self->rt->timing && ext && wf_ext_more(ext))
 		wf_ext_more(ext)->start_ns = wf_clock_now(&self->rt->clock);
 	if (stay)
 		wf_fiber_user(fiber)->stay++;
 	for (;;) {
 		/* relaxed: a snapshot for weft_ref_info(). */
-		wf_store_relaxed(&cell->worker, (uint16_t)(self->worker ? self->id + 1 : 0));
+		wf_store_relaxed(&cell->mark.worker, (uint16_t)(self->worker ? self->id + 1 : 0));
 		int code = attempt(&self, &frame, pristine);
 
 		if (code >= 0 && !frame.payload && !frame.error) {
@@ -517,41 +518,17 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 	}
 }
 
-void wf_task_run(struct wf_local *self, struct wf_cell *cell)
+void wf_task_run_slow(struct wf_local *self, struct wf_cell *cell)
 {
-	/* release [C1]: before the look at `cancel`; the canceller's half is a membarrier. */
-	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
-	wf_fence_compiler();
-	/* relaxed, both: looked at again in run_slow(). A request may be seen late. */
-	if (WF_UNLIKELY(wf_load_relaxed(&cell->cancel) || cell->ext ||
-	                wf_load_relaxed(&self->rt->attention))) {
-		run_slow(self, cell);
-		return;
-	}
-	struct weft_task frame;
+	run_slow(self, cell);
+}
 
-	frame.cell = cell;
-	frame.rt = self->rt;
-	frame.fn = cell->u.fn;
-	frame.payload = NULL;
-	frame.error = NULL;
-	frame.arg_size = cell->size;
-	frame.arg = frame.data;
-	frame.attempt = 1;
-	frame.borrowed = false;
-	memcpy(frame.data, cell->data, WF_INLINE_BYTES);
-	cell->size = 0;
-	wf_store_relaxed(&cell->attempt, 1);
-	/* relaxed, both: snapshots for weft_ref_info(). */
-	wf_store_relaxed(&cell->worker, (uint16_t)(self->id + 1));
-	frame.outer = self->current;
-	self->current = &frame;
-	int code = frame.fn(&frame);
+void wf_task_end(struct wf_local *self, struct weft_task *frame, int code)
+{
+	struct wf_cell *cell = frame->cell;
 
-	self = wf_self();
-	self->current = frame.outer;
-	if (WF_UNLIKELY(code < 0 || frame.payload || frame.error)) {
-		run_failed(self, &frame, code);
+	if (WF_UNLIKELY(code < 0 || frame->payload || frame->error)) {
+		run_failed(self, frame, code);
 		return;
 	}
 	if (WF_UNLIKELY(cell->owner != self->id ||
@@ -564,4 +541,17 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 	if (WF_UNLIKELY(list))
 		wf_cell_fire(self, cell, list);
 	wf_bump(&self->completed);
+}
+
+void wf_task_run(struct wf_local *self, struct wf_cell *cell)
+{
+	struct weft_task frame;
+
+	if (WF_UNLIKELY(!wf_task_begin(self, cell))) {
+		run_slow(self, cell);
+		return;
+	}
+	int code = wf_task_call(self, cell, &frame);
+
+	wf_task_end(wf_self(), &frame, code);
 }

@@ -139,8 +139,8 @@ Test(get, nests_ten_thousand_deep_on_eight_workers)
 
 Test(get, nests_deeper_than_a_stack_on_small_stacks)
 {
-	nest(1, api_scaled(test_is_long() ? 1000000 : 200000), WF_ASAN || WF_TSAN ? 65536 : 32768);
-	nest(2, api_scaled(test_is_long() ? 1000000 : 200000), WF_ASAN || WF_TSAN ? 65536 : 32768);
+	nest(1, api_scaled(1000000), WF_ASAN || WF_TSAN ? 65536 : 32768);
+	nest(2, api_scaled(1000000), WF_ASAN || WF_TSAN ? 65536 : 32768);
 }
 
 static int fib(weft_task *self)

@@ -33,7 +33,7 @@
 #define CHUNK_BYTES   ((8u << 20) - (64u << 10))
 #define CHUNK_RECORDS (256u << 10) /* bounds the entries of a chunk of tiny records */
 #define CHUNKS_MAX    1024
-#define LEAF_BYTES    (4u << 20) /* 2 and 8 MiB were no faster */
+#define LEAF_BYTES    (4u << 20) /* 2 and 8 MiB were slower by some percent */
 #define LEAF_RECORDS  (64u << 10)
 #define SLICES_MAX    4096
 
