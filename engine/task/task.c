@@ -158,9 +158,10 @@ static void finish(struct wf_local *self, struct wf_cell *cell, struct wf_error 
 /* One count of ext->unready goes; the last one readies the task or frees what ended early. */
 static void unready_drop(struct wf_local *self, struct wf_ext *ext)
 {
+	/* Read before: unless it was the last count, somebody else may free the ext right after. */
+	struct wf_cell *cell = &self->rt->cells[ext->cell];
 	/* acq_rel [U1]: the results of all inputs, to whoever drops the last. */
 	uint32_t old = wf_add_acq_rel(&ext->unready, (uint32_t)-1);
-	struct wf_cell *cell = &self->rt->cells[ext->cell];
 
 	WF_DEBUG((old & ~WF_UNREADY_EARLY) > 0);
 	if ((old & ~WF_UNREADY_EARLY) != 1)
@@ -254,15 +255,11 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 	struct wf_edge *edge = wf_container_of(node, struct wf_edge, waiter);
 	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
 
-	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST) {
-		struct wf_error *error =
-			input_error(self, &self->rt->cells[ext->cell], src->u.error);
-
-		if (early_claim(ext))
-			early_finish(self, ext, error);
-		else
-			wf_error_release(error);
-	}
+	/* Claimed first: until then another failed input may end the task and free its cell. */
+	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST &&
+	    early_claim(ext))
+		early_finish(self, ext,
+		             input_error(self, &self->rt->cells[ext->cell], src->u.error));
 	unready_drop(self, ext);
 }
 

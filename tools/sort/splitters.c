@@ -15,9 +15,8 @@
 
 #include "base.h"
 
-#define OVERSAMPLE \
-	32 /* sample keys per partition; a guess, and the limit for nesting is twice even */
-#define ABREAST     8 /* searches side by side; a guess, halved the time of one by one */
+#define OVERSAMPLE  32 /* sample keys per partition: a guess; twice even is nested */
+#define ABREAST     8  /* searches side by side; a guess, halved the time of one by one */
 #define SAMPLE_SEED 0x5eed5a3b1e5u
 
 /* How often the value of sample[at] occurs in the sorted sample. */
