@@ -98,7 +98,7 @@ static inline bool take_unpublished(struct wf_local *self, const struct weft_tas
 	else if (got)
 		memcpy(dst, cell->data, got);
 	wf_bump(&self->completed);
-	wf_cell_free(self, cell); /* leaves `size` alone */
+	wf_cell_free(self, cell);
 	return true;
 }
 
@@ -123,8 +123,10 @@ int64_t weft_take(weft *rt, weft_ref ref, void *dst, size_t size)
 	int code = wf_task_call(self, cell, &frame);
 
 	self = wf_self();
+	uint32_t got = cell->mark.size;
+
 	if (WF_LIKELY(take_unpublished(self, &frame, code, dst, size)))
-		return cell->mark.size;
+		return got;
 	wf_task_end(self, &frame, code);
 	return take_slow(rt, ref, dst, size);
 }

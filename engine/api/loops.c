@@ -81,9 +81,8 @@ WF_NOINLINE static void join_slow(weft_task *self, struct weft_fork *fork)
 	/* release [N2]: the wait, to the thief's swap. acquire [N1]. */
 	if (!wf_cas_acq_rel(&private->word, &pending, (uintptr_t)&wait))
 		return;
-	/* Without a stack to switch to the thread itself waits: the child runs elsewhere. */
-	while (wf_wait_sleep(&wait) == -EAGAIN && wf_load_acquire(&private->word) != FORK_DONE)
-		sched_yield();
+	/* Uninterruptible: it cannot fail. */
+	WF_CHECK(!wf_wait_sleep(&wait));
 }
 
 void weft_fork_join(weft_task *self, struct weft_fork *fork)
@@ -114,6 +113,8 @@ void wf_fork_run(struct wf_local *self, struct weft_fork *fork)
 	fork->fn(&frame, fork->arg);
 	self = wf_self();
 	self->current = frame.outer;
+	wf_error_release(frame.error);
+	wf_payload_free(self, frame.payload);
 	/* release [N1]: what the child wrote. acquire [N2]: the joiner's wait. */
 	uintptr_t old = wf_swap_acq_rel(&private->word, FORK_DONE);
 
@@ -242,7 +243,17 @@ static int run_loop(weft *rt, struct range *range)
 
 	if (rc)
 		return rc;
-	return (int)weft_take(rt, ref, NULL, 0);
+	struct weft_view view;
+	int got = weft_get(rt, ref, WEFT_FOREVER, &view);
+
+	/* It uses our frame: a caller that is told to stop passes that on and waits all the same. */
+	while (!weft_peek(rt, ref)) {
+		weft_cancel(rt, ref);
+		sched_yield();
+		got = weft_get(rt, ref, WEFT_FOREVER, &view);
+	}
+	weft_release(rt, ref);
+	return got == -EINTR ? -ECANCELED : got;
 }
 
 int weft_for(weft *rt, int64_t begin, int64_t end, int64_t grain, weft_for_fn *fn, void *arg)

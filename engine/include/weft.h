@@ -253,7 +253,7 @@ WEFT_API int weft_run(weft *rt, weft_ref ref, weft_deadline until);
 /* ---- Submitting ------------------------------------------------------------------------- */
 
 enum weft_task_flags {
-	WEFT_TASK_STAY     = 1u << 0, /* after the first run it resumes on the same thread */
+	WEFT_TASK_STAY     = 1u << 0, /* it resumes on the thread it began on (not kept by weft_run()) */
 	WEFT_TASK_BLOCKING = 1u << 1, /* may block its OS thread; its CPU slot goes to a spare */
 };
 

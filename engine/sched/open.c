@@ -443,8 +443,8 @@ void wf_cancel_everything(weft *rt)
 		if (wf_load_acquire(&cell->promise.state) != WF_STATE_WAITING ||
 		    wf_promise_is_done(&cell->promise))
 			continue;
-		if (kind == WF_CELL_TASK && !(cell->ext && cell->ext->flags & WF_EXT_ALWAYS))
-			wf_cancel_cell(self, cell);
+		if (kind == WF_CELL_TASK)
+			wf_cancel_waiting(self, cell);
 		else if (kind == WF_CELL_EVENT)
 			cancel_event(self, cell);
 	}
@@ -473,7 +473,15 @@ int weft_close(weft *rt, weft_deadline drain_until)
 	if (rc || !rt)
 		return rc;
 	/* 1. Outside submits are refused. (An interrupt has shut the gate further already.) */
-	wf_cas_acq_rel(&rt->gate, &gate_open, WF_GATE_DRAIN);
+	bool shut = wf_cas_acq_rel(&rt->gate, &gate_open, WF_GATE_DRAIN);
+
+	wf_fence_seq_cst();
+	/* acquire [G2]: somebody attached while we looked. */
+	if (wf_load_acquire(&rt->users)) {
+		if (shut)
+			wf_store_release(&rt->gate, WF_GATE_OPEN); /* release [G1] */
+		return -EBUSY;
+	}
 	/* 2. Drain. A virtual clock cannot measure how long that takes. */
 	wait_quiet(rt,
 	           rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER : drain_until);
@@ -507,7 +515,12 @@ int weft_retain_runtime(weft *rt)
 	if (wf_load_acquire(&rt->gate) != WF_GATE_OPEN)
 		return WEFT_ECLOSED;
 	wf_add_acq_rel(&rt->users, 1); /* acq_rel [G2]: pairs with the drop and with close. */
-	return 0;
+	wf_fence_seq_cst();
+	/* acquire [G1]: a close that did not count us has shut the gate. */
+	if (wf_load_acquire(&rt->gate) == WF_GATE_OPEN)
+		return 0;
+	wf_add_acq_rel(&rt->users, (uint32_t)-1); /* acq_rel [G2] */
+	return WEFT_ECLOSED;
 }
 
 void weft_release_runtime(weft *rt)

@@ -195,13 +195,17 @@ int wf_ready_try(struct wf_local *self, struct wf_cell *cell)
 	return push(self, cell, WEFT_PRIORITY_NORMAL);
 }
 
-void wf_ready_cell(struct wf_local *self, struct wf_cell *cell)
+void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priority)
 {
-	WF_CHECK(cell->ext);
-	if (push(self, cell, cell->ext->priority)) {
-		overflow_cell(self->rt, cell->ext);
-		injected(self->rt);
-	}
+	if (WF_LIKELY(!push(self, cell, priority)))
+		return;
+	/* Not in a queue: take it out of a canceller's reach before its ext links it. */
+	wf_store_release(&cell->promise.state, WF_STATE_RUNNING); /* release [C1] */
+	wf_fence_compiler();
+	if (wf_ended_in_queue(self, cell))
+		return;
+	overflow_cell(self->rt, cell->ext);
+	injected(self->rt);
 }
 
 /* A fiber that may only resume on its worker goes to that worker's inbox, also from itself. */

@@ -82,6 +82,8 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
 
 	if (!self)
 		return -ENOMEM;
+	/* A task of another runtime may be the one that helps here. */
+	struct wf_local *was = wf_self();
 	struct wf_worker *worker = slot_take(rt);
 
 	if (!worker)
@@ -102,7 +104,7 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
 
 	if (!cell || wf_wait_add(self, &wait, &node, cell))
 		rc = wf_worker_enter(&thread, worker);
-	wf_local_set(self);
+	wf_local_set(was);
 	if (!rc && cell && !wf_promise_is_done(&cell->promise))
 		rc = -ETIMEDOUT;
 	if (!rc && !cell && !wf_runtime_is_quiet(rt))

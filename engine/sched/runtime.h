@@ -66,11 +66,13 @@ struct wf_local {
 	uint16_t id;
 	uint16_t node;
 	uint16_t group;
-	bool worker;          /* this is a struct wf_worker */
-	bool fast;            /* a worker, nothing extra to record per task */
-	uint8_t cell_flags;   /* of new cells: 0 or WF_CELL_SHARED */
-	uint32_t mark;        /* wf_mark() of a first attempt here */
-	uint16_t shared_left; /* inbox drains until new cells start private again */
+	bool worker;           /* this is a struct wf_worker */
+	bool fast;             /* a worker, nothing extra to record per task */
+	uint8_t cell_flags;    /* of new cells: 0 or WF_CELL_SHARED */
+	uint32_t mark;         /* wf_mark() of a first attempt here */
+	bool early_busy;       /* inside early_end() */
+	struct wf_cell *early; /* claimed, to be ended; linked through their data */
+	uint16_t shared_left;  /* inbox drains until new cells start private again */
 	uint32_t touches_seen;
 	struct wf_a32 foreign_touches; /* that cost a membarrier: many make cells start shared */
 	struct wf_slab slab;
@@ -513,12 +515,18 @@ void wf_ext_linked(struct wf_local *self, struct wf_ext *ext);
 /* Wake a cell's task when it is blocked. */
 void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell);
 int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell);
+void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell);
+/*
+ * The start against a canceller, after the state was set RUNNING. True: the canceller has ended
+ * the task, the queue's entry was a count and is dropped.
+ */
+bool wf_ended_in_queue(struct wf_local *self, struct wf_cell *cell);
 void wf_cancel_everything(weft *rt);
 
 /* ---- ready.c: queues ----------------------------------------------------------------------- */
 
 /* A task or a fiber may run now. Cannot fail. */
-void wf_ready_cell(struct wf_local *self, struct wf_cell *cell);
+void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priority);
 void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber);
 void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber);
 void *wf_overflow_take(weft *rt);
@@ -612,7 +620,7 @@ bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t
 /* ---- spare.c ------------------------------------------------------------------------------- */
 
 /* Run a BLOCKING task beside the workers. */
-void wf_spare_run(struct wf_local *self, struct wf_cell *cell);
+bool wf_spare_run(struct wf_local *self, struct wf_cell *cell);
 /* Give this thread's worker to a spare thread. 0, -EAGAIN. */
 int wf_spare_take_over(struct wf_worker *worker);
 /* What a thread without a worker does: wait for a job. */

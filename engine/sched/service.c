@@ -9,7 +9,9 @@
 
 #include "runtime.h"
 
-#define QUIET_NS INT64_C(20000000) /* idle for this long before a deadlock is looked for */
+#define RESCAN_NS    INT64_C(5000000)
+#define SEARCH_STEPS 200000u           /* of a deadlock search; beyond, hope is the safe answer */
+#define QUIET_NS     INT64_C(20000000) /* idle for this long before a deadlock is looked for */
 
 /* ---- The heap ------------------------------------------------------------------------------ */
 
@@ -179,6 +181,13 @@ static void *service_main(void *arg)
 		}
 		int64_t until = next_timer(rt);
 
+		/* What was being submitted during the walk is found by the next one. */
+		if (wf_cancelling_all(rt) && !wf_runtime_is_quiet(rt)) {
+			wf_cancel_everything(rt);
+			if (until > wf_clock_now(NULL) + RESCAN_NS)
+				until = wf_clock_now(NULL) + RESCAN_NS;
+		}
+
 		if (until <= wf_clock_now(NULL)) {
 			wf_timers_fire(rt, wf_clock_now(&rt->clock));
 			continue;
@@ -216,6 +225,7 @@ struct search {
 	weft *rt;
 	uint32_t fibers;
 	uint8_t *hopeful; /* per fiber */
+	uint32_t steps;
 };
 
 static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth);
@@ -225,7 +235,10 @@ static bool inputs_hopeful(struct search *s, struct wf_ext *ext, uint32_t depth)
 	uint32_t edges = wf_ext_edge_count(ext);
 
 	for (uint32_t i = 0; i < edges; i++) {
-		if (!cell_hopeful(s, &s->rt->cells[ext->edges[i].src], depth + 1))
+		uint32_t src = ext->edges[i].src;
+
+		/* Anything else is a block that was just reused: then nothing is stuck. */
+		if (src <= s->rt->cells_last && !cell_hopeful(s, &s->rt->cells[src], depth + 1))
 			return false;
 	}
 	return true;
@@ -235,7 +248,7 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 {
 	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
-	if (wf_promise_is_done(&cell->promise) || depth > 64)
+	if (wf_promise_is_done(&cell->promise) || depth > 64 || ++s->steps > SEARCH_STEPS)
 		return true;
 	if (kind == WF_CELL_OUTPUT)
 		cell = cell->main;

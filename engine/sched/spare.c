@@ -120,6 +120,9 @@ static bool next_job(struct wf_thread_state *thread)
 			}
 		}
 		pthread_mutex_unlock(&rt->threads_mutex);
+		/* acquire [J1] */
+		if (wf_load_acquire(&thread->job) == WF_JOB_EXIT)
+			return false;
 	}
 }
 
@@ -194,6 +197,23 @@ int wf_thread_create(weft *rt, struct wf_worker *worker, const char *name)
 	return thread ? 0 : -EAGAIN;
 }
 
+/* Join the spares that have left. They take no mutex any more. */
+static void reap(weft *rt)
+{
+	for (struct wf_thread_state **at = &rt->threads_all; *at;) {
+		struct wf_thread_state *gone = *at;
+
+		/* acquire [J1] */
+		if (wf_load_acquire(&gone->job) != WF_JOB_EXIT) {
+			at = &gone->all;
+			continue;
+		}
+		*at = gone->all;
+		wf_thread_join(&gone->thread);
+		wf_free(gone);
+	}
+}
+
 /* Give a job to an idle spare or a new one. False: the cap is reached, or no thread starts. */
 static bool give_job(weft *rt, enum wf_job_kind job, struct wf_worker *worker, struct wf_cell *cell)
 {
@@ -208,13 +228,14 @@ static bool give_job(weft *rt, enum wf_job_kind job, struct wf_worker *worker, s
 	}
 	if (rt->spare_count >= rt->spare_max)
 		return false;
+	reap(rt);
 	if (!thread_create(rt, "weft-spare", job, worker, cell))
 		return false;
 	rt->spare_count++;
 	return true;
 }
 
-void wf_spare_run(struct wf_local *self, struct wf_cell *cell)
+bool wf_spare_run(struct wf_local *self, struct wf_cell *cell)
 {
 	weft *rt = self->rt;
 
@@ -228,7 +249,9 @@ void wf_spare_run(struct wf_local *self, struct wf_cell *cell)
 		struct wf_cell **grown = wf_malloc(room * sizeof(*grown));
 
 		if (grown) {
-			memcpy(grown, rt->blocking_wait, rt->blocking_count * sizeof(*grown));
+			if (rt->blocking_count)
+				memcpy(grown, rt->blocking_wait,
+				       rt->blocking_count * sizeof(*grown));
 			wf_free(rt->blocking_wait);
 			rt->blocking_wait = grown;
 			rt->blocking_room = room;
@@ -240,12 +263,11 @@ void wf_spare_run(struct wf_local *self, struct wf_cell *cell)
 	}
 	pthread_mutex_unlock(&rt->threads_mutex);
 	if (given)
-		return;
-	/* No spare thread at all: it must run somewhere, so it holds this worker. */
+		return true;
 	wf_log(rt, WEFT_LOG_WARN, "no spare thread for a blocking task: it holds a worker");
+	/* relaxed: read under idleness. */
 	wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1);
-	cell->ext->flags &= (uint8_t)~WEFT_TASK_BLOCKING;
-	wf_task_run(self, cell);
+	return false;
 }
 
 int wf_spare_take_over(struct wf_worker *worker)
@@ -274,9 +296,8 @@ int wf_spare_take_over(struct wf_worker *worker)
 		guest->current = NULL;
 		wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1);
 	} else if (!thread->spare) {
-		/* The thread comes back as a spare when its body ends. */
+		/* It comes back as a spare; the one that took its place is counted for it. */
 		thread->spare = true;
-		rt->spare_count++;
 	}
 	pthread_mutex_unlock(&rt->threads_mutex);
 	return given ? 0 : -EAGAIN;

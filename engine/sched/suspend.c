@@ -313,6 +313,7 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 		wf_store_release(&cell->promise.state, WF_STATE_BLOCKED);
 	}
 	fiber_lock(user);
+	user->current = frame;
 	user->task_bits = frame->borrowed ? 0 : wf_ref_of(self->rt, cell).bits;
 	user->wait = wait->uninterruptible ? NULL : wait;
 	/* After a locked instruction: either we see the request or the canceller sees the wait. */
@@ -332,6 +333,13 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	if (!frame->borrowed)
 		/* relaxed: a snapshot. */
 		wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	if (rc && wait->uninterruptible) {
+		/* No stack to switch to: the thread itself waits, the child runs elsewhere. */
+		/* acquire [F1]: not parked, so the firer's exchange was its last touch. */
+		while (wf_load_acquire(&wait->phase) == WF_WAIT_ARMING)
+			sched_yield();
+		rc = 0;
+	}
 	if (rc) {
 		uint32_t old;
 
@@ -342,6 +350,8 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	return rc;
 }
 
+#define HOST_LOOK_NS INT64_C(10000000)
+
 /* ---- A host thread sleeps ------------------------------------------------------------------ */
 
 static bool may_spin(const weft *rt)
@@ -350,6 +360,14 @@ static bool may_spin(const weft *rt)
 	uint32_t running = rt->workers - wf_load_relaxed(&rt->sleeping);
 
 	return running < rt->cpus;
+}
+
+/* Whether the body on this thread, or a sleep in a runtime that was interrupted, must end. */
+static bool host_stopping(const struct wf_wait *wait, const struct wf_local *me)
+{
+	if (me && me->current && wf_self_cancelled(me))
+		return true;
+	return !wait->node_count && wf_cancelling_all(wait->rt);
 }
 
 static void host_sleep(struct wf_wait *wait)
@@ -369,13 +387,22 @@ static void host_sleep(struct wf_wait *wait)
 
 	if (me && me->worker && me->rt != rt && me->current)
 		wf_spare_take_over(wf_worker_of(me));
+	me = wf_self();
+	/* A body without a worker, and a sleep, are told to stop by nobody: they look. */
+	bool looks = !wait->uninterruptible && ((me && me->current) || !wait->node_count);
+
 	/* acquire [H1]: after the winner's last touch. */
 	while (!wf_load_acquire(&wait->futex)) {
 		int64_t until = wait->timed ? WF_FOREVER : wait->until;
+		int64_t next = looks ? wf_clock_now(NULL) + HOST_LOOK_NS : WF_FOREVER;
 
-		if (wf_futex_wait(&wait->futex, 0, until) == -ETIMEDOUT &&
-		    claim(wait, WF_WAKE_TIMEOUT, &old))
+		if (wf_futex_wait(&wait->futex, 0, until < next ? until : next) != -ETIMEDOUT)
+			continue;
+		if (looks && host_stopping(wait, me) && claim(wait, WF_WAKE_CANCEL, &old))
 			return;
+		if (until <= next && claim(wait, WF_WAKE_TIMEOUT, &old))
+			return;
+		wf_cpu_relax();
 	}
 }
 
@@ -448,9 +475,10 @@ int wf_wait_cell(weft *rt, struct wf_cell *cell, int64_t until)
 		if (run_in_place(self, cell) && wf_promise_is_done(&cell->promise))
 			return 0;
 		self = wf_self();
-		if (is_own(self, cell))
-			return WEFT_EDEADLOCK;
-	} else if (!rt->workers) {
+	}
+	if (is_own(self, cell))
+		return WEFT_EDEADLOCK;
+	if (!wf_can_suspend(self) && !rt->workers) {
 		return wf_run_until(rt, cell, until);
 	}
 	if (wf_promise_is_done(&cell->promise))

@@ -251,23 +251,6 @@ static void *search(struct wf_worker *worker)
 	return item;
 }
 
-/* After a search that found something: somebody else should look if there may be more. */
-static void pass_on(struct wf_worker *worker)
-{
-	weft *rt = worker->local.rt;
-
-	if (wf_load_relaxed(&rt->searching) || !wf_load_relaxed(&rt->sleeping))
-		return;
-	bool more = wf_deque_count_mt(&worker->deque[WEFT_PRIORITY_NORMAL]) > 0;
-
-	for (uint32_t i = 0; !more && i < worker->victims_count; i++)
-		more = wf_deque_has_public(&victim_of(worker, i)->deque[WEFT_PRIORITY_NORMAL]);
-	for (uint32_t i = 0; !more && i < rt->node_count; i++)
-		more = !wf_injector_is_empty_mt(&rt->inject[i][WEFT_PRIORITY_NORMAL]);
-	if (more)
-		wf_wake_one(rt);
-}
-
 static bool anything(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
@@ -281,6 +264,21 @@ static bool anything(struct wf_worker *worker)
 		}
 	}
 	return private_work(worker);
+}
+
+/* After a search that found something: somebody else should look if there may be more. */
+static void pass_on(struct wf_worker *worker)
+{
+	weft *rt = worker->local.rt;
+
+	if (wf_load_relaxed(&rt->searching) || !wf_load_relaxed(&rt->sleeping))
+		return;
+	bool more = anything(worker);
+
+	for (uint32_t p = 0; !more && p < WF_PRIORITIES; p++)
+		more = wf_deque_count_mt(&worker->deque[p]) > 0;
+	if (more)
+		wf_wake_one(rt);
 }
 
 static uint32_t active_count(const weft *rt)
@@ -313,7 +311,11 @@ static int64_t watch_until(struct wf_worker *worker, int64_t *interval)
 	if (!active_count(rt)) {
 		/* relaxed: only ever compared with our own number. */
 		wf_cas_relaxed(&rt->watcher, &me, 0);
-		return WF_FOREVER;
+		wf_fence_seq_cst();
+		/* Again, behind the exchange: a pusher that still saw us watch wakes nobody. */
+		if (!active_count(rt))
+			return WF_FOREVER;
+		me = worker->index + 1;
 	}
 	if (wf_load_relaxed(&rt->watcher) != me && !wf_cas_relaxed(&rt->watcher, &nobody, me))
 		return WF_FOREVER;

@@ -80,8 +80,13 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 
 	/* Completing an event takes a count, and this was the last: nobody ever will. */
 	if ((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_EVENT) {
-		wf_cell_free(self, cell);
-		return;
+		uint32_t waiting = WF_STATE_WAITING;
+
+		/* acquire: against a runtime that is being cancelled, see cancel_event(). */
+		if (wf_cas_acquire(&cell->promise.state, &waiting, WF_STATE_RUNNING)) {
+			wf_cell_free(self, cell);
+			return;
+		}
 	}
 	/* relaxed: a hint that the owner reads now and then. */
 	if (foreign)

@@ -388,7 +388,7 @@ static int submit(struct wf_local *self, const struct weft_call *call,
 		if (edges)
 			link_edges(self, ext, call);
 		else
-			wf_ready_cell(self, cell);
+			wf_ready_cell(self, cell, o->priority);
 		return 0;
 	}
 	weft_ref ref = wf_ref_of(rt, cell);

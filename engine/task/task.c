@@ -160,6 +160,7 @@ static void unready_drop(struct wf_local *self, struct wf_ext *ext)
 {
 	/* Read before: unless it was the last count, somebody else may free the ext right after. */
 	struct wf_cell *cell = &self->rt->cells[ext->cell];
+	uint32_t priority = ext->priority;
 	/* acq_rel [U1]: the results of all inputs, to whoever drops the last. */
 	uint32_t old = wf_add_acq_rel(&ext->unready, (uint32_t)-1);
 
@@ -173,7 +174,8 @@ static void unready_drop(struct wf_local *self, struct wf_ext *ext)
 	}
 	/* relaxed: the queue publishes it. */
 	wf_store_relaxed(&cell->promise.state, WF_STATE_QUEUED);
-	wf_ready_cell(self, cell);
+	/* From here on a canceller may end it: the ext is not ours to read any more. */
+	wf_ready_cell(self, cell, priority);
 }
 
 /*
@@ -241,6 +243,29 @@ static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_er
 	unready_drop(self, ext);
 }
 
+/*
+ * End a claimed task, its dependents, theirs, and so on: a failure may run down a chain of any
+ * length, so what is claimed meanwhile waits in a list instead of on the stack.
+ */
+static void early_end(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
+{
+	struct wf_cell *cell = &self->rt->cells[ext->cell];
+
+	/* Claimed: function and argument are dead, the error and the link take their places. */
+	cell->u.error = error;
+	memcpy(cell->data, &self->early, sizeof(self->early));
+	self->early = cell;
+	if (self->early_busy)
+		return;
+	self->early_busy = true;
+	while (self->early) {
+		cell = self->early;
+		memcpy(&self->early, cell->data, sizeof(self->early));
+		early_finish(self, cell->ext, cell->u.error);
+	}
+	self->early_busy = false;
+}
+
 /* What a failed input does to its dependent; when all is cancelled, that is the reason. */
 static struct wf_error *input_error(struct wf_local *self, struct wf_cell *cell,
                                     struct wf_error *cause)
@@ -258,8 +283,7 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 	/* Claimed first: until then another failed input may end the task and free its cell. */
 	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST &&
 	    early_claim(ext))
-		early_finish(self, ext,
-		             input_error(self, &self->rt->cells[ext->cell], src->u.error));
+		early_end(self, ext, input_error(self, &self->rt->cells[ext->cell], src->u.error));
 	unready_drop(self, ext);
 }
 
@@ -290,7 +314,7 @@ static void end_waiting(struct wf_local *self, struct wf_cell *cell)
 	/* release [C1]: unlocked before the end, whose last step waits for cancellers. */
 	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
 	if (ours)
-		early_finish(self, ext, error);
+		early_end(self, ext, error);
 	else
 		wf_error_release(error);
 }
@@ -318,6 +342,27 @@ static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell)
 	else
 		/* release [C1] */
 		wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+}
+
+/* For a walker that holds no count: only what waits. Queued tasks find out when they start. */
+void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell)
+{
+	uint8_t old = WF_CANCEL_NO;
+
+	/* acquire [C1]: as in cancel_unbegun(). */
+	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
+		return;
+	if (self->rt->asymmetric)
+		wf_membarrier();
+	else
+		wf_fence_seq_cst();
+	/* acquire [C1]: the ext stays until we unlock; a submit that is being built has none yet. */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
+	    !wf_promise_is_done(&cell->promise) && cell->ext && !(cell->ext->flags & WF_EXT_ALWAYS))
+		end_waiting(self, cell);
+	else
+		/* release [C1] */
+		wf_store_release(&cell->cancel, WF_CANCEL_NO);
 }
 
 int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell)
@@ -444,7 +489,7 @@ static int attempt(struct wf_local **selfp, struct weft_task *frame, const void 
  * The start against a canceller: the state is RUNNING already. Either the canceller sees that, or
  * we see it here. True: it has ended the task; our queue entry was a count.
  */
-static bool ended_in_queue(struct wf_local *self, struct wf_cell *cell)
+bool wf_ended_in_queue(struct wf_local *self, struct wf_cell *cell)
 {
 	if (!self->rt->asymmetric)
 		wf_fence_seq_cst();
@@ -464,7 +509,7 @@ static bool ended_in_queue(struct wf_local *self, struct wf_cell *cell)
 /* The long way: options, inputs, cancel, retries, times. */
 WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 {
-	if (ended_in_queue(self, cell))
+	if (wf_ended_in_queue(self, cell))
 		return;
 	struct wf_error *error = obstacle(self, cell);
 	struct wf_ext *ext = cell->ext;
@@ -476,12 +521,19 @@ WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
 	if (ext && ext->flags & WEFT_TASK_BLOCKING && self->worker) {
 		/* release [C2]: it waits for a thread as it waited for a worker. */
 		wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
-		wf_spare_run(self, cell);
-		return;
+		if (wf_spare_run(self, cell))
+			return;
+		/* No spare thread at all: it must run somewhere, so it holds this worker. */
+		wf_store_release(&cell->promise.state, WF_STATE_RUNNING); /* release [C1] */
+		wf_fence_compiler();
+		if (wf_ended_in_queue(self, cell))
+			return;
 	}
 	WF_ALIGNED(16) unsigned char pristine[WF_INLINE_BYTES];
 	struct weft_task frame = { .cell = cell, .rt = self->rt, .fn = cell->u.fn };
-	bool stay = ext && ext->flags & WEFT_TASK_STAY && self->fiber;
+	/* A helper is a host thread that will leave: nothing can stay on it. */
+	bool stay = ext && ext->flags & WEFT_TASK_STAY && self->worker && self->fiber &&
+		!wf_worker_of(self)->helper;
 	struct wf_fiber *fiber = self->fiber;
 
 	memcpy(pristine, cell->data, WF_INLINE_BYTES);
