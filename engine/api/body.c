@@ -155,10 +155,7 @@ int weft_return(weft_task *self, const void *data, size_t size)
 	void *room;
 
 	if (WF_LIKELY(size <= WF_INLINE_BYTES && !self->payload)) {
-		if (size == 8)
-			memcpy(self->cell->data, data, 8);
-		else if (size)
-			memcpy(self->cell->data, data, size);
+		wf_copy_inline(self->cell->data, data, size);
 		self->cell->mark.size = (uint8_t)size;
 		return 0;
 	}

@@ -40,22 +40,31 @@ static inline void *item_of(struct weft_fork *fork)
 	return (void *)((uintptr_t)fork | WF_ITEM_FORK);
 }
 
+WF_NOINLINE static void fork_slow(struct wf_local *local, struct weft_fork *fork)
+{
+	if (!local->worker || !local->fiber ||
+	    wf_deque_push_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL], item_of(fork)))
+		wf_init(&private_of(fork)->word, FORK_AT_JOIN);
+	else
+		wf_pushed(wf_worker_of(local));
+}
+
 void weft_fork(weft_task *self, struct weft_fork *fork, weft_fork_fn *fn, void *arg)
 {
 	struct wf_local *local = wf_self();
-	struct fork_private *private = private_of(fork);
 
 	fork->fn = fn;
 	fork->arg = arg;
-	private->parent = self;
-	wf_init(&private->word, FORK_PENDING);
-	if (WF_UNLIKELY(!local->worker || !local->fiber ||
-	                wf_deque_push_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL],
-	                                    item_of(fork)))) {
-		wf_init(&private->word, FORK_AT_JOIN);
+	private_of(fork)->parent = self;
+	wf_init(&private_of(fork)->word, FORK_PENDING);
+	if (WF_UNLIKELY(
+		    !local->worker ||
+		    !wf_deque_has_room_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL]))) {
+		fork_slow(local, fork);
 		return;
 	}
-	wf_pushed(wf_worker_of(local));
+	wf_deque_put_local(&wf_worker_of(local)->deque[WEFT_PRIORITY_NORMAL], item_of(fork));
+	wf_pushed_put(wf_worker_of(local));
 }
 
 WF_NOINLINE static void join_slow(weft_task *self, struct weft_fork *fork)

@@ -56,11 +56,21 @@ static inline void wf_sim_point(void)
 #define WF_ATOMIC_PIN() ((void)0)
 #endif
 
-struct wf_a8 { _Atomic uint8_t v; };
-struct wf_a16 { _Atomic uint16_t v; };
-struct wf_a32 { _Atomic uint32_t v; };
-struct wf_a64 { _Atomic uint64_t v; };
-struct wf_aptr { _Atomic uintptr_t v; };
+struct wf_a8 {
+	_Atomic uint8_t v;
+};
+struct wf_a16 {
+	_Atomic uint16_t v;
+};
+struct wf_a32 {
+	_Atomic uint32_t v;
+};
+struct wf_a64 {
+	_Atomic uint64_t v;
+};
+struct wf_aptr {
+	_Atomic uintptr_t v;
+};
 
 #define WF_ATOMIC_ACTION(operation) \
 	wf_sim_point(); \
@@ -77,50 +87,98 @@ struct wf_aptr { _Atomic uintptr_t v; };
  */
 #define WF_ATOMIC_OPS(S, T) \
 	static inline T wf_##S##_load_relaxed(const struct wf_##S *a) \
-	{ WF_ATOMIC_VALUE(T, atomic_load_explicit(&a->v, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_load_explicit(&a->v, memory_order_relaxed)); \
+	} \
 	static inline T wf_##S##_load_acquire(const struct wf_##S *a) \
-	{ WF_ATOMIC_VALUE(T, atomic_load_explicit(&a->v, memory_order_acquire)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_load_explicit(&a->v, memory_order_acquire)); \
+	} \
 	static inline void wf_##S##_store_relaxed(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_ACTION(atomic_store_explicit(&a->v, x, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_ACTION(atomic_store_explicit(&a->v, x, memory_order_relaxed)); \
+	} \
 	static inline void wf_##S##_store_release(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_ACTION(atomic_store_explicit(&a->v, x, memory_order_release)); } \
+	{ \
+		WF_ATOMIC_ACTION(atomic_store_explicit(&a->v, x, memory_order_release)); \
+	} \
 	static inline T wf_##S##_swap_relaxed(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_relaxed)); \
+	} \
 	static inline T wf_##S##_swap_acquire(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_acquire)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_acquire)); \
+	} \
 	static inline T wf_##S##_swap_release(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_release)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_release)); \
+	} \
 	static inline T wf_##S##_swap_acq_rel(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_acq_rel)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_exchange_explicit(&a->v, x, memory_order_acq_rel)); \
+	} \
 	static inline T wf_##S##_add_relaxed(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_relaxed)); \
+	} \
 	static inline T wf_##S##_add_acquire(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_acquire)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_acquire)); \
+	} \
 	static inline T wf_##S##_add_release(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_release)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_release)); \
+	} \
 	static inline T wf_##S##_add_acq_rel(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_acq_rel)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_add_explicit(&a->v, x, memory_order_acq_rel)); \
+	} \
 	static inline T wf_##S##_or_relaxed(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_or_explicit(&a->v, x, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_or_explicit(&a->v, x, memory_order_relaxed)); \
+	} \
 	static inline T wf_##S##_or_acq_rel(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_or_explicit(&a->v, x, memory_order_acq_rel)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_or_explicit(&a->v, x, memory_order_acq_rel)); \
+	} \
 	static inline T wf_##S##_and_acq_rel(struct wf_##S *a, T x) \
-	{ WF_ATOMIC_VALUE(T, atomic_fetch_and_explicit(&a->v, x, memory_order_acq_rel)); } \
+	{ \
+		WF_ATOMIC_VALUE(T, atomic_fetch_and_explicit(&a->v, x, memory_order_acq_rel)); \
+	} \
 	static inline bool wf_##S##_cas_relaxed(struct wf_##S *a, T *expected, T x) \
-	{ WF_ATOMIC_VALUE(bool, atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
-		memory_order_relaxed, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_VALUE(bool, \
+		                atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
+		                                                        memory_order_relaxed, \
+		                                                        memory_order_relaxed)); \
+	} \
 	static inline bool wf_##S##_cas_acquire(struct wf_##S *a, T *expected, T x) \
-	{ WF_ATOMIC_VALUE(bool, atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
-		memory_order_acquire, memory_order_acquire)); } \
+	{ \
+		WF_ATOMIC_VALUE(bool, \
+		                atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
+		                                                        memory_order_acquire, \
+		                                                        memory_order_acquire)); \
+	} \
 	static inline bool wf_##S##_cas_release(struct wf_##S *a, T *expected, T x) \
-	{ WF_ATOMIC_VALUE(bool, atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
-		memory_order_release, memory_order_relaxed)); } \
+	{ \
+		WF_ATOMIC_VALUE(bool, \
+		                atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
+		                                                        memory_order_release, \
+		                                                        memory_order_relaxed)); \
+	} \
 	static inline bool wf_##S##_cas_acq_rel(struct wf_##S *a, T *expected, T x) \
-	{ WF_ATOMIC_VALUE(bool, atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
-		memory_order_acq_rel, memory_order_acquire)); } \
+	{ \
+		WF_ATOMIC_VALUE(bool, \
+		                atomic_compare_exchange_strong_explicit(&a->v, expected, x, \
+		                                                        memory_order_acq_rel, \
+		                                                        memory_order_acquire)); \
+	} \
 	/* Before the object is shared: no order, no scheduling point. */ \
 	static inline void wf_##S##_init(struct wf_##S *a, T x) \
-	{ atomic_store_explicit(&a->v, x, memory_order_relaxed); }
+	{ \
+		atomic_store_explicit(&a->v, x, memory_order_relaxed); \
+	}
 
 WF_ATOMIC_OPS(a8, uint8_t)
 WF_ATOMIC_OPS(a16, uint16_t)
@@ -128,31 +186,34 @@ WF_ATOMIC_OPS(a32, uint32_t)
 WF_ATOMIC_OPS(a64, uint64_t)
 WF_ATOMIC_OPS(aptr, uintptr_t)
 
-#define WF_ATOMIC_PICK(a, op) _Generic(*(a), \
-	struct wf_a8: wf_a8_##op, struct wf_a16: wf_a16_##op, \
-	struct wf_a32: wf_a32_##op, \
-	struct wf_a64: wf_a64_##op, struct wf_aptr: wf_aptr_##op)
+#define WF_ATOMIC_PICK(a, op) \
+	_Generic(*(a), struct wf_a8 \
+	         : wf_a8_##op, struct wf_a16 \
+	         : wf_a16_##op, struct wf_a32 \
+	         : wf_a32_##op, struct wf_a64 \
+	         : wf_a64_##op, struct wf_aptr \
+	         : wf_aptr_##op)
 
-#define wf_load_relaxed(a)         WF_ATOMIC_PICK(a, load_relaxed)(a)
-#define wf_load_acquire(a)         WF_ATOMIC_PICK(a, load_acquire)(a)
-#define wf_store_relaxed(a, x)     WF_ATOMIC_PICK(a, store_relaxed)((a), (x))
-#define wf_store_release(a, x)     WF_ATOMIC_PICK(a, store_release)((a), (x))
-#define wf_swap_relaxed(a, x)      WF_ATOMIC_PICK(a, swap_relaxed)((a), (x))
-#define wf_swap_acquire(a, x)      WF_ATOMIC_PICK(a, swap_acquire)((a), (x))
-#define wf_swap_release(a, x)      WF_ATOMIC_PICK(a, swap_release)((a), (x))
-#define wf_swap_acq_rel(a, x)      WF_ATOMIC_PICK(a, swap_acq_rel)((a), (x))
-#define wf_add_relaxed(a, x)       WF_ATOMIC_PICK(a, add_relaxed)((a), (x))
-#define wf_add_acquire(a, x)       WF_ATOMIC_PICK(a, add_acquire)((a), (x))
-#define wf_add_release(a, x)       WF_ATOMIC_PICK(a, add_release)((a), (x))
-#define wf_add_acq_rel(a, x)       WF_ATOMIC_PICK(a, add_acq_rel)((a), (x))
-#define wf_or_relaxed(a, x)        WF_ATOMIC_PICK(a, or_relaxed)((a), (x))
-#define wf_or_acq_rel(a, x)        WF_ATOMIC_PICK(a, or_acq_rel)((a), (x))
-#define wf_and_acq_rel(a, x)       WF_ATOMIC_PICK(a, and_acq_rel)((a), (x))
-#define wf_cas_relaxed(a, e, x)    WF_ATOMIC_PICK(a, cas_relaxed)((a), (e), (x))
-#define wf_cas_acquire(a, e, x)    WF_ATOMIC_PICK(a, cas_acquire)((a), (e), (x))
-#define wf_cas_release(a, e, x)    WF_ATOMIC_PICK(a, cas_release)((a), (e), (x))
-#define wf_cas_acq_rel(a, e, x)    WF_ATOMIC_PICK(a, cas_acq_rel)((a), (e), (x))
-#define wf_init(a, x)              WF_ATOMIC_PICK(a, init)((a), (x))
+#define wf_load_relaxed(a)      WF_ATOMIC_PICK(a, load_relaxed)(a)
+#define wf_load_acquire(a)      WF_ATOMIC_PICK(a, load_acquire)(a)
+#define wf_store_relaxed(a, x)  WF_ATOMIC_PICK(a, store_relaxed)((a), (x))
+#define wf_store_release(a, x)  WF_ATOMIC_PICK(a, store_release)((a), (x))
+#define wf_swap_relaxed(a, x)   WF_ATOMIC_PICK(a, swap_relaxed)((a), (x))
+#define wf_swap_acquire(a, x)   WF_ATOMIC_PICK(a, swap_acquire)((a), (x))
+#define wf_swap_release(a, x)   WF_ATOMIC_PICK(a, swap_release)((a), (x))
+#define wf_swap_acq_rel(a, x)   WF_ATOMIC_PICK(a, swap_acq_rel)((a), (x))
+#define wf_add_relaxed(a, x)    WF_ATOMIC_PICK(a, add_relaxed)((a), (x))
+#define wf_add_acquire(a, x)    WF_ATOMIC_PICK(a, add_acquire)((a), (x))
+#define wf_add_release(a, x)    WF_ATOMIC_PICK(a, add_release)((a), (x))
+#define wf_add_acq_rel(a, x)    WF_ATOMIC_PICK(a, add_acq_rel)((a), (x))
+#define wf_or_relaxed(a, x)     WF_ATOMIC_PICK(a, or_relaxed)((a), (x))
+#define wf_or_acq_rel(a, x)     WF_ATOMIC_PICK(a, or_acq_rel)((a), (x))
+#define wf_and_acq_rel(a, x)    WF_ATOMIC_PICK(a, and_acq_rel)((a), (x))
+#define wf_cas_relaxed(a, e, x) WF_ATOMIC_PICK(a, cas_relaxed)((a), (e), (x))
+#define wf_cas_acquire(a, e, x) WF_ATOMIC_PICK(a, cas_acquire)((a), (e), (x))
+#define wf_cas_release(a, e, x) WF_ATOMIC_PICK(a, cas_release)((a), (e), (x))
+#define wf_cas_acq_rel(a, e, x) WF_ATOMIC_PICK(a, cas_acq_rel)((a), (e), (x))
+#define wf_init(a, x)           WF_ATOMIC_PICK(a, init)((a), (x))
 
 /* Only orders the compiler: one half of a pair whose other half is a membarrier. */
 static inline void wf_fence_compiler(void)

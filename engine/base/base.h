@@ -47,7 +47,7 @@ struct wf_clock {
 	struct wf_a64 virtual_ns;
 };
 void wf_clock_init(struct wf_clock *clock, bool virtual_time);
-int64_t wf_clock_now(const struct wf_clock *clock);      /* NULL: CLOCK_MONOTONIC */
+int64_t wf_clock_now(const struct wf_clock *clock); /* NULL: CLOCK_MONOTONIC */
 /* Move a virtual clock on; it never goes back, so of several callers the furthest wins. */
 void wf_clock_advance(struct wf_clock *clock, int64_t to_ns);
 /* Coarse and cheap ticks for spin windows: rdtsc or cntvct; wf_ticks_per_us() converts. */
@@ -68,7 +68,9 @@ uint64_t wf_ticks_per_us(void);
 
 /* ---- Random (random.c): xoshiro256** (Blackman and Vigna, 2018), seeded by splitmix64 ----- */
 
-struct wf_random { uint64_t s[4]; };
+struct wf_random {
+	uint64_t s[4];
+};
 void wf_random_init(struct wf_random *random, uint64_t seed);
 uint64_t wf_random_next(struct wf_random *random);
 /* Uniform in [0, n), n > 0. */
@@ -84,7 +86,11 @@ uint64_t wf_random_seed(void);
  * relaxed load.
  */
 enum wf_fault_kind {
-	WF_FAULT_MALLOC = 0, WF_FAULT_MMAP, WF_FAULT_THREAD, WF_FAULT_EVENTFD, WF_FAULT_FILE,
+	WF_FAULT_MALLOC = 0,
+	WF_FAULT_MMAP,
+	WF_FAULT_THREAD,
+	WF_FAULT_EVENTFD,
+	WF_FAULT_FILE,
 	WF_FAULT_KINDS
 };
 /*
@@ -106,10 +112,10 @@ static inline bool wf_fault(enum wf_fault_kind kind)
 	return WF_UNLIKELY(wf_load_relaxed(&wf_fault_armed)) && wf_fault_slow(kind);
 }
 
-void *wf_malloc(size_t size);                       /* NULL on failure */
+void *wf_malloc(size_t size); /* NULL on failure */
 void *wf_calloc(size_t count, size_t size);
-void *wf_aligned_alloc(size_t align, size_t size);  /* size is rounded up to align */
-void wf_free(void *p);                              /* of the three above; NULL accepted */
+void *wf_aligned_alloc(size_t align, size_t size); /* size is rounded up to align */
+void wf_free(void *p);                             /* of the three above; NULL accepted */
 /* mmap anonymous, private, no reserve; prot 0 reserves only. NULL on failure. */
 void *wf_map(size_t size, int prot);
 void wf_unmap(void *p, size_t size);
@@ -117,7 +123,9 @@ void wf_unmap(void *p, size_t size);
  * Start a thread that blocks every asynchronous signal (all but SIGSEGV, SIGBUS, SIGFPE, SIGILL,
  * SIGTRAP, SIGABRT), with a name of at most 15 bytes. 0 or -EAGAIN.
  */
-struct wf_thread { unsigned long handle; };
+struct wf_thread {
+	unsigned long handle;
+};
 int wf_thread_start(struct wf_thread *thread, const char *name, void *(*fn)(void *), void *arg);
 void wf_thread_join(struct wf_thread *thread);
 
@@ -133,15 +141,18 @@ void wf_thread_join(struct wf_thread *thread);
  * wf_topology_reload() is for tests and leaves earlier pointers pointing to the new content.
  */
 struct wf_topology {
-	const char *source;                 /* "sysfs", "hwloc" (XML), "synthetic" */
-	const char *note;                   /* one line worth logging at open, or NULL */
+	const char *source; /* "sysfs", "hwloc" (XML), "synthetic" */
+	const char *note;   /* one line worth logging at open, or NULL */
 	bool bindable;
-	uint32_t cpu_count;                 /* to be used; what `workers` defaults to */
-	uint32_t allowed_count;             /* in cpus[]; more than cpu_count under a quota */
-	uint32_t node_count;                /* of the first cpu_count CPUs */
+	uint32_t cpu_count;     /* to be used; what `workers` defaults to */
+	uint32_t allowed_count; /* in cpus[]; more than cpu_count under a quota */
+	uint32_t node_count;    /* of the first cpu_count CPUs */
 	/* Sorted by node. Under a quota the node that the process runs on comes first. */
-	struct wf_cpu { uint16_t os_index; uint16_t node; } cpus[WF_CPUS_MAX];
-	uint32_t quota_cpus;                /* 0: no quota */
+	struct wf_cpu {
+		uint16_t os_index;
+		uint16_t node;
+	} cpus[WF_CPUS_MAX];
+	uint32_t quota_cpus;                          /* 0: no quota */
 	uint8_t distance[WF_NODES_MAX][WF_NODES_MAX]; /* 10: self, as ACPI SLIT */
 };
 const struct wf_topology *wf_topology(void);

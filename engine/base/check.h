@@ -13,8 +13,7 @@
 #define WF_INLINE      static inline __attribute__((always_inline))
 /* A function that may suspend its task carries this; so does everything that calls one. */
 #define WF_SUSPENDS
-#define wf_container_of(ptr, type, member) \
-	((type *)((char *)(ptr) - offsetof(type, member)))
+#define wf_container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 
 /* Writes "weft: FILE:LINE: check failed: TEXT" with one write(2) and aborts. */
 _Noreturn void wf_check_failed(const char *file, int line, const char *text);

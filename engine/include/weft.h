@@ -45,8 +45,8 @@
 extern "C" {
 #endif
 
-#define WEFT_API      __attribute__((visibility("default")))
-#define WEFT_NODISC   __attribute__((warn_unused_result))
+#define WEFT_API          __attribute__((visibility("default")))
+#define WEFT_NODISC       __attribute__((warn_unused_result))
 #define WEFT_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
 /* ---- Handles ---------------------------------------------------------------------------- */
@@ -61,9 +61,15 @@ typedef struct weft_cq weft_cq;     /* a completion queue; opaque */
  * Counted: weft_submit() and friends hand out one count; weft_retain() adds one,
  * weft_release() drops one. bits == 0 is "none".
  */
-typedef struct weft_ref { uint64_t bits; } weft_ref;
-typedef struct weft_actor { uint64_t bits; } weft_actor; /* reserved for actors */
-typedef struct weft_group { uint64_t bits; } weft_group; /* reserved for groups; 0: the default group */
+typedef struct weft_ref {
+	uint64_t bits;
+} weft_ref;
+typedef struct weft_actor {
+	uint64_t bits;
+} weft_actor; /* reserved for actors */
+typedef struct weft_group {
+	uint64_t bits;
+} weft_group; /* reserved for groups; 0: the default group */
 
 #define WEFT_NONE ((weft_ref){ 0 }) /* C only */
 
@@ -77,17 +83,17 @@ typedef int weft_task_fn(weft_task *self);
 
 /* Error classes. Every failed reference has exactly one of them (or a plain -ECANCELED). */
 #define WEFT_STATUS_LIST(X) \
-	X(WEFT_ETASK,     -5001, "the task's body failed") \
-	X(WEFT_EDEP,      -5002, "an input of the task failed, so it did not run") \
+	X(WEFT_ETASK, -5001, "the task's body failed") \
+	X(WEFT_EDEP, -5002, "an input of the task failed, so it did not run") \
 	X(WEFT_EDEADLINE, -5003, "the task's own deadline passed") \
-	X(WEFT_ELOST,     -5004, "the result is gone and cannot be rebuilt") \
-	X(WEFT_ECORRUPT,  -5005, "the stored bytes do not match their checksum") \
-	X(WEFT_ESTOREFULL,-5006, "the object store is full") \
-	X(WEFT_EOOM,      -5007, "the task went past its memory limit") \
-	X(WEFT_EACTOR,    -5008, "the actor died before the call was done") \
-	X(WEFT_ECALLS,    -5009, "too many calls are pending at the actor") \
-	X(WEFT_EDEVICE,   -5010, "the device was lost") \
-	X(WEFT_ECLOSED,   -5011, "the runtime is closing or closed") \
+	X(WEFT_ELOST, -5004, "the result is gone and cannot be rebuilt") \
+	X(WEFT_ECORRUPT, -5005, "the stored bytes do not match their checksum") \
+	X(WEFT_ESTOREFULL, -5006, "the object store is full") \
+	X(WEFT_EOOM, -5007, "the task went past its memory limit") \
+	X(WEFT_EACTOR, -5008, "the actor died before the call was done") \
+	X(WEFT_ECALLS, -5009, "too many calls are pending at the actor") \
+	X(WEFT_EDEVICE, -5010, "the device was lost") \
+	X(WEFT_ECLOSED, -5011, "the runtime is closing or closed") \
 	X(WEFT_EDEADLOCK, -5012, "waiting would never end: the tasks wait for each other")
 
 enum weft_status {
@@ -95,7 +101,8 @@ enum weft_status {
 #define WEFT_STATUS_ENUM(name, value, text) name = value,
 	WEFT_STATUS_LIST(WEFT_STATUS_ENUM)
 #undef WEFT_STATUS_ENUM
-	WEFT_STATUS_LAST = -5999 /* bodies may use any negative code; below this is never weft's */
+		WEFT_STATUS_LAST =
+			-5999 /* bodies may use any negative code; below this is never weft's */
 };
 
 /*
@@ -110,12 +117,12 @@ WEFT_API const char *weft_strerror(int status);
 enum weft_log_level { WEFT_LOG_ERROR = 1, WEFT_LOG_WARN, WEFT_LOG_INFO, WEFT_LOG_DEBUG };
 
 struct weft_log_record {
-	int         level;     /* enum weft_log_level */
-	uint32_t    runtime;   /* weft_info.id */
-	int32_t     worker;    /* -1: not on a worker */
-	uint32_t    attempt;   /* 0 outside tasks, else 1, 2, ... */
-	const char *task;      /* name of the current task, "" outside tasks */
-	const char *text;      /* one line without a newline */
+	int level;        /* enum weft_log_level */
+	uint32_t runtime; /* weft_info.id */
+	int32_t worker;   /* -1: not on a worker */
+	uint32_t attempt; /* 0 outside tasks, else 1, 2, ... */
+	const char *task; /* name of the current task, "" outside tasks */
+	const char *text; /* one line without a newline */
 };
 /* Called from any thread of the runtime, also concurrently; must not call weft. */
 typedef void weft_log_fn(void *arg, const struct weft_log_record *record);
@@ -123,9 +130,9 @@ typedef void weft_log_fn(void *arg, const struct weft_log_record *record);
 enum weft_bind { WEFT_BIND_NODE = 0, WEFT_BIND_CORE, WEFT_BIND_NONE };
 
 enum weft_open_flags {
-	WEFT_OPEN_TIMING        = 1u << 0, /* keep submit, start and end times of every task */
+	WEFT_OPEN_TIMING = 1u << 0,        /* keep submit, start and end times of every task */
 	WEFT_OPEN_VIRTUAL_CLOCK = 1u << 1, /* time stands still but for weft_clock_advance() */
-	WEFT_OPEN_NO_WORKERS    = 1u << 2, /* no threads: only weft_run() and blocked gets work */
+	WEFT_OPEN_NO_WORKERS = 1u << 2,    /* no threads: only weft_run() and blocked gets work */
 };
 
 #define WEFT_SPARE_NONE UINT32_MAX
@@ -147,20 +154,20 @@ enum weft_open_flags {
  *   ns                 "default"                       -
  */
 struct weft_options {
-	size_t       struct_size;       /* sizeof(struct weft_options) */
-	uint32_t     workers;           /* worker threads, at most 1024 */
-	uint32_t     flags;             /* enum weft_open_flags; unknown bits: -EINVAL */
-	uint32_t     bind;              /* enum weft_bind */
-	uint32_t     stacks_max;        /* stacks, running and blocked, at most 2^20 */
-	size_t       stack_bytes;       /* bytes of one stack, 16 KiB to 64 MiB, rounded up to pages */
-	uint32_t     tasks_max;         /* live tasks and refs, at most 2^28 */
-	uint32_t     spare_threads_max; /* OS threads that stand in for blocked ones */
-	uint64_t     seed;              /* of every random choice the runtime takes */
+	size_t struct_size;         /* sizeof(struct weft_options) */
+	uint32_t workers;           /* worker threads, at most 1024 */
+	uint32_t flags;             /* enum weft_open_flags; unknown bits: -EINVAL */
+	uint32_t bind;              /* enum weft_bind */
+	uint32_t stacks_max;        /* stacks, running and blocked, at most 2^20 */
+	size_t stack_bytes;         /* bytes of one stack, 16 KiB to 64 MiB, rounded up to pages */
+	uint32_t tasks_max;         /* live tasks and refs, at most 2^28 */
+	uint32_t spare_threads_max; /* OS threads that stand in for blocked ones */
+	uint64_t seed;              /* of every random choice the runtime takes */
 	weft_log_fn *log;
-	void        *log_arg;           /* borrowed until weft_close() returns */
-	const char  *name;              /* copied; at most 63 bytes */
-	const char  *ns;                /* namespace; copied; at most 63 bytes */
-	uint64_t     reserved[8];       /* zero */
+	void *log_arg;        /* borrowed until weft_close() returns */
+	const char *name;     /* copied; at most 63 bytes */
+	const char *ns;       /* namespace; copied; at most 63 bytes */
+	uint64_t reserved[8]; /* zero */
 };
 
 /*
@@ -203,19 +210,19 @@ WEFT_API void weft_release_runtime(weft *rt);
 WEFT_API weft *weft_current(void);
 
 struct weft_info {
-	size_t      struct_size;   /* set by the caller */
-	uint32_t    id;            /* unique in this process */
-	int32_t     pid;
-	uint32_t    workers;       /* worker threads */
-	uint32_t    cpus;          /* CPUs this process may use */
-	uint32_t    nodes;         /* NUMA nodes in use */
-	uint32_t    membarrier;    /* 1: the asymmetric fast paths are on */
-	uint64_t    seed;
-	const char *name;          /* borrowed until close */
+	size_t struct_size; /* set by the caller */
+	uint32_t id;        /* unique in this process */
+	int32_t pid;
+	uint32_t workers;    /* worker threads */
+	uint32_t cpus;       /* CPUs this process may use */
+	uint32_t nodes;      /* NUMA nodes in use */
+	uint32_t membarrier; /* 1: the asymmetric fast paths are on */
+	uint64_t seed;
+	const char *name; /* borrowed until close */
 	const char *ns;
-	const char *topology;      /* "hwloc", "sysfs" or "synthetic" */
-	const char *stack_guard;   /* "guard", "mprotect" or "canary" */
-	const char *device;        /* name of the device back end, "none" */
+	const char *topology;        /* "hwloc", "sysfs" or "synthetic" */
+	const char *stack_guard;     /* "guard", "mprotect" or "canary" */
+	const char *device;          /* name of the device back end, "none" */
 	struct weft_options options; /* as copied, defaults filled in */
 };
 /* Read a runtime's facts. Context: any thread. Suspends: never. Errors: -EINVAL. */
@@ -253,7 +260,8 @@ WEFT_API int weft_run(weft *rt, weft_ref ref, weft_deadline until);
 /* ---- Submitting ------------------------------------------------------------------------- */
 
 enum weft_task_flags {
-	WEFT_TASK_STAY     = 1u << 0, /* it resumes on the thread it began on (not kept by weft_run()) */
+	WEFT_TASK_STAY =
+		1u << 0, /* it resumes on the thread it began on (not kept by weft_run()) */
 	WEFT_TASK_BLOCKING = 1u << 1, /* may block its OS thread; its CPU slot goes to a spare */
 };
 
@@ -288,36 +296,36 @@ enum weft_priority { WEFT_PRIORITY_NORMAL = 0, WEFT_PRIORITY_HIGH = 1, WEFT_PRIO
  *   arg_drop        nothing to drop          NULL
  */
 struct weft_task_options {
-	size_t       struct_size;    /* sizeof(struct weft_task_options) */
+	size_t struct_size;                   /* sizeof(struct weft_task_options) */
 	const struct weft_task_options *base; /* at most 8 deep */
-	const char  *name;           /* static, or alive until the task ends; at most 255 bytes */
-	uint32_t     flags;          /* enum weft_task_flags; unknown bits: -EINVAL */
-	uint32_t     n_outputs;
-	uint32_t     priority;       /* enum weft_priority */
-	uint32_t     on_input_error; /* enum weft_on_input_error */
-	uint32_t     retries;        /* further attempts after a body's failure */
-	uint32_t     cpus;
-	weft_deadline deadline;      /* absolute; a task not started by then ends as WEFT_EDEADLINE */
-	weft_group   group;
+	const char *name; /* static, or alive until the task ends; at most 255 bytes */
+	uint32_t flags;   /* enum weft_task_flags; unknown bits: -EINVAL */
+	uint32_t n_outputs;
+	uint32_t priority;       /* enum weft_priority */
+	uint32_t on_input_error; /* enum weft_on_input_error */
+	uint32_t retries;        /* further attempts after a body's failure */
+	uint32_t cpus;
+	weft_deadline deadline; /* absolute; a task not started by then ends as WEFT_EDEADLINE */
+	weft_group group;
 	/*
 	 * Called exactly once with the task's argument when it is no longer needed, on every path:
 	 * ran, failed, cancelled, never ran. Not called when the submit itself fails.
 	 */
-	void       (*arg_drop)(void *arg, size_t size);
-	uint64_t     reserved[4];    /* zero */
+	void (*arg_drop)(void *arg, size_t size);
+	uint64_t reserved[4]; /* zero */
 };
 
 /* What changes at every call: 48 bytes. Zero fields are fine. */
 struct weft_call {
-	weft_task_fn   *fn;       /* required */
-	const void     *arg;      /* copied before the submit returns */
-	const weft_ref *inputs;   /* n_inputs value edges, then n_after control edges; the array is
+	weft_task_fn *fn;       /* required */
+	const void *arg;        /* copied before the submit returns */
+	const weft_ref *inputs; /* n_inputs value edges, then n_after control edges; the array is
 	                           * borrowed for the call, the refs are retained until the task ends */
 	const struct weft_task_options *opts; /* borrowed until the task ends; NULL: defaults */
-	const char     *site;     /* set by WEFT_TASK(): "name\0file:line" */
-	uint32_t        arg_size; /* at most WEFT_ARG_MAX: more is -EMSGSIZE, put an object instead */
-	uint16_t        n_inputs;
-	uint16_t        n_after;
+	const char *site;                     /* set by WEFT_TASK(): "name\0file:line" */
+	uint32_t arg_size; /* at most WEFT_ARG_MAX: more is -EMSGSIZE, put an object instead */
+	uint16_t n_inputs;
+	uint16_t n_after;
 };
 
 /*
@@ -349,7 +357,8 @@ WEFT_API WEFT_NODISC int weft_submit_call(weft *rt, const struct weft_call *call
  */
 static inline WEFT_NODISC int weft_submit(weft *rt, const struct weft_call *call, weft_ref *out)
 {
-	if (call && !call->opts && !call->site && !call->inputs && !call->n_inputs && !call->n_after)
+	if (call && !call->opts && !call->site && !call->inputs && !call->n_inputs &&
+	    !call->n_after)
 		return weft_spawn(rt, call->fn, call->arg, call->arg_size, out);
 	return weft_submit_call(rt, call, out);
 }
@@ -365,7 +374,10 @@ WEFT_API WEFT_NODISC int weft_submit_many(weft *rt, const struct weft_call *call
 
 /* ---- Inside a task ---------------------------------------------------------------------- */
 
-struct weft_view { const void *data; size_t size; };
+struct weft_view {
+	const void *data;
+	size_t size;
+};
 
 /* All of these: context in a task, with its own `self`; suspend never; unless said otherwise. */
 
@@ -374,13 +386,13 @@ WEFT_API weft *weft_task_runtime(const weft_task *self);
 WEFT_API void *weft_task_arg(weft_task *self, size_t *size);
 /* The task's own output 0, borrowed: weft_retain() it to keep it. Zero when nobody holds it. */
 WEFT_API weft_ref weft_task_ref(const weft_task *self);
-WEFT_API const char *weft_task_name(const weft_task *self);   /* borrowed until the body returns */
-WEFT_API uint32_t weft_task_attempt(const weft_task *self);   /* 1, 2, ... */
-WEFT_API int32_t weft_task_worker(const weft_task *self);     /* index; -1 on a spare thread */
+WEFT_API const char *weft_task_name(const weft_task *self); /* borrowed until the body returns */
+WEFT_API uint32_t weft_task_attempt(const weft_task *self); /* 1, 2, ... */
+WEFT_API int32_t weft_task_worker(const weft_task *self);   /* index; -1 on a spare thread */
 /* Whether someone asked this task to stop. Long bodies poll it and return -ECANCELED. */
 WEFT_API bool weft_task_cancelled(const weft_task *self);
 
-WEFT_API uint32_t weft_input_count(const weft_task *self);    /* value edges */
+WEFT_API uint32_t weft_input_count(const weft_task *self); /* value edges */
 /*
  * Value of input `i`, borrowed until the body returns. Returns 0; with WEFT_INPUT_AS_VALUE the
  * input's error code; -EINVAL i is out of range.
@@ -519,14 +531,14 @@ WEFT_API int weft_event_set(weft *rt, weft_ref event, const void *data, size_t s
 WEFT_API int weft_event_fail(weft *rt, weft_ref event, int code, const char *text);
 
 struct weft_error {
-	int         status;      /* what weft_get() returns */
-	int         code;        /* the body's own code; equal to status where there was no body */
-	uint32_t    attempt;
-	const char *text;        /* never NULL */
-	const char *task;        /* name of the task that failed */
-	const char *site;        /* "file:line" of its submit, "" when not captured */
-	const void *payload;     /* of weft_fail_with(); NULL when none */
-	size_t      payload_size;
+	int status; /* what weft_get() returns */
+	int code;   /* the body's own code; equal to status where there was no body */
+	uint32_t attempt;
+	const char *text;    /* never NULL */
+	const char *task;    /* name of the task that failed */
+	const char *site;    /* "file:line" of its submit, "" when not captured */
+	const void *payload; /* of weft_fail_with(); NULL when none */
+	size_t payload_size;
 	const struct weft_error *cause; /* of WEFT_EDEP: the input's error; NULL at the end */
 };
 /*
@@ -545,13 +557,13 @@ enum weft_ref_state {
 	WEFT_REF_CANCELLED,
 };
 struct weft_ref_info {
-	size_t      struct_size;  /* set by the caller */
-	int         state;        /* enum weft_ref_state */
-	int         status;       /* 0, or what weft_get() would return; -EAGAIN while pending */
-	uint32_t    attempt;
-	int32_t     worker;       /* that ran it, -1 not yet or none */
-	uint64_t    size;         /* of the value, 0 while pending */
-	int64_t     submit_ns, start_ns, end_ns; /* with WEFT_OPEN_TIMING, else 0 */
+	size_t struct_size; /* set by the caller */
+	int state;          /* enum weft_ref_state */
+	int status;         /* 0, or what weft_get() would return; -EAGAIN while pending */
+	uint32_t attempt;
+	int32_t worker;                      /* that ran it, -1 not yet or none */
+	uint64_t size;                       /* of the value, 0 while pending */
+	int64_t submit_ns, start_ns, end_ns; /* with WEFT_OPEN_TIMING, else 0 */
 };
 /* A snapshot. Any thread, never suspends. -EINVAL. */
 WEFT_API int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info);
@@ -563,9 +575,9 @@ WEFT_API int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info);
  * become ready: register each once, take ready ones in completion order, O(1) each.
  */
 struct weft_cq_item {
-	uint64_t tag;     /* given at weft_cq_add() */
-	weft_ref ref;     /* borrowed: the caller's own count keeps it */
-	int      status;  /* 0, or what weft_get() returns; the value is not fetched */
+	uint64_t tag; /* given at weft_cq_add() */
+	weft_ref ref; /* borrowed: the caller's own count keeps it */
+	int status;   /* 0, or what weft_get() returns; the value is not fetched */
 };
 /* `*out` owned; weft_cq_destroy() it. Any thread, never suspends. -EINVAL, -ENOMEM. */
 WEFT_API WEFT_NODISC int weft_cq_create(weft *rt, weft_cq **out);
@@ -643,8 +655,8 @@ WEFT_API WEFT_NODISC int weft_reduce(weft *rt, int64_t begin, int64_t end, int64
 typedef void weft_fork_fn(weft_task *self, void *arg);
 struct weft_fork {
 	weft_fork_fn *fn;
-	void         *arg;
-	uint64_t      private_[2];
+	void *arg;
+	uint64_t private_[2];
 };
 WEFT_API void weft_fork(weft_task *self, struct weft_fork *fork, weft_fork_fn *fn, void *arg);
 WEFT_API void weft_fork_join(weft_task *self, struct weft_fork *fork);
@@ -652,15 +664,16 @@ WEFT_API void weft_fork_join(weft_task *self, struct weft_fork *fork);
 /* ---- Observation ------------------------------------------------------------------------ */
 
 struct weft_stats {
-	size_t   struct_size;  /* set by the caller */
-	uint64_t submitted;    /* tasks */
-	uint64_t completed, failed, cancelled; /* how they ended: with a value, an error, cancelled */
-	uint64_t inlined;      /* run in place by a get */
+	size_t struct_size; /* set by the caller */
+	uint64_t submitted; /* tasks */
+	uint64_t completed, failed,
+		cancelled; /* how they ended: with a value, an error, cancelled */
+	uint64_t inlined;  /* run in place by a get */
 	uint64_t stolen, steals, exposed, forced;
-	uint64_t suspended;    /* parked in a call that suspends */
+	uint64_t suspended; /* parked in a call that suspends */
 	uint64_t parked, woken;
 	uint64_t stacks_live, stacks_max_live, spare_threads;
-	uint64_t tasks_live;   /* cells in use: tasks, values, events */
+	uint64_t tasks_live; /* cells in use: tasks, values, events */
 };
 /* Sums over all threads; exact when nothing runs. Any thread, never suspends. -EINVAL. */
 WEFT_API int weft_stats(weft *rt, struct weft_stats *stats);
@@ -675,17 +688,22 @@ WEFT_API int weft_dump(weft *rt, weft_dump_fn *fn, void *arg);
 #define WEFT_STRINGIFY_(x) #x
 #define WEFT_STRINGIFY(x)  WEFT_STRINGIFY_(x)
 /* A struct weft_call that knows its function's name and the place of the submit. */
-#define WEFT_TASK(function, ...) (&(const struct weft_call){ .fn = (function), \
-	.site = #function "\0" __FILE__ ":" WEFT_STRINGIFY(__LINE__), __VA_ARGS__ })
-#define WEFT_ARG(...)    .arg = &(__VA_ARGS__), .arg_size = sizeof(__VA_ARGS__)
-#define WEFT_INPUTS(...) .inputs = (const weft_ref[]){ __VA_ARGS__ }, \
+#define WEFT_TASK(function, ...) \
+	(&(const struct weft_call){ .fn = (function), \
+	                            .site = #function "\0" __FILE__ ":" WEFT_STRINGIFY(__LINE__), \
+	                            __VA_ARGS__ })
+#define WEFT_ARG(...) .arg = &(__VA_ARGS__), .arg_size = sizeof(__VA_ARGS__)
+#define WEFT_INPUTS(...) \
+	.inputs = (const weft_ref[]){ __VA_ARGS__ }, \
 	.n_inputs = sizeof((const weft_ref[]){ __VA_ARGS__ }) / sizeof(weft_ref)
-#define WEFT_AFTER(...)  .inputs = (const weft_ref[]){ __VA_ARGS__ }, \
+#define WEFT_AFTER(...) \
+	.inputs = (const weft_ref[]){ __VA_ARGS__ }, \
 	.n_after = sizeof((const weft_ref[]){ __VA_ARGS__ }) / sizeof(weft_ref)
-#define WEFT_TASK_OPTIONS(...) (&(const struct weft_task_options){ \
-	.struct_size = sizeof(struct weft_task_options), __VA_ARGS__ })
-#define WEFT_OPTIONS(...) (&(const struct weft_options){ \
-	.struct_size = sizeof(struct weft_options), __VA_ARGS__ })
+#define WEFT_TASK_OPTIONS(...) \
+	(&(const struct weft_task_options){ .struct_size = sizeof(struct weft_task_options), \
+	                                    __VA_ARGS__ })
+#define WEFT_OPTIONS(...) \
+	(&(const struct weft_options){ .struct_size = sizeof(struct weft_options), __VA_ARGS__ })
 #endif
 
 #ifdef __cplusplus

@@ -232,7 +232,8 @@ static int switch_out(struct wf_worker *worker, struct wf_wait *wait, bool yield
 		wf_fiber_user(to)->stay = 0;
 		wf_fiber_user(to)->home = NULL;
 	}
-	user->current = worker->local.current;
+	if (yield) /* else task_sleep() has set it, under the lock */
+		user->current = worker->local.current;
 	if (user->stay) {
 		user->home = worker;
 		/* relaxed: read by this worker's own thread. */

@@ -13,6 +13,8 @@
 #ifndef WF_CELL_H
 #define WF_CELL_H
 
+#include <string.h>
+
 #include "promise.h"
 #include "weft.h"
 
@@ -104,6 +106,40 @@ static inline void wf_flags_add(struct wf_cell *cell, uint32_t flags)
 static inline void wf_flags_drop(struct wf_cell *cell, uint32_t flags)
 {
 	wf_store_relaxed(&cell->flags, (uint8_t)(wf_load_relaxed(&cell->flags) & ~flags));
+}
+
+typedef uint64_t wf_pair __attribute__((vector_size(16), may_alias));
+
+/*
+ * Copy at most sixteen bytes into a cell with one store of sixteen: the runner loads them so, and
+ * a load that spans two recent stores waits until both have reached the cache.
+ */
+static inline void wf_copy_inline(unsigned char *to, const void *from, size_t size)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	const unsigned char *bytes = (const unsigned char *)from;
+	uint64_t lo = 0, hi = 0;
+	uint32_t a, b;
+
+	if (WF_LIKELY(size == 8)) {
+		memcpy(&lo, bytes, 8);
+	} else if (size > 8) {
+		memcpy(&lo, bytes, 8);
+		memcpy(&hi, bytes + size - 8, 8);
+		hi >>= (16 - size) * 8;
+	} else if (size >= 4) {
+		memcpy(&a, bytes, 4);
+		memcpy(&b, bytes + size - 4, 4);
+		lo = a | (uint64_t)b << (size - 4) * 8;
+	} else {
+		for (size_t i = 0; i < size; i++)
+			lo |= (uint64_t)bytes[i] << i * 8;
+	}
+	*(wf_pair *)(void *)to = (wf_pair){ lo, hi };
+#else
+	if (size)
+		memcpy(to, from, size);
+#endif
 }
 
 /* One input: a waiter in its producer's list. */

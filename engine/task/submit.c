@@ -13,24 +13,6 @@
 #define BASE_DEPTH_MAX 8
 #define NAME_MAX_BYTES 255
 
-typedef uint64_t wf_pair __attribute__((vector_size(16), may_alias));
-
-/*
- * All sixteen bytes in one store: the runner loads them so, and a load that spans two recent
- * stores waits for both to reach the cache.
- */
-static inline void copy_small(unsigned char *to, const void *from, size_t size)
-{
-	uint64_t half;
-
-	if (WF_LIKELY(size == 8)) {
-		memcpy(&half, from, 8);
-		*(wf_pair *)(void *)to = (wf_pair){ half, 0 };
-	} else if (size) {
-		memcpy(to, from, size);
-	}
-}
-
 /* The fields every fresh cell has. */
 static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint32_t kind,
                               enum wf_state state, uint32_t size)
@@ -106,7 +88,7 @@ int weft_spawn(weft *rt, weft_task_fn *fn, const void *arg, size_t size, weft_re
 	cell_start(self, cell, out ? WF_CELL_TASK : WF_CELL_TASK | WF_CELL_FORGET, WF_STATE_QUEUED,
 	           (uint32_t)size);
 	cell->u.fn = fn;
-	copy_small(cell->data, arg, size);
+	wf_copy_inline(cell->data, arg, size);
 	if (out)
 		*out = wf_ref_of(rt, cell);
 	wf_bump(&self->submitted);
@@ -370,7 +352,7 @@ static int submit(struct wf_local *self, const struct weft_call *call,
 	if (forget)
 		wf_flags_add(cell, WF_CELL_FORGET);
 	if (call->arg_size <= WF_INLINE_BYTES) {
-		copy_small(cell->data, call->arg, call->arg_size);
+		wf_copy_inline(cell->data, call->arg, call->arg_size);
 		cell->mark.size = (uint8_t)call->arg_size;
 	}
 	if (needs_ext(call, o, rt)) {
