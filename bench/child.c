@@ -149,7 +149,7 @@ static enum bench_child_end judge(int status)
 
 int bench_child_run(struct bench_batch *batch, char *const argv[], int64_t limit_ns)
 {
-	pid_t pid;
+	pid_t pid = -1;
 	int fd = -1;
 	struct rusage usage;
 	*batch = (struct bench_batch){ .other_cores = -1 };

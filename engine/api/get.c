@@ -338,7 +338,9 @@ static int check_unique(const weft_ref *refs, uint32_t n)
 static int wait_refs(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, int64_t until,
                      bool *ready, uint32_t most)
 {
-	if (rt && !n)
+	if (!rt)
+		return -EINVAL;
+	if (!n)
 		return 0;
 	int rc = check_refs(rt, refs, n);
 

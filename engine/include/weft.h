@@ -132,7 +132,7 @@ enum weft_bind { WEFT_BIND_NODE = 0, WEFT_BIND_CORE, WEFT_BIND_NONE };
 enum weft_open_flags {
 	WEFT_OPEN_TIMING = 1u << 0,        /* keep submit, start and end times of every task */
 	WEFT_OPEN_VIRTUAL_CLOCK = 1u << 1, /* time stands still but for weft_clock_advance() */
-	WEFT_OPEN_NO_WORKERS = 1u << 2,    /* no threads: only weft_run() and blocked gets work */
+	WEFT_OPEN_NO_WORKERS = 1u << 2, /* no workers: only weft_run() and blocked gets run tasks */
 };
 
 #define WEFT_SPARE_NONE UINT32_MAX
@@ -382,7 +382,10 @@ struct weft_view {
 /* All of these: context in a task, with its own `self`; suspend never; unless said otherwise. */
 
 WEFT_API weft *weft_task_runtime(const weft_task *self);
-/* The argument: borrowed until the body returns, 16-byte aligned. Bodies may scribble on it. */
+/*
+ * The argument: borrowed until the body returns, 16-byte aligned. Bodies may scribble on it.
+ * `size` may be NULL.
+ */
 WEFT_API void *weft_task_arg(weft_task *self, size_t *size);
 /* The task's own output 0, borrowed: weft_retain() it to keep it. Zero when nobody holds it. */
 WEFT_API weft_ref weft_task_ref(const weft_task *self);
@@ -394,8 +397,8 @@ WEFT_API bool weft_task_cancelled(const weft_task *self);
 
 WEFT_API uint32_t weft_input_count(const weft_task *self); /* value edges */
 /*
- * Value of input `i`, borrowed until the body returns. Returns 0; with WEFT_INPUT_AS_VALUE the
- * input's error code; -EINVAL i is out of range.
+ * Value of input `i`, borrowed until the body returns. Returns 0; with WEFT_INPUT_AS_VALUE what
+ * weft_get() of a failed input would return; -EINVAL i is out of range.
  */
 WEFT_API int weft_input(const weft_task *self, uint32_t i, struct weft_view *view);
 /* The reference of input `i`, borrowed until the body returns. Zero when out of range. */
@@ -415,7 +418,8 @@ WEFT_API int weft_return(weft_task *self, const void *data, size_t size);
  * bytes and, with weft_fail_with(), a payload of up to 64 KiB that is copied. Returns the code,
  * so that a body ends in `return weft_fail(...)`. Getters see WEFT_ETASK and find the rest by
  * weft_ref_error(). A body that returns a negative code without it fails with an empty text;
- * -ECANCELED from a task that was cancelled ends it as cancelled.
+ * -ECANCELED or -EINTR from a task that was cancelled ends it as cancelled. A body that returns 0
+ * or more after all has succeeded. A larger payload is left out.
  */
 WEFT_API int weft_fail(weft_task *self, int code, const char *format, ...) WEFT_PRINTF(3, 4);
 WEFT_API int weft_fail_with(weft_task *self, int code, const void *payload, size_t size,
@@ -524,7 +528,10 @@ WEFT_API WEFT_NODISC int weft_join(weft *rt, const weft_ref *refs, uint32_t n, i
 /*
  * A ref that is completed by hand, once, by any thread (foreign I/O, devices, bindings).
  * `*out` owned. Whoever completes it needs a count of it. Setting copies the bytes.
- * Errors: -EINVAL not an event or a bad ref, -EALREADY it is complete, -ENOMEM. Never suspend.
+ * weft_event_fail(): a code of enum weft_status, or -ECANCELED, is the status that getters see; any
+ * other negative code gives WEFT_ETASK, with the code in weft_ref_error().
+ * Errors: -EINVAL not an event, a bad ref, a code that is not negative; -EALREADY somebody else
+ * completes it (a get that polls right then may still find it pending); -ENOMEM. Never suspend.
  */
 WEFT_API WEFT_NODISC int weft_event_create(weft *rt, weft_ref *out);
 WEFT_API int weft_event_set(weft *rt, weft_ref event, const void *data, size_t size);

@@ -163,7 +163,7 @@ int wf_sort_peer_run(const char *input, const char *output, const char *dir,
 	};
 	char *writable[sizeof(argv) / sizeof(argv[0])];
 	int64_t begin_ns = weft_now(NULL);
-	pid_t pid;
+	pid_t pid = -1;
 	int status;
 
 	if (memory > wf_sort_memory_available() / 2)

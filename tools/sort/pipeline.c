@@ -41,6 +41,7 @@
 
 static uint64_t divide_up(uint64_t a, uint64_t b)
 {
+	WF_CHECK(b > 0);
 	return a / b + (a % b != 0);
 }
 
