@@ -17,6 +17,7 @@
 
 static void heap_put(weft *rt, uint32_t i, struct wf_wait *wait)
 {
+	WF_DEBUG(i && i <= rt->timer_count + 1);
 	rt->timer_heap[i] = wait;
 	wait->heap_index = i;
 }

@@ -98,6 +98,7 @@ static bool next_job(struct wf_thread_state *thread)
 		return false;
 	}
 	wf_store_release(&thread->job, WF_JOB_NONE);
+	WF_DEBUG(thread->spare);
 	thread->next = rt->spares_idle;
 	rt->spares_idle = thread;
 	pthread_mutex_unlock(&rt->threads_mutex);

@@ -449,17 +449,33 @@ static bool is_own(const struct wf_local *self, const struct wf_cell *cell)
 	return false;
 }
 
-/* Run the task itself when it is ours and has not begun; true: it was run or handed on. */
-static bool run_in_place(struct wf_local *self, struct wf_cell *cell)
+/*
+ * Run the task itself when it is ours and has not begun; true: it was run or handed on. Meanwhile
+ * the caller counts as blocked: it goes on when the task on top of it has ended.
+ */
+static WF_SUSPENDS bool run_in_place(struct wf_local *self, struct wf_cell *cell)
 {
 	struct wf_deque *deque = &wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL];
+	struct weft_task *frame = self->current;
+	struct wf_cell *own = frame->borrowed ? NULL : frame->cell;
+
+	WF_DEBUG(self->fiber && frame->rt == self->rt);
 
 	if (wf_stack_here() < self->stack_floor)
 		return false;
 	if (!wf_deque_take_local(deque, cell) &&
 	    !wf_deque_remove_local(deque, cell, IN_PLACE_DEPTH))
 		return false;
+	WF_DEBUG(cell != own);
+	if (own) {
+		own->u.fiber_index = self->fiber->index;
+		/* release [C3]: the index, to a canceller that reads BLOCKED. */
+		wf_store_release(&own->promise.state, WF_STATE_BLOCKED);
+	}
 	wf_task_run(self, cell);
+	if (own)
+		/* relaxed: a snapshot. */
+		wf_store_relaxed(&own->promise.state, WF_STATE_RUNNING);
 	return true;
 }
 

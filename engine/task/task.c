@@ -172,8 +172,8 @@ static void unready_drop(struct wf_local *self, struct wf_ext *ext)
 		wf_ext_free(self, ext, false);
 		return;
 	}
-	/* relaxed: the queue publishes it. */
-	wf_store_relaxed(&cell->promise.state, WF_STATE_QUEUED);
+	/* release [C1]: a canceller that sees QUEUED frees the ext that was read above. */
+	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
 	/* From here on a canceller may end it: the ext is not ours to read any more. */
 	wf_ready_cell(self, cell, priority);
 }
