@@ -259,7 +259,7 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 	case WF_STATE_WAITING:
 		return inputs_hopeful(s, cell->ext, depth);
 	case WF_STATE_BLOCKED:
-		return cell->u.fiber_index >= s->fibers || s->hopeful[cell->u.fiber_index];
+		return wf_placed_fiber(cell) >= s->fibers || s->hopeful[wf_placed_fiber(cell)];
 	default:
 		/* RUNNING while all is idle: beneath a task that runs in place of its get. */
 		return !wf_covered(s->rt, cell, s->hopeful, s->fibers);

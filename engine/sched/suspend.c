@@ -309,7 +309,7 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	/* Counted before anyone can see the task blocked. */
 	wf_bump(&self->count.suspended);
 	if (!frame->borrowed) {
-		cell->u.fiber_index = fiber->index;
+		wf_place_fiber(cell, fiber->index);
 		/* release [C3]: the index, to a canceller that reads BLOCKED. */
 		wf_store_release(&cell->promise.state, WF_STATE_BLOCKED);
 	}
@@ -468,7 +468,7 @@ static WF_SUSPENDS bool run_in_place(struct wf_local *self, struct wf_cell *cell
 		return false;
 	WF_DEBUG(cell != own);
 	if (own) {
-		own->u.fiber_index = self->fiber->index;
+		wf_place_fiber(own, self->fiber->index);
 		/* release [C3]: the index, to a canceller that reads BLOCKED. */
 		wf_store_release(&own->promise.state, WF_STATE_BLOCKED);
 	}
@@ -531,7 +531,7 @@ void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell)
 	/* acquire [C3]: the index. */
 	if (wf_load_acquire(&cell->promise.state) != WF_STATE_BLOCKED)
 		return;
-	uint32_t index = cell->u.fiber_index;
+	uint32_t index = wf_placed_fiber(cell);
 
 	if (index < wf_stacks_index_end(rt->stacks))
 		cancel_fiber(self, wf_fiber_at(rt->stacks, index), wf_ref_of(rt, cell).bits);

@@ -71,7 +71,6 @@ struct wf_cell {
 	struct wf_promise promise;
 	union {
 		weft_task_fn *fn;           /* until it runs */
-		uint32_t fiber_index;       /* WF_STATE_BLOCKED */
 		struct wf_payload *payload; /* done, WF_CELL_BIG */
 		struct wf_error *error;     /* done, WF_CELL_ERROR */
 	} u;
@@ -84,13 +83,32 @@ struct wf_cell {
 	uint16_t owner;     /* whose slab: id of a wf_local */
 	struct wf_a8 flags; /* one writer at a time; others read */
 	struct wf_a8 cancel;
-	uint16_t group;
-	uint16_t reserved;
+	struct wf_a32 place; /* group (12 bits), and the fiber it is parked on (20 bits) */
 	union wf_mark mark;
 	WF_ALIGNED(16) unsigned char data[WF_INLINE_BYTES];
 };
 _Static_assert(sizeof(struct wf_cell) == 64, "one cache line");
 _Static_assert(offsetof(struct wf_cell, data) == 48, "data closes the line");
+
+#define WF_PLACE_FIBER 0xfffffu /* stacks are at most 2^20 */
+
+static inline uint32_t wf_place(uint32_t group)
+{
+	return group << 20;
+}
+
+/* relaxed, both: published by the state BLOCKED; a late reader checks what it finds. */
+static inline void wf_place_fiber(struct wf_cell *cell, uint32_t index)
+{
+	/* relaxed: only the runner writes it. */
+	wf_store_relaxed(&cell->place, (wf_load_relaxed(&cell->place) & ~WF_PLACE_FIBER) | index);
+}
+
+static inline uint32_t wf_placed_fiber(const struct wf_cell *cell)
+{
+	/* relaxed: as above. */
+	return wf_load_relaxed(&cell->place) & WF_PLACE_FIBER;
+}
 
 /* relaxed, all: what a reader may conclude from a flag, it may since the promise is done. */
 static inline uint32_t wf_flags(const struct wf_cell *cell)

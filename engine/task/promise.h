@@ -54,7 +54,7 @@ enum wf_state {
 	WF_STATE_WAITING, /* for inputs; also events until they are set */
 	WF_STATE_QUEUED,
 	WF_STATE_RUNNING,
-	WF_STATE_BLOCKED, /* its fiber is parked; cell->u.fiber_index says which */
+	WF_STATE_BLOCKED, /* its fiber is parked; cell->place says which */
 	WF_STATE_DONE,    /* private completion only, see above */
 };
 

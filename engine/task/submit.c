@@ -22,8 +22,7 @@ static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint3
 	wf_init(&cell->cancel, WF_CANCEL_NO);
 	cell->ext = NULL;
 	wf_init(&cell->flags, (uint8_t)(kind | self->cell_flags));
-	cell->group = self->group;
-	cell->reserved = 0;
+	wf_init(&cell->place, wf_place(self->group));
 	wf_init(&cell->mark.all, wf_mark(0, size, 0));
 	/* relaxed: published by the queue or by the handle. */
 	wf_store_relaxed(&cell->promise.state, (uint32_t)state);
