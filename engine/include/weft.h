@@ -628,7 +628,7 @@ WEFT_API WEFT_NODISC int weft_on_done(weft *rt, weft_ref ref, weft_done_fn *fn, 
 typedef void weft_for_fn(int64_t begin, int64_t end, void *arg);
 /*
  * Run fn over [begin, end) in disjoint pieces, in parallel, and return when all is done. `grain`
- * is the least piece; 0 adapts pieces to about 1 ms of work. `arg` is borrowed for the call.
+ * is the least piece; 0 lets pieces grow to about 50 us of work. `arg` is borrowed for the call.
  * Context: any thread. May suspend. Errors: -EINVAL, -ECANCELED the calling task was cancelled
  * (pieces not begun are skipped), -ENOMEM, WEFT_ECLOSED.
  */
