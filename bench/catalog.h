@@ -12,6 +12,8 @@ struct bench_info {
 	const char *name;
 	const char *unit;     /* "ns", "bytes" or "percent" */
 	uint32_t threads_max; /* 0: any; 1: the row is about one worker */
+	bool store;           /* has limits, or parts of weft beside it */
+	bool io;              /* moves files: run on both back ends */
 	bool cold;            /* one repetition per process, without a warm-up */
 	const char *program;  /* of weft's side; NULL: weft-bench itself */
 	const char *row;      /* its name on the engines' side when it is not `name` */

@@ -35,6 +35,12 @@ peer() {
 cp "$bench" "$dir/weft-bench" || exit 1
 run="$dir/weft-bench run fib --tiny --threads 1"
 
+# The heap that the build says: a linker may drop a library that is only used behind its back.
+if [ "${2-}" = jemalloc ] && ! LD_TRACE_LOADED_OBJECTS=1 "$bench" | grep -q libjemalloc; then
+	echo "FAIL: $bench does not load jemalloc"
+	failures=$((failures + 1))
+fi
+
 # Arguments.
 expect 2 'a command is needed' "$bench"
 expect 2 'unknown command' "$bench" fly
@@ -67,6 +73,16 @@ peer serial 'exit 77'
 expect 0 'fib *weft' $run
 peer serial 'exec sleep 100'
 expect 0 'did not end in time' $run --timeout 2
+
+peer serial 'exit 77'
+
+# A limit is run without being asked for, is checked, and stands behind weft's figure.
+peer limit 'echo "rep - 2.5 5 5"'
+expect 0 'store_get_1k *weft *1 .* of limit' $dir/weft-bench run store_get_1k --tiny --threads 1
+expect 0 'store_get_1k *limit *1 *2.50' $dir/weft-bench run store_get_1k --tiny --threads 1
+peer limit 'echo "rep - 2.5 5 6"'
+expect 1 'WRONG ANSWER: store_get_1k on limit' $dir/weft-bench run store_get_1k --tiny --threads 1
+rm "$dir/weft-bench-limit"
 
 # Files.
 peer serial 'echo "rep - 2.5 5 5"'

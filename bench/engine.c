@@ -7,7 +7,9 @@
 #include "engine.h"
 
 #include "problem.h"
+#include "stats.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -17,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -136,6 +139,64 @@ void *bench_alloc(size_t bytes)
 	if (!p)
 		bench_die("no memory for %zu bytes", bytes);
 	return memset(p, 0, rounded);
+}
+
+void *bench_alloc_huge(size_t bytes)
+{
+	const size_t page = (size_t)2 << 20;
+	const size_t rounded = (bytes + page - 1) / page * page;
+	char *p = mmap(NULL, rounded + page, PROT_READ | PROT_WRITE,
+	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		bench_die("no memory for %zu bytes", bytes);
+	p += -(uintptr_t)p % page;
+	madvise(p, rounded, MADV_HUGEPAGE);
+	return memset(p, 1, rounded);
+}
+
+const char *bench_file_dir(void)
+{
+	const char *dir = getenv("TMPDIR");
+	return dir && *dir ? dir : "/var/tmp";
+}
+
+void bench_file_dir_make(char *path, size_t size)
+{
+	const int n = snprintf(path, size, "%s/weft-bench-XXXXXX", bench_file_dir());
+	if (n < 0 || (size_t)n >= size || !mkdtemp(path))
+		bench_die("no directory in %s: %s", bench_file_dir(), strerror(errno));
+}
+
+void bench_file_dir_remove(const char *path)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	while (dir && (entry = readdir(dir)))
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	rmdir(path);
+}
+
+void bench_chunks_begin(struct bench_chunks *chunks)
+{
+	chunks->count = 0;
+	chunks->start_ns = bench_now_ns();
+}
+
+void bench_chunks_mark(struct bench_chunks *chunks)
+{
+	const int64_t now = bench_now_ns();
+	if (chunks->count == BENCH_CHUNKS_MAX)
+		bench_die("too many chunks");
+	chunks->ns[chunks->count++] = (double)(now - chunks->start_ns) / BENCH_CHUNK_ROUNDS;
+	chunks->start_ns = bench_now_ns();
+}
+
+double bench_chunks_end(struct bench_chunks *chunks)
+{
+	bench_sort(chunks->ns, chunks->count);
+	return bench_percentile(chunks->ns, chunks->count, 0.5);
 }
 
 void bench_gate_wait(struct bench_gate *gate)

@@ -50,6 +50,29 @@ void bench_sleep_ns(int64_t ns);
 void bench_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 /* Zeroed and touched, on a line of its own; ends the process when there is no memory. */
 void *bench_alloc(size_t bytes);
+/* The same in 2 MiB pages, where the system has them to give; never given back. */
+void *bench_alloc_huge(size_t bytes);
+/* The directory of large files: $TMPDIR, else /var/tmp, as weft's own spill files. */
+const char *bench_file_dir(void);
+/* A new directory in it, and its end with all files in it. */
+void bench_file_dir_make(char *path, size_t size);
+void bench_file_dir_remove(const char *path);
+
+/*
+ * Rounds of a few nanoseconds, timed in chunks, so that a time slice given to somebody else spoils
+ * one chunk and not the figure. begin, then mark after every BENCH_CHUNK_ROUNDS rounds, then end:
+ * the median chunk's nanoseconds per round.
+ */
+#define BENCH_CHUNK_ROUNDS 500
+#define BENCH_CHUNKS_MAX   512
+struct bench_chunks {
+	double ns[BENCH_CHUNKS_MAX];
+	size_t count;
+	int64_t start_ns;
+};
+void bench_chunks_begin(struct bench_chunks *chunks);
+void bench_chunks_mark(struct bench_chunks *chunks);
+double bench_chunks_end(struct bench_chunks *chunks);
 
 /* ---- Hand-over to a thread that sleeps ---------------------------------------------------- */
 

@@ -21,15 +21,35 @@
 #include "problem.h"
 #include "stats.h"
 
-static const char *const engine_names[] = { "weft", "serial", "tbb", "gomp", "iomp", "starpu" };
-#define ENGINES       (sizeof engine_names / sizeof *engine_names)
-#define ENGINE_WEFT   0
-#define ENGINE_SERIAL 1
-#define TURNS         4   /* how often engines alternate for the default repetitions */
-#define TURNS_MAX     400 /* a --min-time that is never reached ends here */
+#define TURNS     4   /* how often engines alternate for the default repetitions */
+#define TURNS_MAX 400 /* a --min-time that is never reached ends here */
+
+enum role {
+	ROLE_WEFT,
+	ROLE_PART,   /* weft again: another back end, or a part of it by itself */
+	ROLE_LIMIT,  /* what the machine allows */
+	ROLE_SERIAL, /* the serial twin */
+	ROLE_PEER,
+};
+
+static const struct kind {
+	const char *name;
+	enum role role;
+	const char *io; /* WEFT_IO of weft itself; NULL: as it is, and a program of its own */
+} kinds[] = {
+	{ "weft", ROLE_WEFT, NULL },     { "threads", ROLE_PART, "threads" },
+	{ "slab", ROLE_PART, NULL },     { "limit", ROLE_LIMIT, NULL },
+	{ "serial", ROLE_SERIAL, NULL }, { "tbb", ROLE_PEER, NULL },
+	{ "gomp", ROLE_PEER, NULL },     { "iomp", ROLE_PEER, NULL },
+	{ "starpu", ROLE_PEER, NULL },   { "glibc", ROLE_PEER, NULL },
+	{ "jemalloc", ROLE_PEER, NULL }, { "fio", ROLE_PEER, NULL },
+	{ "gnusort", ROLE_PEER, NULL },  { "duckdb", ROLE_PEER, NULL },
+};
+#define ENGINES (sizeof kinds / sizeof *kinds)
 
 struct engine {
-	const char *name;
+	const struct kind *kind;
+	const char *name; /* kind->name */
 	bool active;
 	size_t reps;
 	int64_t spent_ns;
@@ -144,8 +164,17 @@ static void program_path(char *path, size_t size, const char *name)
 	snprintf(path, size, "%s/%s", n > 0 ? self : ".", name);
 }
 
+static void set_or_not(const char *name, const char *value)
+{
+	if (value)
+		setenv(name, value, 1);
+	else
+		unsetenv(name);
+}
+
 static int run_batch(const struct bench_options *options, const struct bench_info *info,
-                     const char *engine, uint32_t threads, size_t reps, struct bench_batch *batch)
+                     const struct kind *kind, uint32_t threads, size_t reps,
+                     struct bench_batch *batch)
 {
 	char path[PATH_MAX + 64];
 	char name[64];
@@ -153,9 +182,9 @@ static int run_batch(const struct bench_options *options, const struct bench_inf
 	char reps_text[16];
 	char engine_word[] = "engine";
 	char row[64];
-	const bool weft = !strcmp(engine, "weft");
+	const bool weft = kind->role == ROLE_WEFT || kind->io;
 
-	snprintf(name, sizeof name, "weft-bench-%s", engine);
+	snprintf(name, sizeof name, "weft-bench-%s", kind->name);
 	program_path(path, sizeof path, weft ? info->program : name);
 	snprintf(threads_text, sizeof threads_text, "%" PRIu32, threads);
 	snprintf(reps_text, sizeof reps_text, "%zu", reps);
@@ -169,7 +198,14 @@ static int run_batch(const struct bench_options *options, const struct bench_inf
 	argv[n++] = threads_text;
 	argv[n++] = reps_text;
 	setenv("WEFT_BENCH_COLD", info->cold ? "1" : "0", 1);
-	return bench_child_run(batch, argv, (int64_t)(options->limit_s * 1e9));
+	const char *forced = getenv("WEFT_IO");
+	char *io = forced ? strdup(forced) : NULL;
+	if (kind->io)
+		setenv("WEFT_IO", kind->io, 1);
+	const int error = bench_child_run(batch, argv, (int64_t)(options->limit_s * 1e9));
+	set_or_not("WEFT_IO", io);
+	free(io);
+	return error;
 }
 
 static const char *trouble(const struct bench_batch *batch)
@@ -195,12 +231,12 @@ static const char *trouble(const struct bench_batch *batch)
 static int turn(const struct bench_options *options, const struct bench_info *info,
                 struct engine *engine, uint32_t threads, struct bench_results *results)
 {
-	const bool weft = !strcmp(engine->name, "weft");
+	const bool weft = engine->kind->role == ROLE_WEFT;
 	size_t reps = info->cold ? 1 : (options->reps + TURNS - 1) / TURNS;
 	struct bench_batch batch;
 	if (engine->reps < options->reps && reps > options->reps - engine->reps)
 		reps = options->reps - engine->reps;
-	const int error = run_batch(options, info, engine->name, threads, reps, &batch);
+	const int error = run_batch(options, info, engine->kind, threads, reps, &batch);
 	if (error)
 		return error;
 
@@ -257,17 +293,24 @@ static double median(const struct bench_series *s)
 	return bench_percentile(s->figures, s->n, 0.5);
 }
 
-/* The fastest peer beside which weft's figure stands; the serial twin is no peer. */
-static const struct bench_series *best_peer(const struct bench_results *results,
-                                            const struct bench_series *of)
+static enum role role_of(const char *engine)
+{
+	for (size_t i = 0; i < ENGINES; i++)
+		if (kinds[i].name == engine)
+			return kinds[i].role;
+	return ROLE_PEER;
+}
+
+/* The fastest engine in `role` beside which a figure stands. */
+static const struct bench_series *best_of(const struct bench_results *results,
+                                          const struct bench_series *of, enum role role)
 {
 	const struct bench_series *best = NULL;
 	for (size_t i = 0; i < results->count; i++) {
 		const struct bench_series *s = &results->series[i];
 		if (s->info != of->info || s->extra != of->extra || s->threads != of->threads)
 			continue;
-		if (s->n == 0 || s->engine == engine_names[ENGINE_WEFT] ||
-		    s->engine == engine_names[ENGINE_SERIAL])
+		if (s->n == 0 || role_of(s->engine) != role)
 			continue;
 		if (!best || median(s) < median(best))
 			best = s;
@@ -275,10 +318,25 @@ static const struct bench_series *best_peer(const struct bench_results *results,
 	return best;
 }
 
+/* How far from the limit, where there is one: as a part of its speed; else how far from peers. */
+static void print_ratio(const struct bench_results *results, const struct bench_series *s,
+                        char *text, size_t size)
+{
+	const enum role role = role_of(s->engine);
+	const bool ours = role == ROLE_WEFT || role == ROLE_PART;
+	const struct bench_series *limit = ours ? best_of(results, s, ROLE_LIMIT) : NULL;
+	const struct bench_series *peer = role == ROLE_WEFT ? best_of(results, s, ROLE_PEER) : NULL;
+	*text = 0;
+	if (limit && median(s) > 0)
+		snprintf(text, size, "%.2f of limit", median(limit) / median(s));
+	else if (peer && median(peer) > 0)
+		snprintf(text, size, "%.2f x %s", median(s) / median(peer), peer->engine);
+}
+
 static void print_header(void)
 {
 	printf("%-20s %-7s %3s %12s %12s %12s %4s %-7s %-16s %s\n", "row", "engine", "thr",
-	       "median", "p10", "p90", "n", "unit", "to best peer", "goal, other load");
+	       "median", "p10", "p90", "n", "unit", "to peer or limit", "goal, other load");
 }
 
 static void print_series(const struct bench_results *results, const struct bench_series *s)
@@ -286,17 +344,14 @@ static void print_series(const struct bench_results *results, const struct bench
 	char name[64];
 	char text[3][32];
 	char ratio[64] = "";
-	const bool weft = s->engine == engine_names[ENGINE_WEFT];
-	const struct bench_series *best = weft ? best_peer(results, s) : NULL;
-	if (best && median(best) > 0)
-		snprintf(ratio, sizeof ratio, "%.2f x %s", median(s) / median(best), best->engine);
+	print_ratio(results, s, ratio, sizeof ratio);
 	printf("%-20s %-7s %3" PRIu32 " %12s %12s %12s %4zu %-7s %-16s",
 	       bench_series_name(s, name, sizeof name), s->engine, s->threads,
 	       figure_text(median(s), text[0], sizeof text[0]),
 	       figure_text(bench_percentile(s->figures, s->n, 0.1), text[1], sizeof text[1]),
 	       figure_text(bench_percentile(s->figures, s->n, 0.9), text[2], sizeof text[2]), s->n,
 	       bench_series_unit(s), ratio);
-	if (weft)
+	if (role_of(s->engine) == ROLE_WEFT)
 		printf(" %s", s->extra ? s->info->extra.goal : s->info->goal);
 	if (s->other_cores >= 0.05)
 		printf(" (others used %.1f cores)", s->other_cores);
@@ -313,16 +368,33 @@ static void progress(const struct bench_info *info, const char *engine, uint32_t
 		        threads);
 }
 
+static bool is_wanted(const struct bench_options *options, const struct bench_info *info,
+                      const struct kind *kind, uint32_t threads)
+{
+	switch (kind->role) {
+	case ROLE_WEFT:
+		return true;
+	case ROLE_PART:
+	case ROLE_LIMIT:
+		/* The files' rows on both back ends; the others say themselves what they have. */
+		return info->store && (!kind->io || info->io);
+	case ROLE_SERIAL:
+		/* It has one thread by its nature. */
+		return threads == 1;
+	default:
+		return options->peers;
+	}
+}
+
 static int run_row(const struct bench_options *options, const struct bench_info *info,
                    uint32_t threads, struct bench_results *results)
 {
 	struct engine engines[ENGINES];
-	for (size_t i = 0; i < ENGINES; i++) {
-		/* The serial twin has one thread by its nature. */
-		const bool wanted = i == ENGINE_WEFT || (i == ENGINE_SERIAL && threads == 1) ||
-			(i > ENGINE_SERIAL && options->peers);
-		engines[i] = (struct engine){ .name = engine_names[i], .active = wanted };
-	}
+	for (size_t i = 0; i < ENGINES; i++)
+		engines[i] =
+			(struct engine){ .kind = &kinds[i],
+			                 .name = kinds[i].name,
+			                 .active = is_wanted(options, info, &kinds[i], threads) };
 	const size_t first = results->count;
 	bool more = true;
 	for (uint32_t round = 0; more && round < TURNS_MAX; round++) {

@@ -38,6 +38,11 @@ static const struct bench_engine_row engine_rows[] = {
 	{ "flat", row_flat },
 	{ "flat_foreign", row_flat_foreign },
 	{ "flat_bulk", row_flat_bulk },
+	{ "resource_flat", row_resource_flat },
+	{ "resource_queue", row_resource_queue },
+	{ "group_share", row_group_share },
+	{ "group_urgent", row_group_urgent },
+	{ "query", row_query },
 	{ "chain", row_chain },
 	{ "tree", row_tree },
 	{ "wavefront", row_wavefront },
@@ -50,12 +55,40 @@ static const struct bench_engine_row engine_rows[] = {
 	{ "nested_1000", row_nested_1000 },
 	{ "blocked_100k", row_blocked_100k },
 	{ "wait_one", row_wait_one },
+	{ "generator", row_generator },
 	{ "loop_tiny", row_loop_tiny },
 	{ "loop_sum", row_loop_sum },
 	{ "queued_bytes", row_queued_bytes },
 	{ "open_close", row_open_close },
 	{ "idle_cpu", row_idle_cpu },
 	{ "churn_rss", row_churn_rss },
+	{ "store_cycle_1k", row_store_cycle_1k },
+	{ "store_get_1k", row_store_get_1k },
+	{ "store_put_1m", row_store_put_1m },
+	{ "store_put_100m", row_store_put_100m },
+	{ "store_alloc_64", row_store_alloc_64 },
+	{ "store_alloc_1k", row_store_alloc_1k },
+	{ "store_alloc_100k", row_store_alloc_100k },
+	{ "store_alloc_10m", row_store_alloc_10m },
+	{ "store_full", row_store_full },
+	{ "store_idle_cpu", row_store_idle_cpu },
+	{ "store_dataset_4k", row_store_dataset_4k },
+	{ "store_dataset_64m", row_store_dataset_64m },
+	{ "spill_write_4m", row_spill_write_4m },
+	{ "spill_write_64k", row_spill_write_64k },
+	{ "spill_write_1k", row_spill_write_1k },
+	{ "spill_restore_4m", row_spill_restore_4m },
+	{ "spill_restore_64k", row_spill_restore_64k },
+	{ "spill_restore_1k", row_spill_restore_1k },
+	{ "actor_pingpong", row_actor_pingpong },
+	{ "actor_ring", row_actor_ring },
+	{ "actor_counting", row_actor_counting },
+	{ "actor_n1", row_actor_n1 },
+	{ "actor_fjthrput", row_actor_fjthrput },
+	{ "actor_fjcreate", row_actor_fjcreate },
+	{ "actor_big", row_actor_big },
+	{ "actor_ask", row_actor_ask },
+	{ "actor_askburst", row_actor_askburst },
 };
 
 static int usage(const char *why)
@@ -68,15 +101,15 @@ static int usage(const char *why)
 
 static int list(void)
 {
-	printf("%-17s %-8s %-18s %s\n", "row", "unit", "goal (1 / 2 thr)", "what");
+	printf("%-20s %-8s %-18s %s\n", "row", "unit", "goal (1 / 2 thr)", "what");
 	for (size_t i = 0; i < bench_catalog_count; i++) {
 		const struct bench_info *info = &bench_catalog[i];
 		char name[64];
-		printf("%-17s %-8s %-18s %s\n", info->name, info->unit, info->goal, info->text);
+		printf("%-20s %-8s %-18s %s\n", info->name, info->unit, info->goal, info->text);
 		if (!info->extra.suffix)
 			continue;
 		snprintf(name, sizeof name, "  %s", info->extra.suffix);
-		printf("%-17s %-8s %-18s %s\n", name, info->extra.unit, info->extra.goal,
+		printf("%-20s %-8s %-18s %s\n", name, info->extra.unit, info->extra.goal,
 		       info->extra.text);
 	}
 	return 0;

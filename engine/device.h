@@ -87,7 +87,9 @@ struct wf_device_launch {
 	uint32_t grid[3], block[3]; /* at least 1 each */
 	uint32_t shared_bytes;
 	uint32_t args_count;
-	void *const *args; /* args_count pointers to values; copied by the call */
+	void *const *args;          /* args_count pointers to values; copied by the call */
+	const uint16_t *args_bytes; /* the values' sizes; NULL: 8 each */
+	uintptr_t user[2];          /* for the twin; copied */
 };
 
 /* What stream_doorbell() calls: it wakes somebody and does nothing else. */
@@ -191,6 +193,9 @@ struct wf_device_ops {
 
 	/* Words for the last failure of a device; borrowed until close, never NULL. */
 	const char *(*error_text)(struct wf_device_backend *backend, uint32_t device);
+
+	/* Where twins find device memory; NULL: not in use. Only where twins run. */
+	void *(*memory_host)(struct wf_device_backend *backend, uint64_t address, uint64_t bytes);
 };
 
 /* The table's size in its first version: a back end that has less is refused. */

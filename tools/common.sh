@@ -86,7 +86,7 @@ configure() {
 # shellcheck disable=SC2034
 {
 	RUN_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config python3 liburing-dev
-		libjemalloc-dev libhwloc-dev)
+		libjemalloc-dev libhwloc-dev libxxhash-dev)
 	TEST_PACKAGES=("${RUN_PACKAGES[@]}" libcriterion-dev)
 	LONG_PACKAGES=("${TEST_PACKAGES[@]}" clang libclang-rt-dev valgrind qemu-user
 		gcc-aarch64-linux-gnu libc6-dev-arm64-cross)

@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "runtime.h"
+#include "wf_copy.h"
+#include "wf_store.h"
 
 #define FAIL_TEXT_BYTES    1024
 #define FAIL_PAYLOAD_BYTES ((size_t)64 << 10)
@@ -25,7 +27,11 @@ void *weft_task_arg(weft_task *self, size_t *size)
 weft_ref weft_task_ref(const weft_task *self)
 {
 	struct wf_cell *cell = self->cell;
+	struct wf_ext *ext = wf_cell_ext(cell);
 
+	/* What its getters have; it may be gone with them. */
+	if (WF_UNLIKELY(ext && wf_ext_abandonable(ext)))
+		return (weft_ref){ 0 };
 	/* relaxed: whoever drops the last count meanwhile makes any answer a snapshot. */
 	if (wf_flags(cell) & WF_CELL_FORGET ||
 	    wf_load_relaxed(&cell->promise.waiters) & WF_W_ORPHAN)
@@ -40,7 +46,14 @@ const char *weft_task_name(const weft_task *self)
 
 uint32_t weft_task_attempt(const weft_task *self)
 {
-	return self->attempt;
+	/* relaxed: nobody but the runner writes it. */
+	const struct wf_ext *ext = wf_cell_ext(self->cell);
+	uint32_t n = wf_load_relaxed(&self->cell->mark.attempt);
+
+	/* The mark counts to 255. */
+	return n == UINT8_MAX && ext && ext->parts & WF_PART_PLUS
+		? wf_ext_plus(wf_cell_ext(self->cell))->failures + 1
+		: n;
 }
 
 int32_t weft_task_worker(const weft_task *self)
@@ -60,14 +73,14 @@ bool weft_task_cancelled(const weft_task *self)
 
 uint32_t weft_input_count(const weft_task *self)
 {
-	return self->cell->ext ? self->cell->ext->n_inputs : 0;
+	return wf_cell_ext(self->cell) ? wf_cell_ext(self->cell)->n_inputs : 0;
 }
 
 static struct wf_cell *input_cell(const weft_task *self, uint32_t i)
 {
 	if (i >= weft_input_count(self))
 		return NULL;
-	return &self->rt->cells[self->cell->ext->edges[i].src];
+	return &self->rt->cells[wf_cell_ext(self->cell)->edges[i].src];
 }
 
 int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
@@ -76,12 +89,17 @@ int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
 
 	if (!src)
 		return -EINVAL;
-	if (!(wf_flags(src) & WF_CELL_ERROR)) {
-		*view = wf_cell_view(src);
+	struct wf_object *object = wf_cell_object(src);
+	int status = wf_cell_status(src);
+
+	if (object && wf_object_loss(object))
+		status = wf_object_lost_status(object);
+	if (!status) {
+		*view = object ? wf_object_view(self->rt, object) : wf_cell_view(src);
 		return 0;
 	}
-	if (self->cell->ext->policy == WEFT_INPUT_AS_VALUE)
-		return src->u.error->pub.status;
+	if (wf_cell_ext(self->cell)->policy == WEFT_INPUT_AS_VALUE)
+		return status;
 	*view = (struct weft_view){ NULL, 0 };
 	return 0;
 }
@@ -95,59 +113,65 @@ weft_ref weft_input_ref(const weft_task *self, uint32_t i)
 
 /* ---- Outputs ------------------------------------------------------------------------------- */
 
-static int output_main(weft_task *self, size_t size, void **data)
+/* An output of at most sixteen bytes: in its cell, in place of what was there before. */
+static int output_inline(weft_task *self, struct wf_cell *out, size_t size, void **data)
 {
 	struct wf_local *local = wf_local_of(self->rt);
-	struct wf_payload *payload = NULL;
 
 	if (!local)
 		return -ENOMEM;
-	if (size > WF_INLINE_BYTES) {
-		payload = wf_payload_alloc(local, size);
-		if (!payload)
-			return -ENOMEM;
+	if (out == self->cell) {
+		wf_payload_free(local, self->payload);
+		self->payload = NULL;
+	} else if (wf_flags(out) & WF_CELL_BIG) {
+		wf_payload_free(local, out->u.payload);
+		wf_flags_drop(out, WF_CELL_BIG);
 	}
-	wf_payload_free(local, self->payload);
-	self->payload = payload;
-	self->cell->mark.size = payload ? 0 : (uint8_t)size;
-	*data = payload ? (void *)payload->data : self->cell->data;
+	out->mark.size = (uint8_t)size;
+	*data = out->data;
 	return 0;
 }
 
-static int output_further(weft_task *self, struct wf_cell *out, size_t size, void **data)
+uint32_t wf_task_outputs(const weft_task *self)
+{
+	struct wf_ext *ext = wf_cell_ext(self->cell);
+
+	return ext && !wf_ext_abandonable(ext) ? ext->n_outputs : 1;
+}
+
+void wf_task_set_output(weft_task *self, uint32_t i, struct wf_payload *payload)
 {
 	struct wf_local *local = wf_local_of(self->rt);
-	struct wf_payload *payload = NULL;
+	struct wf_cell *out;
 
-	if (!local)
-		return -ENOMEM;
-	if (size > WF_INLINE_BYTES) {
-		payload = wf_payload_alloc(local, size);
-		if (!payload)
-			return -ENOMEM;
+	if (i == 0) {
+		wf_payload_free(local, self->payload);
+		self->payload = payload;
+		return;
 	}
+	out = &self->rt->cells[wf_ext_outs(wf_cell_ext(self->cell))[i - 1]];
 	if (wf_flags(out) & WF_CELL_BIG)
 		wf_payload_free(local, out->u.payload);
-	wf_flags_drop(out, WF_CELL_BIG);
-	out->mark.size = (uint8_t)(payload ? 0 : size);
-	if (payload) {
-		wf_flags_add(out, WF_CELL_BIG);
-		out->u.payload = payload;
-	}
-	*data = payload ? (void *)payload->data : out->data;
-	return 0;
+	out->u.payload = payload;
+	wf_flags_add(out, WF_CELL_BIG);
 }
 
 int weft_task_output(weft_task *self, uint32_t i, size_t size, void **data)
 {
-	struct wf_ext *ext = self->cell->ext;
-	uint32_t n = ext ? ext->n_outputs : 1;
+	struct wf_cell *out = self->cell;
+	struct wf_payload *payload;
 
-	if (!data || i >= n)
+	if (!data || i >= wf_task_outputs(self))
 		return -EINVAL;
-	if (i == 0)
-		return output_main(self, size, data);
-	return output_further(self, &self->rt->cells[wf_ext_outs(ext)[i - 1]], size, data);
+	if (i)
+		out = &self->rt->cells[wf_ext_outs(wf_cell_ext(self->cell))[i - 1]];
+	if (size <= WF_INLINE_BYTES)
+		return output_inline(self, out, size, data);
+	int rc = wf_payload_make(self->rt, size, WEFT_FOREVER, &payload, data);
+
+	if (!rc)
+		wf_task_set_output(self, i, payload);
+	return rc;
 }
 
 int weft_return(weft_task *self, const void *data, size_t size)
@@ -160,14 +184,16 @@ int weft_return(weft_task *self, const void *data, size_t size)
 		return 0;
 	}
 	/* More than fits the cell; a task without outputs has no place for it. */
-	if (self->cell->ext && !self->cell->ext->n_outputs)
+	if (wf_cell_ext(self->cell) && !wf_cell_ext(self->cell)->n_outputs)
 		return 0;
-	int rc = output_main(self, size, &room);
+	int rc = weft_task_output(self, 0, size, &room);
 
+	/* With the store full, the store has left its own words on the task. */
 	if (rc)
-		return weft_fail(self, rc, "no memory for a result of %zu bytes", size);
-	if (size)
-		memcpy(room, data, size);
+		return wf_frame_error(self)
+			? rc
+			: weft_fail(self, rc, "no memory for a result of %zu bytes", size);
+	wf_copy_into(room, data, size);
 	return 0;
 }
 
@@ -184,16 +210,16 @@ static int WEFT_PRINTF(5, 0) fail(weft_task *self, int code, const void *payload
 		text[0] = 0;
 	if (size > FAIL_PAYLOAD_BYTES || !payload)
 		size = 0;
-	wf_error_release(self->error);
-	self->error =
-		wf_error_create(&(struct wf_error_args){ .status = WEFT_ETASK,
-	                                                 .code = code,
-	                                                 .attempt = self->attempt,
-	                                                 .text = text,
-	                                                 .task = wf_task_name(self->cell, self->fn),
-	                                                 .site = wf_task_site(self->cell->ext),
-	                                                 .payload = payload,
-	                                                 .payload_size = size });
+	wf_frame_set_error(self,
+	                   wf_error_create(&(struct wf_error_args){
+				   .status = WEFT_ETASK,
+				   .code = code,
+				   .attempt = weft_task_attempt(self),
+				   .text = text,
+				   .task = wf_task_name(self->cell, self->fn),
+				   .site = wf_task_site(wf_cell_ext(self->cell)),
+				   .payload = payload,
+				   .payload_size = size }));
 	return code;
 }
 

@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "room.h"
 #include "runtime.h"
+#include "wf_copy.h"
+#include "wf_store.h"
 
 int weft_retain(weft *rt, weft_ref ref)
 {
@@ -27,62 +30,126 @@ int weft_release(weft *rt, weft_ref ref)
 	return 0;
 }
 
-static int for_many(weft *rt, const weft_ref *refs, uint32_t n, int (*one)(weft *, weft_ref))
+#define AHEAD 8u /* cells that are fetched ahead of their turn */
+
+/* The cell of refs[i], with a later one on its way into the cache. NULL: none, or a bad ref. */
+static inline struct wf_cell *many_cell(weft *rt, const weft_ref *refs, uint32_t n, uint32_t i)
+{
+	if (i + AHEAD < n)
+		/* Any index lies in the range that is reserved for cells, or nobody reads it. */
+		__builtin_prefetch(&rt->cells[wf_ref_index(refs[i + AHEAD])], 1);
+	return wf_cell_of(rt, refs[i]);
+}
+
+int weft_retain_many(weft *rt, const weft_ref *refs, uint32_t n)
 {
 	int first = 0;
 
 	if (!rt || (n && !refs))
 		return -EINVAL;
 	for (uint32_t i = 0; i < n; i++) {
-		int rc = refs[i].bits ? one(rt, refs[i]) : 0;
+		struct wf_cell *cell = many_cell(rt, refs, n, i);
 
-		if (rc && !first)
-			first = rc;
+		if (WF_LIKELY(cell))
+			wf_promise_retain(&cell->promise);
+		else if (refs[i].bits)
+			first = -EINVAL;
 	}
 	return first;
 }
 
-int weft_retain_many(weft *rt, const weft_ref *refs, uint32_t n)
-{
-	return for_many(rt, refs, n, weft_retain);
-}
-
 int weft_release_many(weft *rt, const weft_ref *refs, uint32_t n)
 {
-	return for_many(rt, refs, n, weft_release);
+	struct wf_local *self = rt && (!n || refs) ? wf_local_of(rt) : NULL;
+	int first = 0;
+
+	if (!self)
+		return rt && (!n || refs) ? -ENOMEM : -EINVAL;
+	for (uint32_t i = 0; i < n; i++) {
+		struct wf_cell *cell = many_cell(rt, refs, n, i);
+
+		if (WF_LIKELY(cell))
+			wf_cell_release(self, cell);
+		else if (refs[i].bits)
+			first = -EINVAL;
+	}
+	return first;
 }
 
-int weft_cancel(weft *rt, weft_ref ref)
+int weft_cancel_with(weft *rt, weft_ref ref, uint32_t flags)
 {
+	const uint32_t known = WEFT_CANCEL_ALONE | WEFT_CANCEL_ABANDON;
+
+	if (flags & ~(known | WEFT_CANCEL_FORCE))
+		return -EINVAL;
 	struct wf_cell *cell = rt ? wf_cell_of(rt, ref) : NULL;
 	struct wf_local *self = cell ? wf_local_of(rt) : NULL;
 
 	if (!self)
 		return cell ? -ENOMEM : -EINVAL;
-	return wf_cancel_cell(self, cell);
+	if (flags & WEFT_CANCEL_FORCE)
+		return -ENOTSUP;
+	if (!self->worker)
+		/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
+		wf_add_acq_rel(&rt->external, 1);
+	return wf_cancel_cell(self, cell, flags);
+}
+
+int weft_cancel(weft *rt, weft_ref ref)
+{
+	return weft_cancel_with(rt, ref, 0);
 }
 
 /* ---- Values, joins, events ----------------------------------------------------------------- */
+
+/* A sealed payload with these bytes. */
+static WF_SUSPENDS int payload_of(weft *rt, const void *data, size_t size, int64_t until,
+                                  struct wf_payload **out)
+{
+	struct wf_local *self = wf_local_of(rt);
+	void *room;
+
+	if (!self)
+		return -ENOMEM;
+	bool entered = wf_room_enter(self, size);
+	int rc = wf_payload_make(rt, size, until, out, &room);
+
+	if (!rc) {
+		wf_copy_into(room, data, size);
+		wf_payload_seal(rt, *out);
+	}
+	wf_room_leave(self, entered);
+	return rc;
+}
+
+int wf_value_publish(weft *rt, struct wf_payload *payload, const void *data, size_t size,
+                     weft_ref *out)
+{
+	struct wf_local *self = wf_local_of(rt);
+	struct wf_cell *cell = self ? wf_cell_start(self, WF_CELL_VALUE, WF_STATE_RUNNING) : NULL;
+
+	if (!cell) {
+		if (self)
+			wf_payload_free(self, payload);
+		return -ENOMEM;
+	}
+	wf_cell_set_value(cell, payload, data, size);
+	/* release [P1]: the bytes. Ready from the start: nobody can have pushed. */
+	wf_store_release(&cell->promise.state, WF_STATE_DONE);
+	*out = wf_ref_of(rt, cell);
+	return 0;
+}
 
 int weft_put(weft *rt, const void *data, size_t size, weft_ref *out)
 {
 	if (!rt || !out || (size && !data))
 		return -EINVAL;
+	struct wf_payload *payload = NULL;
 	int rc = wf_gate_check(rt);
-	struct wf_local *self = rc ? NULL : wf_local_of(rt);
-	struct wf_cell *cell = self ? wf_cell_start(self, WF_CELL_VALUE, WF_STATE_RUNNING) : NULL;
 
-	if (!cell)
-		return rc ? rc : -ENOMEM;
-	rc = wf_cell_set_value(self, cell, data, size);
-	if (rc) {
-		wf_cell_free(self, cell);
-		return rc;
-	}
-	/* release [P1]: the bytes. Ready from the start: nobody can have pushed. */
-	wf_store_release(&cell->promise.state, WF_STATE_DONE);
-	*out = wf_ref_of(rt, cell);
-	return 0;
+	if (!rc && size > WF_INLINE_BYTES)
+		rc = payload_of(rt, data, size, WEFT_FOREVER, &payload);
+	return rc ? rc : wf_value_publish(rt, payload, data, size, out);
 }
 
 static int join_body(weft_task *self)
@@ -148,8 +215,7 @@ int weft_event_create(weft *rt, weft_ref *out)
 	return 0;
 }
 
-/* Win the right to complete an event. 0, -EALREADY. */
-static int event_claim(struct wf_cell *cell)
+int wf_event_claim(struct wf_cell *cell)
 {
 	uint32_t waiting = WF_STATE_WAITING;
 
@@ -164,7 +230,7 @@ static struct wf_cell *event_of(weft *rt, weft_ref event)
 	return cell && (wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_EVENT ? cell : NULL;
 }
 
-static void event_complete(struct wf_local *self, struct wf_cell *cell)
+void wf_event_complete(struct wf_local *self, struct wf_cell *cell)
 {
 	/* relaxed: only has to change before the completion, see wf_deadlock_search(). */
 	wf_add_relaxed(&self->rt->external, 1);
@@ -180,17 +246,19 @@ int weft_event_set(weft *rt, weft_ref event, const void *data, size_t size)
 		return -EINVAL;
 	if (!self)
 		return -ENOMEM;
-	int rc = event_claim(cell);
+	struct wf_payload *payload = NULL;
+	/* First, because somebody else may set it if there is no room. */
+	int rc = size > WF_INLINE_BYTES ? payload_of(rt, data, size, WEFT_POLL, &payload) : 0;
 
+	if (!rc) {
+		rc = wf_event_claim(cell);
+		if (rc)
+			wf_payload_free(self, payload);
+	}
 	if (rc)
 		return rc;
-	rc = wf_cell_set_value(self, cell, data, size);
-	if (rc) {
-		/* Still nobody's: it may be set again. release: as event_claim(). */
-		wf_store_release(&cell->promise.state, WF_STATE_WAITING);
-		return rc;
-	}
-	event_complete(self, cell);
+	wf_cell_set_value(cell, payload, data, size);
+	wf_event_complete(self, cell);
 	return 0;
 }
 
@@ -203,7 +271,7 @@ int weft_event_fail(weft *rt, weft_ref event, int code, const char *text)
 		return -EINVAL;
 	if (!self)
 		return -ENOMEM;
-	int rc = event_claim(cell);
+	int rc = wf_event_claim(cell);
 
 	if (rc)
 		return rc;
@@ -214,7 +282,7 @@ int weft_event_fail(weft *rt, weft_ref event, int code, const char *text)
 	                                                         .text = text ? text : "",
 	                                                         .task = "event" });
 	wf_flags_add(cell, WF_CELL_ERROR);
-	event_complete(self, cell);
+	wf_event_complete(self, cell);
 	return 0;
 }
 
@@ -224,13 +292,20 @@ int weft_ref_error(weft *rt, weft_ref ref, const struct weft_error **error)
 {
 	struct wf_cell *cell = rt && error ? wf_cell_of(rt, ref) : NULL;
 
-	if (!cell)
+	if (!cell || wf_cell_is_stream(cell))
 		return -EINVAL;
 	if (!wf_promise_is_done(&cell->promise))
 		return -EAGAIN;
-	if (!(wf_flags(cell) & WF_CELL_ERROR))
+	struct wf_object *object = wf_cell_object(cell);
+	struct wf_error *found = object ? wf_object_lost_error(rt, object) : NULL;
+
+	if (wf_flags(cell) & WF_CELL_ERROR) {
+		found = cell->u.error;
+		wf_error_see(found);
+	}
+	if (!found)
 		return -ENODATA;
-	*error = &cell->u.error->pub;
+	*error = &found->pub;
 	return 0;
 }
 
@@ -261,6 +336,9 @@ int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info)
 
 	if (!cell || info->struct_size < sizeof(size_t) + 2 * sizeof(int))
 		return -EINVAL;
+	if (wf_cell_is_stream(cell))
+		cell = cell->u.stream->task;
+	/* relaxed, both: snapshots. */
 	struct weft_ref_info full = { .struct_size = info->struct_size,
 		                      .state = state_of(cell),
 		                      .attempt = wf_load_relaxed(&cell->mark.attempt),
@@ -268,10 +346,10 @@ int weft_ref_info(weft *rt, weft_ref ref, struct weft_ref_info *info)
 
 	full.status = -EAGAIN;
 	if (full.state >= WEFT_REF_READY) {
-		full.status = wf_cell_status(cell);
-		full.size = full.status ? 0 : wf_cell_view(cell).size;
+		full.status = wf_cell_status_told(cell);
+		full.size = full.status ? 0 : wf_cell_size(cell);
 		if (wf_flags(cell) & WF_CELL_TIMED) {
-			const struct wf_more *more = wf_ext_more(cell->ext);
+			const struct wf_more *more = wf_ext_more(wf_cell_ext(cell));
 
 			full.submit_ns = more->submit_ns;
 			full.start_ns = more->start_ns;

@@ -25,6 +25,10 @@ static void add_local(struct weft_stats *to, const struct wf_local *local)
 	to->suspended += wf_load_relaxed(&c->suspended);
 	to->parked += wf_load_relaxed(&c->parked);
 	to->woken += wf_load_relaxed(&c->woken);
+	/* relaxed: as above. */
+	to->skipped += wf_load_relaxed(&c->skipped);
+	to->retried += wf_load_relaxed(&c->retried);
+	to->faults += wf_load_relaxed(&c->faults);
 }
 
 static uint64_t cells_live(const weft *rt)
@@ -54,6 +58,7 @@ int weft_stats(weft *rt, struct weft_stats *stats)
 	full.tasks_live = cells_live(rt);
 	pthread_mutex_lock(&rt->threads_mutex);
 	full.spare_threads = rt->spare_count;
+	full.abandoned = rt->abandoned;
 	pthread_mutex_unlock(&rt->threads_mutex);
 	memcpy(stats, &full, stats->struct_size < sizeof(full) ? stats->struct_size : sizeof(full));
 	return 0;

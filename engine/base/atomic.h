@@ -242,6 +242,16 @@ static inline void wf_fence_seq_cst(void)
 #endif
 }
 
+/* The same right behind a read-modify-write, which on x86 is such a barrier by itself. */
+static inline void wf_fence_after_rmw(void)
+{
+#if defined(__x86_64__) && !WF_TSAN
+	wf_fence_compiler();
+#else
+	wf_fence_seq_cst();
+#endif
+}
+
 static inline void wf_cpu_relax(void)
 {
 	wf_sim_point();

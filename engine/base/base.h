@@ -30,7 +30,7 @@ int wf_futex_wake(struct wf_a32 *word, int count);
 
 /*
  * Whether the asymmetric barrier works here: probed and registered once per process. Always false
- * under ThreadSanitizer and simulation, which cannot model it, and when the environment variable
+ * under ThreadSanitizer, which cannot model it, and when the environment variable
  * WEFT_MEMBARRIER is "0".
  */
 bool wf_membarrier_available(void);
@@ -48,12 +48,17 @@ struct wf_clock {
 };
 void wf_clock_init(struct wf_clock *clock, bool virtual_time);
 int64_t wf_clock_now(const struct wf_clock *clock); /* NULL: CLOCK_MONOTONIC */
+int64_t wf_thread_cpu_ns(void); /* processor time of the calling thread; a system call */
 /* Move a virtual clock on; it never goes back, so of several callers the furthest wins. */
 void wf_clock_advance(struct wf_clock *clock, int64_t to_ns);
+/* Of `-Dsim=true` builds: the simulator's time, or the clock (sim.c). */
+uint64_t wf_sim_ticks(void);
 /* Coarse and cheap ticks for spin windows: rdtsc or cntvct; wf_ticks_per_us() converts. */
 static inline uint64_t wf_ticks(void)
 {
-#if defined(__x86_64__)
+#if defined(WF_SIM)
+	return wf_sim_ticks();
+#elif defined(__x86_64__)
 	return __builtin_ia32_rdtsc();
 #elif defined(__aarch64__)
 	uint64_t t;
@@ -99,6 +104,8 @@ enum wf_fault_kind {
  */
 /* Arm: the `nth` (1 ..) point of `kind` (or of any kind: -1) from now fails; 0 disarms. */
 void wf_fault_arm(int kind, uint64_t nth);
+/* The same, and all that follow fail too, until the next arm. */
+void wf_fault_arm_lasting(int kind, uint64_t nth);
 /* Points of the armed kind passed since the last arm; kept when disarmed. */
 uint64_t wf_fault_count(void);
 /* Whether the armed point was reached. */
@@ -116,6 +123,14 @@ void *wf_malloc(size_t size); /* NULL on failure */
 void *wf_calloc(size_t count, size_t size);
 void *wf_aligned_alloc(size_t align, size_t size); /* size is rounded up to align */
 void wf_free(void *p);                             /* of the three above; NULL accepted */
+/*
+ * The cold heap: what lives long or is too large for a slab, with other things of `node` where the
+ * process has jemalloc, by malloc where it has not. `align`: a power of two. NULL on failure.
+ */
+void *wf_node_alloc(uint32_t node, size_t align, size_t size);
+void wf_node_free(void *p); /* NULL is accepted */
+/* Which it is: "malloc", "jemalloc" (which refuses arenas), "jemalloc, an arena per node". */
+const char *wf_node_heap(void);
 /* mmap anonymous, private, no reserve; prot 0 reserves only. NULL on failure. */
 void *wf_map(size_t size, int prot);
 void wf_unmap(void *p, size_t size);
@@ -128,6 +143,21 @@ struct wf_thread {
 };
 int wf_thread_start(struct wf_thread *thread, const char *name, void *(*fn)(void *), void *arg);
 void wf_thread_join(struct wf_thread *thread);
+/*
+ * A signal that makes a system call return EINTR. It needs a handler, which is there between the
+ * two (counted), and reaches a thread only while that has said that it is wakeable.
+ */
+void wf_wake_install(void);
+void wf_wake_uninstall(void);
+void wf_thread_wakeable(bool wakeable);              /* the calling thread */
+void wf_thread_wake(const struct wf_thread *thread); /* not joined yet */
+
+/*
+ * Bytes of memory that this process may use beyond what it uses now: the machine's available
+ * memory or, when less, what the limits of its cgroups (v1 and v2, at every level) leave. Read anew
+ * at each call. 0: not known. `*why`, unless NULL, names the one that counts. (cgroup.c)
+ */
+uint64_t wf_memory_left(const char **why);
 
 /* ---- Topology (topology.c) --------------------------------------------------------------- */
 

@@ -1,10 +1,13 @@
 /*
- * cgroup.c: how many CPUs the control groups of this process grant.
+ * cgroup.c: how many CPUs, and how much more memory, the control groups of this process grant.
  *
- * A quota may stand at any level of the tree, and the tightest one counts, so the path is walked
+ * A limit may stand at any level of the tree, and the tightest one counts, so the path is walked
  * from the process's own group up to the root of what is mounted here. Both versions of the
  * interface are read, since machines mount both: v2 "cpu.max" holds "quota period" or "max
- * period", v1 has a file for each, with -1 for none.
+ * period", v1 has a file for each, with -1 for none. Of memory each level has a limit and what is
+ * used of it by all below; of files in the page cache those that are not being used count as free,
+ * and half of those that are: a program that reads or writes more than its group may hold fills the
+ * whole group with them, and would otherwise be told that there is nothing left.
  *
  * The path in /proc/self/cgroup is relative to the hierarchy's root, while a container may have
  * only a part of the hierarchy mounted; the mount's own root is taken off its front. A path outside
@@ -20,9 +23,11 @@
 #define PATH_BYTES  4096
 #define DEPTH_MAX   64
 #define VALUE_BYTES 64
+#define NO_LIMIT    UINT64_MAX
 
 struct hierarchy {
 	bool v2;
+	const char *controller;
 	char path[PATH_BYTES];  /* of the process's group, as /proc/self/cgroup has it */
 	char mount[PATH_BYTES]; /* where it is mounted */
 	char root[PATH_BYTES];  /* which part of it is mounted there */
@@ -70,7 +75,7 @@ static bool find_path(struct hierarchy *h, const char *root)
 		*controllers++ = '\0';
 		*path++ = '\0';
 		if (h->v2 ? strcmp(line, "0") == 0 && *controllers == '\0'
-		          : list_has(controllers, "cpu"))
+		          : list_has(controllers, h->controller))
 			found = copy_path(h->path, path);
 	}
 	wf_lines_close(&lines);
@@ -119,7 +124,7 @@ static bool parse_mount(struct hierarchy *h, char *line)
 	}
 	if (strcmp(after[0], h->v2 ? "cgroup2" : "cgroup") != 0)
 		return false;
-	if (!h->v2 && !list_has(after[2], "cpu"))
+	if (!h->v2 && !list_has(after[2], h->controller))
 		return false;
 	unescape(field[ROOT]);
 	unescape(field[MOUNT]);
@@ -169,15 +174,16 @@ static uint32_t whole_cpus(long long quota, long long period)
 	return cpus < WF_CPUS_MAX ? (uint32_t)cpus : WF_CPUS_MAX;
 }
 
-static uint32_t group_quota(const struct hierarchy *h, const char *root, const char *group)
+static uint64_t group_quota(const struct hierarchy *h, const char *root, const char *group)
 {
 	char path[PATH_BYTES + 32], text[VALUE_BYTES];
 	long long quota, period = 0;
+	uint32_t cpus;
 	char *end;
 
 	snprintf(path, sizeof(path), "%s/%s", group, h->v2 ? "cpu.max" : "cpu.cfs_quota_us");
 	if (wf_text_read(root, path, text, sizeof(text)) < 0)
-		return 0;
+		return NO_LIMIT;
 	/* "max" is no number: 0, none. */
 	quota = strtoll(text, &end, 10);
 	if (h->v2) {
@@ -187,50 +193,136 @@ static uint32_t group_quota(const struct hierarchy *h, const char *root, const c
 		if (wf_text_read(root, path, text, sizeof(text)) >= 0)
 			period = strtoll(text, NULL, 10);
 	}
-	return whole_cpus(quota, period);
+	cpus = whole_cpus(quota, period);
+	WF_CHECK(cpus <= WF_CPUS_MAX);
+	return cpus != 0 ? cpus : NO_LIMIT;
 }
 
-static uint32_t tightest(uint32_t a, uint32_t b)
+/* A file that holds one number; "max" and what is not there: NO_LIMIT. */
+static uint64_t read_number(const char *root, const char *group, const char *name)
 {
-	if (a == 0 || b == 0)
-		return a + b;
-	return a < b ? a : b;
+	char path[PATH_BYTES + 32], text[VALUE_BYTES];
+
+	snprintf(path, sizeof(path), "%s/%s", group, name);
+	if (wf_text_read(root, path, text, sizeof(text)) < 0 || text[0] < '0' || text[0] > '9')
+		return NO_LIMIT;
+	return strtoull(text, NULL, 10);
 }
 
-static uint32_t hierarchy_quota(bool v2, const char *root)
+/* The value of a line "name value"; 0 when there is none. */
+static uint64_t read_item(const char *root, const char *group, const char *file, const char *name)
 {
-	struct hierarchy h = { .v2 = v2 };
+	char path[PATH_BYTES + 32], *line;
+	size_t length = strlen(name);
+	struct wf_lines lines;
+	uint64_t value = 0;
+
+	WF_CHECK(length != 0 && name[length - 1] != ' ');
+	snprintf(path, sizeof(path), "%s/%s", group, file);
+	if (wf_lines_open(&lines, root, path) < 0)
+		return 0;
+	while (value == 0 && (line = wf_lines_next(&lines)) != NULL) {
+		if (strncmp(line, name, length) == 0 && line[length] == ' ')
+			value = strtoull(line + length, NULL, 10);
+	}
+	wf_lines_close(&lines);
+	return value;
+}
+
+static uint64_t group_memory(const struct hierarchy *h, const char *root, const char *group)
+{
+	const char *limit_name = h->v2 ? "memory.max" : "memory.limit_in_bytes";
+	uint64_t limit = read_number(root, group, limit_name), used, cached, active;
+
+	/* v1 says "none" by a limit of nearly 2^63. */
+	if (limit >= (uint64_t)1 << 62)
+		return NO_LIMIT;
+	used = read_number(root, group, h->v2 ? "memory.current" : "memory.usage_in_bytes");
+	if (used == NO_LIMIT)
+		return limit;
+	cached = read_item(root, group, "memory.stat",
+	                   h->v2 ? "inactive_file" : "total_inactive_file");
+	active = read_item(root, group, "memory.stat", h->v2 ? "active_file" : "total_active_file");
+	WF_CHECK(cached <= UINT64_MAX / 2 && active <= UINT64_MAX / 2);
+	cached += active / 2;
+	used -= cached < used ? cached : used;
+	WF_CHECK(used != NO_LIMIT && limit != NO_LIMIT);
+	return used < limit ? limit - used : 0;
+}
+
+typedef uint64_t group_fn(const struct hierarchy *h, const char *root, const char *group);
+
+/* The least of what the groups from the process's own up to the mount point say. */
+static uint64_t hierarchy_least(bool v2, const char *controller, const char *root, group_fn *read)
+{
+	struct hierarchy h = { .v2 = v2, .controller = controller };
 	char group[PATH_BYTES];
-	uint32_t quota = 0;
+	uint64_t least = NO_LIMIT;
 	size_t mount_length;
 	int length;
 
 	if (!find_path(&h, root) || !find_mount(&h, root))
-		return 0;
+		return NO_LIMIT;
 	mount_length = strcmp(h.mount, "/") == 0 ? 0 : strlen(h.mount);
 	length = snprintf(group, sizeof(group), "%.*s%s", (int)mount_length, h.mount,
 	                  path_below(&h));
 	if (length < 0 || (size_t)length >= sizeof(group))
-		return 0;
+		return NO_LIMIT;
+	WF_CHECK(mount_length <= (size_t)length);
 	for (int depth = 0; depth < DEPTH_MAX; depth++) {
+		uint64_t value = read(&h, root, group);
 		char *slash;
 
-		quota = tightest(quota, group_quota(&h, root, group));
+		if (value < least)
+			least = value;
 		slash = strrchr(group, '/');
 		if (slash == NULL || (size_t)(slash - group) < mount_length)
 			break;
 		*slash = '\0';
 	}
-	return quota;
+	return least;
+}
+
+static uint64_t least_of_both(const char *controller, const char *root, group_fn *read)
+{
+	uint64_t first = hierarchy_least(true, controller, root, read);
+	uint64_t second = hierarchy_least(false, controller, root, read);
+
+	WF_CHECK(root != NULL);
+	return first < second ? first : second;
 }
 
 uint32_t wf_cgroup_quota(const char *root)
 {
-	uint32_t quota;
+	uint64_t quota = least_of_both("cpu", root, group_quota);
 
-	WF_CHECK(root != NULL);
-	quota = hierarchy_quota(true, root);
-	quota = tightest(quota, hierarchy_quota(false, root));
-	WF_CHECK(quota <= WF_CPUS_MAX);
-	return quota;
+	WF_CHECK(quota == NO_LIMIT || quota <= WF_CPUS_MAX);
+	return quota == NO_LIMIT ? 0 : (uint32_t)quota;
+}
+
+uint64_t wf_cgroup_memory(const char *root)
+{
+	return least_of_both("memory", root, group_memory);
+}
+
+uint64_t wf_memory_left_at(const char *root, const char **why)
+{
+	uint64_t group = wf_cgroup_memory(root), ram;
+
+	/* In kB. What the kernel thinks can be had without swapping. */
+	ram = read_item(root, "/proc", "meminfo", "MemAvailable:");
+	if (ram == 0)
+		ram = read_item(root, "/proc", "meminfo", "MemTotal:");
+	/* Not to be had: the groups alone, if they say anything. */
+	if (ram == 0 && group == NO_LIMIT)
+		group = 0;
+	ram = ram != 0 ? ram * 1024 : NO_LIMIT;
+	if (why != NULL)
+		*why = group < ram ? "limit of the control group" : "available memory";
+	return group < ram ? group : ram;
+}
+
+uint64_t wf_memory_left(const char **why)
+{
+	return wf_memory_left_at("", why);
 }

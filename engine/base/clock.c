@@ -25,6 +25,14 @@ void wf_clock_init(struct wf_clock *clock, bool virtual_time)
 	wf_init(&clock->virtual_ns, 1);
 }
 
+int64_t wf_thread_cpu_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 int64_t wf_clock_now(const struct wf_clock *clock)
 {
 	struct timespec now;

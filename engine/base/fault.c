@@ -3,11 +3,12 @@
  *
  * A test arms with a large n to count the points of a scenario, then runs the scenario once for
  * each n. Counting is exact whatever the number of threads: a point draws its number by one atomic
- * addition and fails if that is the armed one, so exactly one point fails.
+ * addition and fails if that is the armed one, so exactly one point fails; armed lastingly, that
+ * one and all with a greater number.
  *
- * Shared: `wf_fault_armed`, `armed_kind`, `armed_nth`, written by the test, read by all points;
- * `passed[]`, added to by armed points. Arming while points are passed on other threads is
- * allowed, but which of them still count is then open.
+ * Shared: `wf_fault_armed`, `armed_counter`, `armed_nth`, `armed_last`, written by the test, read
+ * by all points; `passed[]`, added to by armed points. Arming while points are passed on other
+ * threads is allowed, but which of them still count is then open.
  */
 #include "base.h"
 
@@ -16,11 +17,11 @@
 
 struct wf_a32 wf_fault_armed;
 static struct wf_a32 armed_counter = { TOTAL };
-static struct wf_a64 armed_nth;
+static struct wf_a64 armed_nth, armed_last;
 static struct wf_a64 passed[WF_FAULT_KINDS + 1];
 static struct wf_a32 fired;
 
-void wf_fault_arm(int kind, uint64_t nth)
+static void arm(int kind, uint64_t nth, uint64_t last)
 {
 	WF_CHECK(kind >= -1 && kind < WF_FAULT_KINDS);
 	/* relaxed: no point may fail while the counters are being set. */
@@ -32,9 +33,20 @@ void wf_fault_arm(int kind, uint64_t nth)
 		wf_store_relaxed(&passed[i], 0);
 	wf_store_relaxed(&armed_counter, kind < 0 ? TOTAL : (uint32_t)kind);
 	wf_store_relaxed(&armed_nth, nth);
+	wf_store_relaxed(&armed_last, last);
 	wf_store_relaxed(&fired, 0);
 	/* release [A1]: the settings above, to the acquire [A2] in wf_fault_slow(). */
 	wf_store_release(&wf_fault_armed, 1);
+}
+
+void wf_fault_arm(int kind, uint64_t nth)
+{
+	arm(kind, nth, nth);
+}
+
+void wf_fault_arm_lasting(int kind, uint64_t nth)
+{
+	arm(kind, nth, UINT64_MAX);
 }
 
 uint64_t wf_fault_count(void)
@@ -67,7 +79,8 @@ bool wf_fault_slow(enum wf_fault_kind kind)
 	/* relaxed: ordered by [A2]. */
 	if ((uint32_t)kind != counter && counter != TOTAL)
 		return false;
-	if (number != wf_load_relaxed(&armed_nth))
+	/* relaxed, both: ordered by [A2]. */
+	if (number < wf_load_relaxed(&armed_nth) || number > wf_load_relaxed(&armed_last))
 		return false;
 	/* relaxed: read by the test after it joined. */
 	wf_store_relaxed(&fired, 1);

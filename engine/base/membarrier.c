@@ -38,9 +38,6 @@ static bool probe(void)
 
 	if (WF_TSAN || (wish != NULL && strcmp(wish, "0") == 0))
 		return false;
-#ifdef WF_SIM
-	return false;
-#endif
 	known = membarrier_call(MEMBARRIER_CMD_QUERY);
 	if (known >= 0 && (known & needed) == needed)
 		works = membarrier_call(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0 &&

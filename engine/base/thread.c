@@ -13,7 +13,8 @@
 #include <signal.h>
 #include <string.h>
 
-#define NAME_BYTES 16 /* the kernel's limit, with the zero */
+#define WAKE_SIGNAL SIGURG /* ignored by default, and programs that use it expect stray ones */
+#define NAME_BYTES  16     /* the kernel's limit, with the zero */
 
 struct start {
 	void *(*fn)(void *);
@@ -76,4 +77,66 @@ void wf_thread_join(struct wf_thread *thread)
 	WF_CHECK(!pthread_equal((pthread_t)thread->handle, pthread_self()));
 	WF_CHECK(pthread_join((pthread_t)thread->handle, NULL) == 0);
 	thread->handle = 0;
+}
+
+/* ---- Waking a thread out of a system call --------------------------------------------------- */
+
+static pthread_mutex_t wake_mutex = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t wake_users;
+static struct sigaction wake_before;
+
+static void on_wake(int signal_number)
+{
+	(void)signal_number;
+}
+
+static bool is_ours(const struct sigaction *action)
+{
+	return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == on_wake;
+}
+
+void wf_wake_install(void)
+{
+	struct sigaction action = { .sa_handler = on_wake };
+
+	pthread_mutex_lock(&wake_mutex);
+	if (!wake_users++) {
+		(void)sigaction(WAKE_SIGNAL, NULL, &wake_before);
+		/* A handler of the program does as well, unless it has calls restarted. */
+		if (!(wake_before.sa_flags & SA_SIGINFO) &&
+		    (wake_before.sa_handler == SIG_DFL || wake_before.sa_handler == SIG_IGN))
+			(void)sigaction(WAKE_SIGNAL, &action, NULL);
+	}
+	pthread_mutex_unlock(&wake_mutex);
+}
+
+void wf_wake_uninstall(void)
+{
+	struct sigaction now;
+
+	pthread_mutex_lock(&wake_mutex);
+	WF_CHECK(wake_users > 0);
+	if (!--wake_users && !sigaction(WAKE_SIGNAL, NULL, &now) && is_ours(&now))
+		(void)sigaction(WAKE_SIGNAL, &wake_before, NULL);
+	pthread_mutex_unlock(&wake_mutex);
+}
+
+void wf_thread_wakeable(bool wakeable)
+{
+	sigset_t one;
+
+	sigemptyset(&one);
+	sigaddset(&one, WAKE_SIGNAL);
+	WF_CHECK(pthread_sigmask(wakeable ? SIG_UNBLOCK : SIG_BLOCK, &one, NULL) == 0);
+}
+
+void wf_thread_wake(const struct wf_thread *thread)
+{
+#ifdef WF_SIM
+	/* Simulated threads sit in no system calls. */
+	(void)thread;
+#else
+	/* It may have ended and not have been joined: then nothing happens. */
+	(void)pthread_kill((pthread_t)thread->handle, WAKE_SIGNAL);
+#endif
 }

@@ -51,6 +51,9 @@ void wf_topology_cut(struct wf_topology *topo, uint32_t quota);
 void wf_sysfs_nodes(struct wf_topology *topo, const char *root, int first_cpu);
 /* The CPU quota in whole CPUs, rounded up; 0: none, or nothing to read. (cgroup.c) */
 uint32_t wf_cgroup_quota(const char *root);
+/* Bytes that the groups' limits leave; UINT64_MAX: no limits. (cgroup.c) */
+uint64_t wf_cgroup_memory(const char *root);
+uint64_t wf_memory_left_at(const char *root, const char **why);
 /* A machine from a simple description such as "node:8 core:4 pu:2". (synthetic.c) */
 bool wf_topology_synthetic(struct wf_topology *topo, const char *text);
 /* A machine from hwloc: `file` its XML, or else `text` its description. False without hwloc. */

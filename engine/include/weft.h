@@ -54,6 +54,7 @@ extern "C" {
 typedef struct weft weft;           /* a runtime; opaque */
 typedef struct weft_task weft_task; /* the running task; opaque, borrowed until the body returns */
 typedef struct weft_cq weft_cq;     /* a completion queue; opaque */
+typedef struct weft_cuda weft_cuda; /* opened devices, see weft_cuda.h; opaque */
 
 /*
  * A reference to a result that exists now or later. A 64-bit value that carries a generation:
@@ -66,10 +67,10 @@ typedef struct weft_ref {
 } weft_ref;
 typedef struct weft_actor {
 	uint64_t bits;
-} weft_actor; /* reserved for actors */
+} weft_actor; /* an actor, see weft_actor.h; counted and checked as a weft_ref is */
 typedef struct weft_group {
 	uint64_t bits;
-} weft_group; /* reserved for groups; 0: the default group */
+} weft_group; /* see weft_group.h; checked as a weft_ref is; 0: none */
 
 #define WEFT_NONE ((weft_ref){ 0 }) /* C only */
 
@@ -94,7 +95,11 @@ typedef int weft_task_fn(weft_task *self);
 	X(WEFT_ECALLS, -5009, "too many calls are pending at the actor") \
 	X(WEFT_EDEVICE, -5010, "the device was lost") \
 	X(WEFT_ECLOSED, -5011, "the runtime is closing or closed") \
-	X(WEFT_EDEADLOCK, -5012, "waiting would never end: the tasks wait for each other")
+	X(WEFT_EDEADLOCK, -5012, "waiting would never end: the tasks wait for each other") \
+	X(WEFT_EATTEMPTS, -5013, "the key was begun too often without a good end") \
+	X(WEFT_ECONFLICT, -5014, "the key belongs to another descriptor") \
+	X(WEFT_ECRASH, -5015, "the state of the actor is damaged") \
+	X(WEFT_AGAIN, -5016, "the body wants to be called again")
 
 enum weft_status {
 	WEFT_OK = 0,
@@ -133,6 +138,7 @@ enum weft_open_flags {
 	WEFT_OPEN_TIMING = 1u << 0,        /* keep submit, start and end times of every task */
 	WEFT_OPEN_VIRTUAL_CLOCK = 1u << 1, /* time stands still but for weft_clock_advance() */
 	WEFT_OPEN_NO_WORKERS = 1u << 2, /* no workers: only weft_run() and blocked gets run tasks */
+	WEFT_OPEN_SEEDED = 1u << 3, /* every task has its weft_task_random(); submits cost more */
 };
 
 #define WEFT_SPARE_NONE UINT32_MAX
@@ -152,6 +158,19 @@ enum weft_open_flags {
  *   log, log_arg       silent                          NULL
  *   name               "weft"                          -
  *   ns                 "default"                       -
+ *   store_bytes        a quarter of the memory that    -
+ *                      this process may use
+ *   spill_dirs         $TMPDIR, else /var/tmp          "" (nothing is spilled)
+ *   spill_bytes        what the disks have, less a     -
+ *                      reserve
+ *   spill_high, _low   800, 700                        1000 (spill only when it is full)
+ *   session_dir        no session                      NULL
+ *   gpus               0, or those of `devices`        -
+ *   memory             7/10 of the memory that this    -
+ *                      process may use
+ *   resources          none                            - (with n_resources)
+ *   fault_rate         0: no injected faults           -
+ *   devices            none: gpus are only counted     NULL
  */
 struct weft_options {
 	size_t struct_size;         /* sizeof(struct weft_options) */
@@ -167,6 +186,24 @@ struct weft_options {
 	void *log_arg;        /* borrowed until weft_close() returns */
 	const char *name;     /* copied; at most 63 bytes */
 	const char *ns;       /* namespace; copied; at most 63 bytes */
+	uint64_t store_bytes; /* capacity of the object store, at least 1 MiB */
+	/* Directories for spill files, separated by colons, at most 16; copied. */
+	const char *spill_dirs;
+	uint64_t spill_bytes; /* of all spill files together */
+	/* Thousandths of store_bytes: spilling starts above the one and stops below the other. */
+	uint32_t spill_high, spill_low;
+	const char *session_dir; /* see weft_session.h; made when missing; copied */
+	/* What tasks may ask for, see weft_options.h. The CPUs are the workers. */
+	uint32_t gpus;                         /* at most WEFT_GPUS_MAX */
+	uint32_t n_resources;                  /* at most WEFT_RESOURCES_MAX */
+	uint64_t memory;                       /* bytes */
+	const struct weft_resource *resources; /* copied */
+	/* For tests of programs: this share of all attempts fails, see weft_fault_point(). */
+	double fault_rate;        /* 0 to 1 */
+	uint64_t fault_seed;      /* of the stream that decides; 0: from `seed` */
+	const char *fault_points; /* names separated by commas, "start" the attempt's; NULL: all */
+	/* Of weft_cuda_open(); borrowed until weft_close() returns; one runtime at a time. */
+	weft_cuda *devices;
 	uint64_t reserved[8]; /* zero */
 };
 
@@ -177,7 +214,9 @@ struct weft_options {
  * Context:  outside tasks of this or any runtime, or in one: any thread. Does not suspend.
  * Order:    everything written before is visible to every task.
  * Errors:   -EINVAL an option is unknown or out of range (the log names it), -ENOMEM,
- *           -EAGAIN a thread could not be started. `*out` untouched and nothing is left behind.
+ *           -EAGAIN a thread could not be started; of session_dir: -EBUSY another process has it,
+ *           -EBADMSG its epoch cannot be read, -errno; -EBUSY another runtime has the devices.
+ *           `*out` untouched, nothing is left behind.
  */
 WEFT_API WEFT_NODISC int weft_open(weft **out, const struct weft_options *opts);
 
@@ -259,63 +298,10 @@ WEFT_API int weft_run(weft *rt, weft_ref ref, weft_deadline until);
 
 /* ---- Submitting ------------------------------------------------------------------------- */
 
-enum weft_task_flags {
-	WEFT_TASK_STAY =
-		1u << 0, /* it resumes on the thread it began on (not kept by weft_run()) */
-	WEFT_TASK_BLOCKING = 1u << 1, /* may block its OS thread; its CPU slot goes to a spare */
-};
+/* Options of a task, resources, retries: struct weft_task_options. */
+#include "weft_options.h"
 
-enum weft_on_input_error {
-	WEFT_INPUT_FAIL_FAST = 0, /* a failed input ends the task as WEFT_EDEP; it does not run */
-	WEFT_INPUT_AS_VALUE,      /* the task runs; weft_input() returns the input's error */
-	WEFT_INPUT_IGNORE,        /* the task runs; a failed input is an empty view */
-};
-
-enum weft_priority { WEFT_PRIORITY_NORMAL = 0, WEFT_PRIORITY_HIGH = 1, WEFT_PRIORITY_LOW = 2 };
-
-#define WEFT_OUTPUTS_NONE UINT32_MAX /* 0 means the default, one */
-#define WEFT_RETRIES_NONE UINT32_MAX /* 0 means the default, none as well */
-#define WEFT_CPUS_NONE    UINT32_MAX /* 0 means the default, one CPU */
-#define WEFT_OUTPUTS_MAX  1024
-#define WEFT_INPUTS_MAX   65535
-#define WEFT_ARG_MAX      4096
-
-/*
- * Options of a task: usually one `static const` per function; per call, `.base = &those` and
- * the fields that differ (a zero field takes the base's value).
- *
- *   field           default (0)              word for "none"
- *   name            the WEFT_TASK() name     -
- *   n_outputs       1                        WEFT_OUTPUTS_NONE
- *   priority        WEFT_PRIORITY_NORMAL     -
- *   on_input_error  WEFT_INPUT_FAIL_FAST     -
- *   retries         no retry                 WEFT_RETRIES_NONE
- *   cpus            1 CPU                    WEFT_CPUS_NONE (more than 1: -ENOTSUP for now)
- *   deadline        none                     0 (a passed deadline ends a queued task; never "poll")
- *   group           the parent's             -
- *   arg_drop        nothing to drop          NULL
- */
-struct weft_task_options {
-	size_t struct_size;                   /* sizeof(struct weft_task_options) */
-	const struct weft_task_options *base; /* at most 8 deep */
-	const char *name; /* static, or alive until the task ends; at most 255 bytes */
-	uint32_t flags;   /* enum weft_task_flags; unknown bits: -EINVAL */
-	uint32_t n_outputs;
-	uint32_t priority;       /* enum weft_priority */
-	uint32_t on_input_error; /* enum weft_on_input_error */
-	uint32_t retries;        /* further attempts after a body's failure */
-	uint32_t cpus;
-	weft_deadline deadline; /* absolute; a task not started by then ends as WEFT_EDEADLINE */
-	weft_group group;
-	/*
-	 * Called exactly once with the task's argument when it is no longer needed, on every path:
-	 * ran, failed, cancelled, never ran. Not called when the submit itself fails.
-	 */
-	void (*arg_drop)(void *arg, size_t size);
-	uint64_t reserved[4]; /* zero */
-};
-
-/* What changes at every call: 48 bytes. Zero fields are fine. */
+/* What changes at every call: 48 bytes, and the actor of a call. Zero fields are fine. */
 struct weft_call {
 	weft_task_fn *fn;       /* required */
 	const void *arg;        /* copied before the submit returns */
@@ -326,7 +312,12 @@ struct weft_call {
 	uint32_t arg_size; /* at most WEFT_ARG_MAX: more is -EMSGSIZE, put an object instead */
 	uint16_t n_inputs;
 	uint16_t n_after;
+	weft_actor actor; /* zero: a task of its own; see weft_actor.h */
 };
+
+/* Declared here for weft_submit() below. Any thread, never suspends; -EINVAL: weft_actor.h. */
+WEFT_API WEFT_NODISC int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn,
+                                         const void *arg, size_t arg_size, weft_ref *out);
 
 /*
  * Submit `fn` with a copied argument and default options: the short form of weft_submit().
@@ -349,7 +340,7 @@ WEFT_API WEFT_NODISC int weft_submit_call(weft *rt, const struct weft_call *call
  *
  * Owned:    out[0 .. n_outputs) are the caller's; release them. `out` NULL: fire and forget.
  *           The argument is copied, the inputs are retained until the task has ended.
- * Context:  any thread, any task. Does not suspend.
+ * Context:  any thread, any task. Does not suspend, but with options.key, see weft_session.h.
  * Order:    what the caller wrote before is visible to the body; what a producer wrote is
  *           visible to every consumer of its refs.
  * Errors:   as weft_spawn(); -EINVAL also for a stale or foreign input, an unknown option;
@@ -357,10 +348,11 @@ WEFT_API WEFT_NODISC int weft_submit_call(weft *rt, const struct weft_call *call
  */
 static inline WEFT_NODISC int weft_submit(weft *rt, const struct weft_call *call, weft_ref *out)
 {
-	if (call && !call->opts && !call->site && !call->inputs && !call->n_inputs &&
-	    !call->n_after)
-		return weft_spawn(rt, call->fn, call->arg, call->arg_size, out);
-	return weft_submit_call(rt, call, out);
+	if (!call || call->opts || call->site || call->inputs || call->n_inputs || call->n_after)
+		return weft_submit_call(rt, call, out);
+	if (call->actor.bits)
+		return weft_actor_call(rt, call->actor, call->fn, call->arg, call->arg_size, out);
+	return weft_spawn(rt, call->fn, call->arg, call->arg_size, out);
 }
 
 /*
@@ -405,13 +397,27 @@ WEFT_API int weft_input(const weft_task *self, uint32_t i, struct weft_view *vie
 WEFT_API weft_ref weft_input_ref(const weft_task *self, uint32_t i);
 
 /*
- * Room for output `i` in its final place, 16-byte aligned (64 from 64 bytes up), uninitialised;
+ * Room for output `i` in its final place, 16-byte aligned (64 from 17 bytes up), uninitialised;
  * the body writes there and the bytes are the result once it returns 0 or more. Calling it again
  * replaces the room. An output never asked for is an empty value.
- * Errors: -EINVAL i is out of range, -ENOMEM. `*data` untouched.
+ * From 449 bytes up the room is in the object store, and the call may suspend: a task that finds
+ * the store full waits until others' results have been spilled or released.
+ * Errors: -EINVAL i is out of range, -ENOMEM, WEFT_ESTOREFULL nothing can make room (a body that
+ * returns this code fails with the store's explanation), -EINTR the task was cancelled.
+ * `*data` untouched.
  */
 WEFT_API WEFT_NODISC int weft_task_output(weft_task *self, uint32_t i, size_t size, void **data);
-/* Copy `size` bytes as output 0; returns 0, so that a body can end in `return weft_return(...)`. */
+/*
+ * Output `i` is a list of references: its value is an array of weft_ref, and the result keeps
+ * them alive as long as it lives. `refs` is copied, the refs are retained. As weft_task_output()
+ * otherwise; -EINVAL also for a bad ref.
+ */
+WEFT_API WEFT_NODISC int weft_task_output_refs(weft_task *self, uint32_t i, const weft_ref *refs,
+                                               uint32_t n);
+/*
+ * Copy `size` bytes as output 0; returns 0, so that a body can end in `return weft_return(...)`.
+ * May suspend, as weft_task_output().
+ */
 WEFT_API int weft_return(weft_task *self, const void *data, size_t size);
 /*
  * Fail: record a code (negative; anything else becomes -EIO), a formatted text of up to 1023
@@ -456,7 +462,9 @@ WEFT_API void weft_block_exit(weft *rt);
 /*
  * Wait for a result and look at it in place.
  *
- * Owned:    view->data is borrowed until the caller's count of `ref` is released. Read-only.
+ * Owned:    view->data is borrowed until weft_view_end() or until the caller's count of `ref` is
+ *           released, whichever comes first. Read-only: values in the store (449 bytes and
+ *           more) lie in a mapping in which a write faults.
  * Context:  any thread, any task. May suspend unless the result is there or `until` is WEFT_POLL.
  *           An own task that has not started is run in place.
  * Order:    everything the producer did before it returned is visible.
@@ -465,7 +473,9 @@ WEFT_API void weft_block_exit(weft *rt);
  *           class of the table; -EINVAL a zero, stale or foreign ref, or a NULL view;
  *           -EINTR the *calling* task was cancelled or interrupted (its own
  *           weft_task_cancelled() is true); WEFT_EDEADLOCK a task gets its own result, or
- *           tasks wait for each other in a ring; -EAGAIN no stack is left. `*view` untouched.
+ *           tasks wait for each other in a ring; -EAGAIN no stack is left; WEFT_ECORRUPT or
+ *           WEFT_ELOST the value was spilled and cannot be read back; WEFT_ESTOREFULL it was
+ *           spilled and nothing can make room for it. `*view` untouched.
  */
 WEFT_API WEFT_NODISC int weft_get(weft *rt, weft_ref ref, weft_deadline until,
                                   struct weft_view *view);
@@ -506,16 +516,44 @@ WEFT_API int weft_release(weft *rt, weft_ref ref);
 WEFT_API int weft_retain_many(weft *rt, const weft_ref *refs, uint32_t n);
 WEFT_API int weft_release_many(weft *rt, const weft_ref *refs, uint32_t n);
 
+enum weft_cancel_flags {
+	WEFT_CANCEL_ALONE = 1u << 0,   /* not what the task has submitted */
+	WEFT_CANCEL_FORCE = 1u << 1,   /* -ENOTSUP: a body in this process cannot be killed */
+	WEFT_CANCEL_ABANDON = 1u << 2, /* and do not wait for its body, see below */
+};
 /*
- * Ask a task to stop. Not started: it never runs and its refs end as -ECANCELED. Blocked or
- * sleeping: the call it sits in returns -EINTR or -ECANCELED. Running: weft_task_cancelled()
- * turns true and its next call that may suspend returns -EINTR; a body that returns a value all
- * the same has that value. Ended: nothing happens. Dependents fail, inputs are not touched.
+ * Ask a task to stop, and what it has submitted, and what that has. Not started: it never runs
+ * and its refs end as -ECANCELED. Blocked or sleeping: the call it sits in returns -EINTR or
+ * -ECANCELED. Running: weft_task_cancelled() turns true and its next call that may suspend returns
+ * -EINTR; a body that returns a value all the same has that value. A body on a thread of its own
+ * (WEFT_TASK_BLOCKING, or after weft_block_enter()) is woken out of a system call, which returns
+ * EINTR: by SIGURG, now and again until it has returned; for that the signal gets a handler unless
+ * the program has one. Ended, or asked before: nothing happens. No attempt follows. Dependents
+ * fail, inputs are not touched.
+ *
+ * Children: tasks and actor calls that the body has submitted by now and that have not ended, and
+ * theirs, whether or not anybody holds their refs; those that are queued end when a worker comes to
+ * them. What a child that has ended has left running goes on, and so do actors and what the
+ * body submits from now on.
  * Context: any thread. Suspends: never. Errors: -EINVAL (also for an event or a put value).
  */
 WEFT_API int weft_cancel(weft *rt, weft_ref ref);
+/*
+ * The same with flags. With WEFT_CANCEL_ABANDON a task that was submitted with WEFT_TASK_ABANDON
+ * and whose body runs ends at once, as -ECANCELED. The body goes on, its results are dropped; its
+ * thread is named in the log, counted in weft_stats.abandoned and does not count for
+ * spare_threads_max. What the body uses stays: its argument, its inputs, resources it was granted,
+ * and the runtime, whose weft_close() waits for it.
+ * Errors: as weft_cancel(); -EINVAL unknown flags; -ENOTSUP WEFT_CANCEL_FORCE, nothing is done;
+ * -EBUSY it could not be abandoned, because no spare thread was left and it runs on a worker, or
+ * because it was submitted without WEFT_TASK_ABANDON: it was asked to stop.
+ */
+WEFT_API int weft_cancel_with(weft *rt, weft_ref ref, uint32_t flags);
 
-/* A value, copied now, ready at once. `*out` owned. -EINVAL, -ENOMEM, WEFT_ECLOSED. */
+/*
+ * A value, copied now, ready at once. `*out` owned. May suspend when it goes to the store (449
+ * bytes and more) and the store is full. -EINVAL, -ENOMEM, WEFT_ECLOSED, WEFT_ESTOREFULL, -EINTR.
+ */
 WEFT_API WEFT_NODISC int weft_put(weft *rt, const void *data, size_t size, weft_ref *out);
 /*
  * One ref out of many: ready, with an empty value, when all `n` are; failed with WEFT_EDEP as
@@ -531,7 +569,8 @@ WEFT_API WEFT_NODISC int weft_join(weft *rt, const weft_ref *refs, uint32_t n, i
  * weft_event_fail(): a code of enum weft_status, or -ECANCELED, is the status that getters see; any
  * other negative code gives WEFT_ETASK, with the code in weft_ref_error().
  * Errors: -EINVAL not an event, a bad ref, a code that is not negative; -EALREADY somebody else
- * completes it (a get that polls right then may still find it pending); -ENOMEM. Never suspend.
+ * completes it (a get that polls right then may still find it pending); -ENOMEM; -EAGAIN the value
+ * goes to the store, which has no room right now (the event is still pending). Never suspend.
  */
 WEFT_API WEFT_NODISC int weft_event_create(weft *rt, weft_ref *out);
 WEFT_API int weft_event_set(weft *rt, weft_ref event, const void *data, size_t size);
@@ -551,6 +590,10 @@ struct weft_error {
 /*
  * Why a ref failed. `*error` and all it points to: borrowed until the caller's count is released.
  * Any thread, never suspends. Errors: -EINVAL, -EAGAIN not ready, -ENODATA it did not fail.
+ *
+ * A failure that nobody was told of when its last ref goes is logged once, as an error of its task.
+ * Told is who gets it by weft_get() and its kin, by this function, weft_ref_info(), a completion
+ * queue or weft_on_done(), and a task that has it as an input. A cancel is not such a failure.
  */
 WEFT_API int weft_ref_error(weft *rt, weft_ref ref, const struct weft_error **error);
 
@@ -681,6 +724,10 @@ struct weft_stats {
 	uint64_t parked, woken;
 	uint64_t stacks_live, stacks_max_live, spare_threads;
 	uint64_t tasks_live; /* cells in use: tasks, values, events */
+	uint64_t skipped;    /* of the completed: by WEFT_TASK_SKIP_EMPTY */
+	uint64_t retried;    /* further attempts */
+	uint64_t faults;     /* injected */
+	uint64_t abandoned;  /* bodies, see WEFT_CANCEL_ABANDON */
 };
 /* Sums over all threads; exact when nothing runs. Any thread, never suspends. -EINVAL. */
 WEFT_API int weft_stats(weft *rt, struct weft_stats *stats);
@@ -716,4 +763,14 @@ WEFT_API int weft_dump(weft *rt, weft_dump_fn *fn, void *arg);
 #ifdef __cplusplus
 }
 #endif
+
+/* Actors, resources, sessions, objects, generators: of this header, in files of their own. */
+#include "weft_actor.h"
+#include "weft_actor_utils.h"
+#include "weft_group.h"
+#include "weft_resources.h"
+#include "weft_session.h"
+#include "weft_store.h"
+#include "weft_stream.h"
+
 #endif /* WEFT_H */

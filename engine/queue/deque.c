@@ -474,6 +474,16 @@ uint32_t wf_deque_steal_mt(struct wf_deque *d, void **out, uint32_t max)
 	}
 }
 
+void *wf_deque_oldest_mt(const struct wf_deque *d)
+{
+	/* relaxed: any moment's tail will do. */
+	uint32_t tail = wf_deque_word_tail(wf_load_relaxed(&d->word));
+	/* acquire [D8]: with [D7]. */
+	struct wf_deque_ring *ring = (struct wf_deque_ring *)wf_load_acquire(&d->ring);
+	/* relaxed: only compared. */
+	return (void *)wf_load_relaxed(&ring->slots[tail & ring->mask]);
+}
+
 void wf_deque_ask_mt(struct wf_deque *d)
 {
 	/* relaxed, both: a hint. Looking first spares the owner's copy of the line. */

@@ -82,6 +82,12 @@ void wf_deque_ask_mt(struct wf_deque *d);
  */
 bool wf_deque_force_mt(struct wf_deque *d);
 
+/*
+ * Thief: what the oldest slot holds, not to be used but to see later whether it still does.
+ * Anything when the deque is empty.
+ */
+void *wf_deque_oldest_mt(const struct wf_deque *d);
+
 /* The rare rest of the inline functions below (deque.c). */
 int wf_deque_push_slow(struct wf_deque *d, void *item);
 void *wf_deque_pop_slow(struct wf_deque *d);
@@ -106,49 +112,70 @@ static inline uint32_t wf_deque_word_count(uint64_t word)
 	return (wf_deque_word_split(word) - (uint32_t)(word >> 32)) & WF_DEQUE_TAIL_MASK;
 }
 
-/* Owner: add the newest item. 0, or -ENOMEM when the ring is full and cannot grow. */
-static inline int wf_deque_push_local(struct wf_deque *d, void *item)
+/*
+ * Owner: push and take in parts, for a caller that has more to do between them. All work on the
+ * index that the first one says, which only the owner's own calls change.
+ */
+static inline uint32_t wf_deque_bottom_local(const struct wf_deque *d)
 {
-	WF_DEBUG(item != NULL);
 	/* relaxed: only the owner writes bottom. */
-	uint32_t b = wf_load_relaxed(&d->bottom);
-	if (WF_UNLIKELY(b == d->limit))
-		return wf_deque_push_slow(d, item);
+	return wf_load_relaxed(&d->bottom);
+}
+
+/* Whether there is a free slot; then the push itself, which looks for no thief's request. */
+static inline bool wf_deque_has_room_local(const struct wf_deque *d, uint32_t b)
+{
+	return b != d->limit;
+}
+
+static inline void wf_deque_put_local(struct wf_deque *d, uint32_t b, void *item)
+{
+	WF_DEBUG(item != NULL && b != d->limit);
 	/* relaxed: published by [D1] below, or by the owner's [D3] when it exposes. */
 	wf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);
 	/* release [D1]: a forcing thief that sees the new bottom in [D2] sees slot and item. */
 	wf_store_release(&d->bottom, b + 1);
-	/* relaxed: a hint; a late answer only delays a thief. */
-	if (WF_UNLIKELY(wf_load_relaxed(&d->asked)))
-		wf_deque_answer(d);
-	return 0;
 }
 
-/*
- * Owner: the push in parts, for a caller that has more to do between them: whether there is a free
- * slot, the push itself, which then cannot fail, and whether a thief is to be answered
- * (wf_deque_answer()) afterwards.
- */
-static inline bool wf_deque_has_room_local(const struct wf_deque *d)
+/* Whether `item` is the newest; or was, if the deque is empty, which the take itself tells. */
+static inline bool wf_deque_is_newest_local(const struct wf_deque *d, uint32_t b, const void *item)
 {
-	/* relaxed: only the owner writes bottom. */
-	return wf_load_relaxed(&d->bottom) != d->limit;
+	/* relaxed: only the owner writes slots. */
+	return (void *)wf_load_relaxed(&d->slots[(b - 1) & d->mask]) == item;
 }
 
-static inline void wf_deque_put_local(struct wf_deque *d, void *item)
+/* Take the newest item; false, and nothing has changed: it is public, or not there. */
+static inline bool wf_deque_take_private_local(struct wf_deque *d, uint32_t b)
 {
-	/* relaxed: only the owner writes bottom. */
-	uint32_t b = wf_load_relaxed(&d->bottom);
-	/* relaxed: as in push. */
-	wf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);
-	/* release [D1]: as in push. */
-	wf_store_release(&d->bottom, b + 1);
+	/* release [D1] and the fence: as in pop. */
+	wf_store_release(&d->bottom, b - 1);
+	wf_fence_compiler();
+	/* relaxed: as in pop. */
+	uint64_t w = wf_load_relaxed(&d->word);
+	if (WF_LIKELY((int32_t)(b - 1 - wf_deque_word_split(w)) >= 0))
+		return true;
+	/* release [D1]: undo; the slow path starts from the state before. */
+	wf_store_release(&d->bottom, b);
+	return false;
 }
 
+/* Whether wf_deque_answer() is due. */
 static inline bool wf_deque_is_asked_local(const struct wf_deque *d)
 {
 	/* relaxed: a hint; a late answer only delays a thief. */
 	return wf_load_relaxed(&d->asked) != 0;
+}
+
+/* Owner: add the newest item. 0, or -ENOMEM when the ring is full and cannot grow. */
+static inline int wf_deque_push_local(struct wf_deque *d, void *item)
+{
+	uint32_t b = wf_deque_bottom_local(d);
+	if (WF_UNLIKELY(!wf_deque_has_room_local(d, b)))
+		return wf_deque_push_slow(d, item);
+	wf_deque_put_local(d, b, item);
+	if (WF_UNLIKELY(wf_deque_is_asked_local(d)))
+		wf_deque_answer(d);
+	return 0;
 }
 
 /* Owner: take the newest item, NULL when the deque is empty. */
@@ -176,20 +203,10 @@ static inline void *wf_deque_pop_local(struct wf_deque *d)
 static inline bool wf_deque_take_local(struct wf_deque *d, void *item)
 {
 	WF_DEBUG(item != NULL);
-	/* relaxed, both: only the owner writes bottom and the slots. */
-	uint32_t b = wf_load_relaxed(&d->bottom) - 1;
-	void *newest = (void *)wf_load_relaxed(&d->slots[b & d->mask]);
-	if (newest != item)
-		return WF_UNLIKELY(!newest) ? wf_deque_take_slow(d, item) : false;
-	/* release [D1], fence, load: as in pop. An empty deque's slot may lie: the load tells. */
-	wf_store_release(&d->bottom, b);
-	wf_fence_compiler();
-	uint64_t w = wf_load_relaxed(&d->word);
-	if (WF_UNLIKELY((int32_t)(b - wf_deque_word_split(w)) < 0)) {
-		/* release [D1]: undo; the slow path starts from the state before. */
-		wf_store_release(&d->bottom, b + 1);
+	uint32_t b = wf_deque_bottom_local(d);
+	if (WF_UNLIKELY(!wf_deque_is_newest_local(d, b, item) ||
+	                !wf_deque_take_private_local(d, b)))
 		return wf_deque_take_slow(d, item);
-	}
 	/* relaxed: a hint. */
 	if (WF_UNLIKELY(wf_load_relaxed(&d->asked)))
 		wf_deque_answer(d);
@@ -205,6 +222,16 @@ static inline uint32_t wf_deque_private_count_local(const struct wf_deque *d)
 	if (WF_UNLIKELY(w & WF_DEQUE_TENTATIVE))
 		split -= wf_deque_word_count(w);
 	return wf_load_relaxed(&d->bottom) - split;
+}
+
+/* Owner: how many pushes cannot fail now. */
+static inline uint32_t wf_deque_room_local(const struct wf_deque *d)
+{
+	/* relaxed, both: only the owner writes bottom; the tail may only have moved up since. */
+	uint32_t tail = wf_deque_word_tail(wf_load_relaxed(&d->word));
+	uint32_t n = (wf_load_relaxed(&d->bottom) - tail) & WF_DEQUE_TAIL_MASK;
+	WF_DEBUG(n <= d->mask + 1);
+	return d->mask + 1 - n;
 }
 
 /* Any thread: whether there is something to steal; approximate. */

@@ -85,10 +85,10 @@ static void make_key(void)
 
 /* ---- Locals -------------------------------------------------------------------------------- */
 
-struct wf_local *wf_local_create(weft *rt, bool worker)
+struct wf_local *wf_local_create(weft *rt, bool worker, uint32_t node)
 {
 	size_t bytes = worker ? sizeof(struct wf_worker) : sizeof(struct wf_local);
-	struct wf_local *self = wf_aligned_alloc(128, (bytes + 127) & ~(size_t)127);
+	struct wf_local *self = wf_node_alloc(node, 128, (bytes + 127) & ~(size_t)127);
 
 	if (!self)
 		return NULL;
@@ -99,16 +99,18 @@ struct wf_local *wf_local_create(weft *rt, bool worker)
 
 	if (id == WF_LOCALS_MAX) {
 		pthread_mutex_unlock(&rt->locals_mutex);
-		wf_free(self);
+		wf_node_free(self);
 		return NULL;
 	}
 	self->rt = rt;
 	self->id = (uint16_t)id;
 	self->worker = worker;
-	self->fast = worker && !rt->timing;
+	self->node = (uint16_t)node;
+	self->plain_rt = worker && !rt->timing && !rt->seeded ? rt : WF_RT_NONE;
+	self->fast_rt = self->plain_rt;
 	self->stack_floor = WF_FLOOR_NONE;
 	self->mark = wf_mark(id + 1, 0, 1);
-	self->cell_flags = worker && rt->asymmetric ? 0 : WF_CELL_SHARED;
+	self->head = wf_head(id, worker && rt->asymmetric ? 0 : WF_CELL_SHARED);
 	wf_random_init(&self->random, rt->seed + id);
 	rt->locals[id] = self;
 	/* release [L1]: the entry, to whoever reads the end. */
@@ -123,6 +125,8 @@ void wf_local_forget(struct wf_local *guest)
 	weft *rt = guest->rt;
 
 	wf_slab_flush(guest);
+	/* relaxed: only compared, with what an older caller of this identity had. */
+	wf_add_relaxed(&guest->caller_gen, 1);
 	guest->tls_at = NULL;
 	pthread_mutex_lock(&rt->locals_mutex);
 	guest->next_free = rt->guests_free;
@@ -139,7 +143,7 @@ struct wf_local *wf_guest_create(weft *rt)
 		rt->guests_free = guest->next_free;
 	pthread_mutex_unlock(&rt->locals_mutex);
 	if (!guest)
-		guest = wf_local_create(rt, false);
+		guest = wf_local_create(rt, false, 0);
 	if (guest && rt->node_count > 1)
 		guest->node = (uint16_t)wf_random_below(&guest->random, rt->node_count);
 	return guest;
@@ -213,7 +217,7 @@ void wf_locals_detach(weft *rt)
 		if (guest->tls_at) {
 			uintptr_t old = (uintptr_t)guest;
 
-			/* relaxed: a thread that is inside the runtime now is its owner's mistake. */
+			/* relaxed: a thread inside the runtime by now is its owner's mistake. */
 			wf_cas_relaxed(guest->tls_at, &old, 0);
 		}
 	}
@@ -224,5 +228,5 @@ void wf_locals_free(weft *rt)
 	uint32_t end = wf_load_acquire(&rt->locals_end); /* acquire [L1]: the entries. */
 
 	for (uint32_t i = 0; i < end; i++)
-		wf_free(rt->locals[i]);
+		wf_node_free(rt->locals[i]);
 }

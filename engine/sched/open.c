@@ -2,13 +2,15 @@
  * open.c: the life of a runtime: open in steps that undo each other, close in numbered ones.
  */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "gpu.h"
+#include "keyed.h"
 #include "runtime.h"
-#include "wf_store.h"
 
 #define STACK_BYTES_DEFAULT ((size_t)256 << 10)
 #define STACK_BYTES_MIN     ((size_t)16 << 10)
@@ -18,8 +20,17 @@
 #define TASKS_DEFAULT       (1u << 24)
 #define TASKS_MAX           (1u << WF_INDEX_BITS)
 #define SPARES_DEFAULT      256u
-#define DEQUE_FIRST_LOG2    10u
-#define OPEN_FLAGS          (WEFT_OPEN_TIMING | WEFT_OPEN_VIRTUAL_CLOCK | WEFT_OPEN_NO_WORKERS)
+#define STORE_BYTES_MIN     ((uint64_t)1 << 20)
+#ifdef WF_SIM
+/* So that a simulation's few tasks make them grow. */
+#define DEQUE_FIRST_LOG2 1u
+#define DEQUE_OTHER_LOG2 1u
+#else
+#define DEQUE_FIRST_LOG2 10u
+#define DEQUE_OTHER_LOG2 4u
+#endif
+#define OPEN_FLAGS \
+	(WEFT_OPEN_TIMING | WEFT_OPEN_VIRTUAL_CLOCK | WEFT_OPEN_NO_WORKERS | WEFT_OPEN_SEEDED)
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
@@ -49,7 +60,15 @@ static const char *bad_option(const struct weft_options *o)
 		return "name";
 	if (o->ns && strnlen(o->ns, 64) > 63)
 		return "ns";
-	return NULL;
+	if (o->store_bytes && o->store_bytes < STORE_BYTES_MIN)
+		return "store_bytes";
+	if (o->spill_dirs && strnlen(o->spill_dirs, PATH_MAX) >= PATH_MAX)
+		return "spill_dirs";
+	if (o->spill_high > 1000 || o->spill_low > (o->spill_high ? o->spill_high : 800))
+		return "spill_high, spill_low";
+	if (o->session_dir && (!*o->session_dir || strnlen(o->session_dir, PATH_MAX) >= PATH_MAX))
+		return "session_dir";
+	return wf_admit_bad_option(o);
 }
 
 static void log_plain(const struct weft_options *o, const char *text)
@@ -60,6 +79,13 @@ static void log_plain(const struct weft_options *o, const char *text)
 
 	if (o->log)
 		o->log(o->log_arg, &record);
+}
+
+static const char *spill_dir_default(void)
+{
+	const char *dir = getenv("TMPDIR");
+
+	return dir && *dir ? dir : "/var/tmp";
 }
 
 /* Read, check and fill in the defaults. */
@@ -101,6 +127,12 @@ static int read_options(struct weft_options *o, const struct weft_options *from,
 		o->name = "weft";
 	if (!o->ns)
 		o->ns = "default";
+	if (!o->spill_dirs)
+		o->spill_dirs = spill_dir_default();
+	if (!o->spill_high)
+		o->spill_high = 800;
+	if (!o->spill_low)
+		o->spill_low = o->spill_high < 700 ? o->spill_high : 700;
 	return 0;
 }
 
@@ -118,7 +150,12 @@ int weft_options_equal(const struct weft_options *a, const struct weft_options *
 		x.stacks_max == y.stacks_max && x.stack_bytes == y.stack_bytes &&
 		x.tasks_max == y.tasks_max && x.spare_threads_max == y.spare_threads_max &&
 		x.seed == y.seed && x.log == y.log && x.log_arg == y.log_arg &&
-		!strcmp(x.name, y.name) && !strcmp(x.ns, y.ns);
+		!strcmp(x.name, y.name) && !strcmp(x.ns, y.ns) && x.store_bytes == y.store_bytes &&
+		!strcmp(x.spill_dirs, y.spill_dirs) && x.spill_bytes == y.spill_bytes &&
+		x.spill_high == y.spill_high && x.spill_low == y.spill_low &&
+		!x.session_dir == !y.session_dir &&
+		(!x.session_dir || !strcmp(x.session_dir, y.session_dir)) &&
+		wf_admit_same_options(&x, &y);
 }
 
 /* ---- Pieces -------------------------------------------------------------------------------- */
@@ -144,7 +181,8 @@ static int make_victims(weft *rt, struct wf_worker *worker)
 {
 	void *arg[2] = { rt, worker };
 
-	worker->victims = wf_malloc(rt->slots * sizeof(*worker->victims));
+	worker->victims = wf_node_alloc(worker->local.node, sizeof(*worker->victims),
+	                                rt->slots * sizeof(*worker->victims));
 	if (!worker->victims)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < rt->slots; i++) {
@@ -159,20 +197,24 @@ static int make_victims(weft *rt, struct wf_worker *worker)
 static int make_worker(weft *rt, uint32_t index)
 {
 	const struct wf_topology *topo = wf_topology();
-	struct wf_worker *worker = (struct wf_worker *)wf_local_create(rt, true);
+	uint32_t cpu = index % topo->cpu_count;
+	struct wf_worker *worker =
+		(struct wf_worker *)wf_local_create(rt, true, topo->cpus[cpu].node);
 
 	if (!worker)
 		return -ENOMEM;
 	rt->worker[index] = worker;
 	worker->index = index;
-	worker->cpu = index % topo->cpu_count;
-	worker->local.node = topo->cpus[worker->cpu].node;
+	worker->cpu = cpu;
 	worker->helper = index >= rt->workers;
+	wf_init(&worker->attend,
+	        (worker->helper ? WF_LOOK_HELPER : 0) | (rt->gpus ? WF_LOOK_GPU : 0));
 	wf_parker_init(&worker->parker);
 	wf_mpsc_init(&worker->inbox);
 	for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
 		int rc = wf_deque_init(&worker->deque[p],
-		                       worker->helper || p ? 4 : DEQUE_FIRST_LOG2, rt->asymmetric);
+		                       worker->helper || p ? DEQUE_OTHER_LOG2 : DEQUE_FIRST_LOG2,
+		                       rt->asymmetric);
 
 		if (rc)
 			return rc;
@@ -208,7 +250,7 @@ static void free_workers(weft *rt)
 		wf_stack_cache_flush(rt->stacks, &worker->stacks);
 		for (uint32_t p = 0; p < WF_PRIORITIES; p++)
 			wf_deque_fini(&worker->deque[p]);
-		wf_free(worker->victims);
+		wf_node_free(worker->victims);
 	}
 	wf_free(rt->worker);
 	rt->worker = NULL;
@@ -260,12 +302,21 @@ static const char *describe(void)
 /* Everything but threads. On an error what was made is left for destroy(). */
 static int build(weft *rt)
 {
-	int rc = wf_arena_init(&rt->arena, rt->options.tasks_max);
+	int rc = wf_gpus_open(rt);
+
+	if (!rc)
+		rc = wf_admit_create(rt);
+	if (!rc)
+		rc = wf_faults_create(rt);
+	if (rc)
+		return rc;
+	rc = wf_arena_init(&rt->arena, rt->options.tasks_max);
 
 	rt->cells = rt->arena.cells;
 	rt->cells_last = rc ? 0 : rt->arena.cells_max - 1;
 	wf_init(&rt->idle, rt->asymmetric ? 0 : WF_IDLE_ALWAYS);
-	wf_init(&rt->attention, rt->asymmetric ? 0 : WF_ATTEND_FENCE);
+	wf_init(&rt->attention,
+	        (rt->asymmetric ? 0 : WF_ATTEND_FENCE) | (rt->faults ? WF_ATTEND_FAULTS : 0));
 	if (!rc)
 		rc = wf_stacks_create(&rt->stacks, rt->options.stack_bytes, rt->options.stacks_max,
 		                      WF_GUARD_AUTO);
@@ -283,14 +334,17 @@ static int build(weft *rt)
 
 static void destroy(weft *rt)
 {
-	if (rt->worker && rt->worker[0])
-		wf_cells_sweep(&rt->worker[0]->local);
+	if (rt->cells)
+		wf_cells_sweep(rt);
+	wf_runtime_store_close(rt);
 	free_workers(rt);
 	if (rt->locals)
 		wf_locals_free(rt);
 	free_injectors(rt);
 	if (rt->stacks)
 		wf_overflow_uninstall(rt->stacks);
+	wf_actors_free(rt);
+	wf_groups_free(rt);
 	wf_stacks_destroy(rt->stacks);
 	if (rt->locals)
 		wf_unmap((void *)rt->locals, WF_LOCALS_MAX * sizeof(*rt->locals));
@@ -301,7 +355,33 @@ static void destroy(weft *rt)
 	pthread_mutex_destroy(&rt->locals_mutex);
 	pthread_mutex_destroy(&rt->threads_mutex);
 	pthread_mutex_destroy(&rt->timer_mutex);
+	pthread_mutex_destroy(&rt->store_mutex);
+	pthread_mutex_destroy(&rt->attach_mutex);
+	pthread_mutex_destroy(&rt->kin_mutex);
+	pthread_mutex_destroy(&rt->walk_mutex);
+	wf_free(rt->kin);
+	wf_free(rt->paths);
+	if (rt->wakes)
+		wf_wake_uninstall();
+	wf_admit_destroy(rt);
+	wf_gpus_close(rt);
+	wf_free(rt->faults);
 	wf_free(rt);
+}
+
+/* The options that are too long for a place in the runtime. */
+static bool copy_paths(weft *rt, const struct weft_options *o)
+{
+	size_t spill = strlen(o->spill_dirs) + 1;
+	size_t session = o->session_dir ? strlen(o->session_dir) + 1 : 0;
+
+	rt->paths = wf_malloc(spill + session);
+	if (!rt->paths)
+		return false;
+	rt->options.spill_dirs = memcpy(rt->paths, o->spill_dirs, spill);
+	if (session)
+		rt->options.session_dir = memcpy(rt->paths + spill, o->session_dir, session);
+	return true;
 }
 
 static weft *allocate(const struct weft_options *o)
@@ -314,23 +394,31 @@ static weft *allocate(const struct weft_options *o)
 	rt->options = *o;
 	strcpy(rt->name, o->name);
 	strcpy(rt->ns, o->ns);
+	if (!copy_paths(rt, o)) {
+		wf_free(rt);
+		return NULL;
+	}
 	rt->options.name = rt->name;
 	rt->options.ns = rt->ns;
 	rt->seed = o->seed ? o->seed : wf_random_seed();
 	rt->asymmetric = wf_membarrier_available();
 	rt->timing = o->flags & WEFT_OPEN_TIMING;
+	rt->seeded = o->flags & WEFT_OPEN_SEEDED;
 	rt->workers = o->workers;
 	rt->slots = o->workers + WF_HELPERS_MAX;
 	rt->cpus = wf_topology()->cpu_count;
 	rt->node_count = wf_topology()->node_count;
 	rt->pid = getpid();
-	rt->device = wf_device_null();
 	rt->spare_max = o->spare_threads_max == WEFT_SPARE_NONE ? 0 : o->spare_threads_max;
 	wf_clock_init(&rt->clock, o->flags & WEFT_OPEN_VIRTUAL_CLOCK);
 	pthread_mutex_init(&rt->overflow_mutex, NULL);
 	pthread_mutex_init(&rt->locals_mutex, NULL);
 	pthread_mutex_init(&rt->threads_mutex, NULL);
 	pthread_mutex_init(&rt->timer_mutex, NULL);
+	pthread_mutex_init(&rt->store_mutex, NULL);
+	pthread_mutex_init(&rt->attach_mutex, NULL);
+	pthread_mutex_init(&rt->kin_mutex, NULL);
+	pthread_mutex_init(&rt->walk_mutex, NULL);
 	return rt;
 }
 
@@ -379,15 +467,19 @@ int weft_open(weft **out, const struct weft_options *opts)
 		destroy(rt);
 		return rc;
 	}
-	rc = start_threads(rt);
+	rc = wf_session_start(rt);
+	if (!rc)
+		rc = start_threads(rt);
 	if (rc) {
+		wf_session_stop(rt, false);
 		wf_registry_remove(rt);
 		destroy(rt);
 		return rc;
 	}
-	wf_log(rt, WEFT_LOG_INFO, "open: %u workers on %u CPUs of %u nodes, %s, stacks by %s%s",
-	       rt->workers, rt->cpus, rt->node_count, wf_topology()->source,
-	       wf_stacks_guard_name(rt->stacks), rt->asymmetric ? "" : ", no membarrier");
+	wf_log(rt, WEFT_LOG_INFO,
+	       "open: %u workers on %u CPUs of %u nodes, %s, stacks by %s, heap %s%s", rt->workers,
+	       rt->cpus, rt->node_count, wf_topology()->source, wf_stacks_guard_name(rt->stacks),
+	       wf_node_heap(), rt->asymmetric ? "" : ", no membarrier");
 	*out = rt;
 	return 0;
 }
@@ -434,6 +526,8 @@ void wf_cancel_everything(weft *rt)
 
 	if (!self)
 		return;
+	/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
+	wf_add_acq_rel(&rt->external, 1);
 	wf_cancel_all_blocked(self);
 	for (uint32_t i = 1; i < end; i++) {
 		struct wf_cell *cell = &rt->cells[i];
@@ -445,10 +539,30 @@ void wf_cancel_everything(weft *rt)
 			continue;
 		if (kind == WF_CELL_TASK)
 			wf_cancel_waiting(self, cell);
-		else if (kind == WF_CELL_EVENT)
+		else if (kind == WF_CELL_EVENT || kind == WF_CELL_SIGNAL)
 			cancel_event(self, cell);
 	}
+	wf_admit_open(self);
 	wf_wake_all(rt);
+}
+
+/* Stop or kill every actor. False: some are there at `until`. */
+static bool actors_end(weft *rt, bool kill, int64_t until)
+{
+	wf_actors_stop(rt, kill);
+	while (wf_actors_live(rt)) {
+		int64_t now = wf_clock_now(NULL);
+
+		if (now >= until && !kill)
+			return false;
+		if (kill)
+			wf_cancel_all_blocked(wf_local_of(rt));
+		if (wf_runtime_is_quiet(rt))
+			sched_yield();
+		else
+			wait_quiet(rt, now + 1000000);
+	}
+	return true;
 }
 
 static int refuse_close(weft *rt)
@@ -482,10 +596,15 @@ int weft_close(weft *rt, weft_deadline drain_until)
 			wf_store_release(&rt->gate, WF_GATE_OPEN); /* release [G1] */
 		return -EBUSY;
 	}
+	wf_actors_closing(rt);
 	/* 2. Drain. A virtual clock cannot measure how long that takes. */
 	wait_quiet(rt,
 	           rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER : drain_until);
 	bool left = !wf_runtime_is_quiet(rt);
+
+	/* Actors that nobody has ended. */
+	if (wf_actors_live(rt) && !actors_end(rt, left || wf_cancelling_all(rt), drain_until))
+		left = true;
 
 	/* 3. Cancel what is left, until the bodies that run have returned. */
 	if (left || wf_cancelling_all(rt)) {
@@ -495,11 +614,14 @@ int weft_close(weft *rt, weft_deadline drain_until)
 			wf_cancel_everything(rt);
 			wait_quiet(rt, wf_clock_now(NULL) + 2000000);
 		}
+		actors_end(rt, true, WEFT_FOREVER);
 	}
 	wf_log(rt, WEFT_LOG_INFO, "close: %s", left ? "work was cancelled" : "drained");
-	/* 4. Threads end. */
+	/* 4. Threads end; first the one that serves other processes, which calls in. */
+	wf_runtime_attach_stop(rt);
 	stop_threads(rt);
-	/* 5. Memory goes. */
+	/* 5. The session ends, memory goes. */
+	wf_session_stop(rt, !left && !wf_cancelling_all(rt));
 	wf_registry_remove(rt);
 	destroy(rt);
 	return left;
@@ -572,7 +694,7 @@ int weft_info(const weft *rt, struct weft_info *info)
 		.ns = rt->ns,
 		.topology = wf_topology()->source,
 		.stack_guard = wf_stacks_guard_name(rt->stacks),
-		.device = rt->device->name,
+		.device = wf_gpus_name(rt),
 		.options = rt->options,
 	};
 

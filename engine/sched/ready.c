@@ -6,11 +6,11 @@
  * nothing that was accepted is ever lost to -ENOMEM.
  *
  * Waking. `idle` counts workers that sleep or search. A worker that pushes and reads 0 does
- * nothing more. Otherwise it exposes its oldest task, and wakes one sleeper only when nobody
- * searches and either the backlog is at least two or nobody watches. The watcher is the one
- * sleeper that looks up by itself now and then while others run; so a short task that its
- * submitter is about to run itself costs no wake, and a long-running submitter is noticed within
- * tens of microseconds.
+ * nothing more. Otherwise it exposes its oldest task, unless that is its only one (see LONE_US in
+ * worker.c), and wakes one sleeper only when nobody searches and either the backlog is at least
+ * two or nobody watches. The watcher is the one sleeper that looks up by itself now and then while
+ * others run; so a short task that its submitter is about to run itself costs no wake, and a
+ * long-running submitter is noticed within tens of microseconds.
  *
  * Sleep against push is a Dekker: the sleeper counts itself idle, issues a membarrier [S1] and
  * looks at all queues once more; the pusher stores its item and then reads `idle`, with a full
@@ -30,8 +30,14 @@ static void *item_of_fiber(struct wf_fiber *fiber)
 static void overflow_cell(weft *rt, struct wf_ext *ext)
 {
 	pthread_mutex_lock(&rt->overflow_mutex);
-	/* A ready task has no use for its count of unready inputs: it links. relaxed: the mutex. */
-	wf_store_relaxed(&ext->unready, rt->overflow_tasks);
+	/*
+	 * A ready task has no use for its count of unready inputs: it links. One with a request
+	 * may have, see gpu/ahead.c. relaxed: the mutex.
+	 */
+	if (ext->parts & WF_PART_REQUEST)
+		wf_ext_request(ext)->stuck = rt->overflow_tasks;
+	else
+		wf_store_relaxed(&ext->unready, rt->overflow_tasks);
 	rt->overflow_tasks = ext->cell;
 	/* release [O1]: workers that read the count take the mutex. */
 	wf_add_release(&rt->overflow_count, 1);
@@ -61,10 +67,18 @@ void *wf_overflow_take(weft *rt)
 	} else if (rt->overflow_tasks) {
 		struct wf_cell *cell = &rt->cells[rt->overflow_tasks];
 
-		/* relaxed: the mutex. */
-		rt->overflow_tasks = wf_load_relaxed(&cell->ext->unready);
-		wf_store_relaxed(&cell->ext->unready, 0);
+		if (cell->ext_word->parts & WF_PART_REQUEST) {
+			rt->overflow_tasks = wf_ext_request(cell->ext_word)->stuck;
+		} else {
+			/* relaxed: the mutex. */
+			rt->overflow_tasks = wf_load_relaxed(&cell->ext_word->unready);
+			wf_store_relaxed(&cell->ext_word->unready, 0);
+		}
 		item = cell;
+	}
+	if (!item && rt->overflow_actors) {
+		rt->overflow_actors--;
+		item = (void *)((uintptr_t)wf_actor_unstuck(rt) | WF_ITEM_ACTOR);
 	}
 	if (item)
 		/* relaxed: under the mutex. */
@@ -131,7 +145,8 @@ void wf_push_hungry(struct wf_worker *worker)
 	for (uint32_t i = 0; i < WF_PRIORITIES; i++) {
 		struct wf_deque *deque = &worker->deque[i];
 
-		if (wf_deque_private_count_local(deque) && !wf_deque_has_public(deque))
+		/* A lone one is ours to run next: a thief asks for it when it lies too long. */
+		if (wf_deque_private_count_local(deque) > 1 && !wf_deque_has_public(deque))
 			wf_deque_expose_local(deque, 1);
 	}
 	if (wf_load_relaxed(&rt->searching) || !wf_load_relaxed(&rt->sleeping))
@@ -152,7 +167,7 @@ int wf_put_hungry(struct wf_worker *worker)
 	return 0;
 }
 
-/* After a push on an injector. */
+/* After a push on an injector, or in a group's lane. */
 static void injected(weft *rt)
 {
 	/* Pairs with the sleeper's barrier [S1]. Foreign threads pay for it themselves. */
@@ -162,28 +177,46 @@ static void injected(weft *rt)
 		wf_wake_one(rt);
 }
 
+void wf_injected(weft *rt, const struct wf_local *self)
+{
+	if (!self->worker)
+		/* relaxed: only has to change, see wf_deadlock_search(). */
+		wf_add_relaxed(&rt->external, 1);
+	injected(rt);
+}
+
 /* ---- Pushing ------------------------------------------------------------------------------- */
 
 static int inject(struct wf_local *self, void *item, uint32_t priority)
 {
 	int rc = wf_injector_push_mt(&self->rt->inject[self->node][priority], item);
 
-	if (!rc) {
-		if (!self->worker)
-			/* relaxed: only has to change, see wf_deadlock_search(). */
-			wf_add_relaxed(&self->rt->external, 1);
-		injected(self->rt);
-	}
+	if (!rc)
+		wf_injected(self->rt, self);
 	return rc;
+}
+
+/* Ahead of the others what a task of the same group has submitted; behind them what comes to it. */
+static int push_cell_of_group(struct wf_local *self, struct wf_cell *cell, uint32_t priority)
+{
+	uint32_t group = wf_cell_group(cell);
+	const struct weft_task *frame = self->current;
+	bool first = frame && frame->rt == self->rt && wf_cell_group(frame->cell) == group;
+
+	return wf_group_push(self, group, cell, priority & ~WF_READY_GROUP, first);
 }
 
 static int push(struct wf_local *self, void *item, uint32_t priority)
 {
 	struct wf_worker *worker = wf_worker_of(self);
 
-	if (priority != WEFT_PRIORITY_NORMAL && !wf_load_relaxed(&self->rt->prio_used))
-		/* relaxed: workers that see it late only find the task later. */
-		wf_store_relaxed(&self->rt->prio_used, 1);
+	if (WF_UNLIKELY(priority != WEFT_PRIORITY_NORMAL)) {
+		if (priority & WF_READY_GROUP)
+			return push_cell_of_group(self, item, priority);
+		if (!wf_load_relaxed(&self->rt->prio_used))
+			/* relaxed: workers that see it late only find the task later. */
+			wf_store_relaxed(&self->rt->prio_used, 1);
+	}
 	if (!self->worker || wf_deque_push_local(&worker->deque[priority], item))
 		return inject(self, item, priority);
 	wf_pushed(worker);
@@ -204,18 +237,25 @@ void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priorit
 	wf_fence_compiler();
 	if (wf_ended_in_queue(self, cell))
 		return;
-	overflow_cell(self->rt, cell->ext);
+	overflow_cell(self->rt, cell->ext_word);
 	injected(self->rt);
 }
 
-/* A fiber that may only resume on its worker goes to that worker's inbox, also from itself. */
-static bool went_home(struct wf_local *self, struct wf_fiber *fiber)
+/*
+ * A fiber of a group goes to its lane. One that may only resume on its worker goes to that worker's
+ * inbox, also from itself.
+ */
+static bool went_home(struct wf_local *self, struct wf_fiber *fiber, bool last)
 {
 	struct wf_fiber_user *user = wf_fiber_user(fiber);
-	struct wf_worker *home = user->home;
 
-	if (!home)
+	if (!user->home)
 		return false;
+	if (user->home & WF_HOME_GROUP)
+		return !wf_group_push(self, (uint32_t)(user->home >> 1), item_of_fiber(fiber),
+		                      WEFT_PRIORITY_NORMAL, !last);
+	struct wf_worker *home = (struct wf_worker *)user->home;
+
 	wf_mpsc_push_mt(&home->inbox, &user->link);
 	if (&home->local != self) {
 		/* relaxed: see inject(). */
@@ -227,7 +267,7 @@ static bool went_home(struct wf_local *self, struct wf_fiber *fiber)
 
 void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber)
 {
-	if (went_home(self, fiber))
+	if (went_home(self, fiber, false))
 		return;
 	if (push(self, item_of_fiber(fiber), WEFT_PRIORITY_NORMAL)) {
 		overflow_fiber(self->rt, fiber);
@@ -235,10 +275,36 @@ void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber)
 	}
 }
 
+static void overflow_actor(weft *rt, struct wf_actor *actor)
+{
+	pthread_mutex_lock(&rt->overflow_mutex);
+	wf_actor_stuck(actor);
+	rt->overflow_actors++;
+	/* release [O1] */
+	wf_add_release(&rt->overflow_count, 1);
+	pthread_mutex_unlock(&rt->overflow_mutex);
+}
+
+/*
+ * At the far end nobody is woken: it is for a worker that goes on itself, and looks there now and
+ * then, or has nothing else.
+ */
+void wf_ready_actor(struct wf_local *self, struct wf_actor *actor, uint32_t priority, bool last)
+{
+	void *item = (void *)((uintptr_t)actor | WF_ITEM_ACTOR);
+
+	if (last && !wf_injector_push_mt(&self->rt->inject[self->node][priority], item))
+		return;
+	if (push(self, item, priority)) {
+		overflow_actor(self->rt, actor);
+		injected(self->rt);
+	}
+}
+
 /* The far end of the queues: after everything that is ready now. */
 void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber)
 {
-	if (went_home(self, fiber))
+	if (went_home(self, fiber, true))
 		return;
 	if (inject(self, item_of_fiber(fiber), WEFT_PRIORITY_NORMAL)) {
 		overflow_fiber(self->rt, fiber);

@@ -15,7 +15,8 @@ bool wf_helper_done(struct wf_worker *worker)
 	/* acquire [F1]: the result it waits for. */
 	if (wf_load_acquire(&wait->phase) >= WF_WAIT_FIRED)
 		return true;
-	if (wait->until != WEFT_FOREVER && wf_clock_now(&worker->local.rt->clock) >= wait->until)
+	if (wait->timer.until != WEFT_FOREVER &&
+	    wf_clock_now(&worker->local.rt->clock) >= wait->timer.until)
 		return true;
 	return !wait->node_count && wf_runtime_is_quiet(worker->local.rt);
 }
@@ -23,7 +24,7 @@ bool wf_helper_done(struct wf_worker *worker)
 int64_t wf_helper_until(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
-	int64_t until = worker->helper_wait ? worker->helper_wait->until : WEFT_FOREVER;
+	int64_t until = worker->helper_wait ? worker->helper_wait->timer.until : WEFT_FOREVER;
 
 	/* Quiet may come by another thread's doing, and a virtual clock by its owner's. */
 	if (!worker->helper_wait || !worker->helper_wait->node_count || rt->clock.virtual_time) {
@@ -49,32 +50,48 @@ static struct wf_worker *slot_take(weft *rt)
 	return rt->worker[rt->workers + free_slot];
 }
 
-/* Nothing may stay behind in a slot that nobody runs. */
+/*
+ * Hand on what is left in a deque. False: no memory. The rest stays there, exposed, for thieves and
+ * for the slot's next user.
+ */
+static bool deque_give(struct wf_worker *worker, uint32_t priority)
+{
+	weft *rt = worker->local.rt;
+	struct wf_deque *deque = &worker->deque[priority];
+	void *item;
+
+	while ((item = wf_deque_pop_local(deque)) != NULL) {
+		if (wf_injector_push_mt(&rt->inject[worker->local.node][priority], item)) {
+			/* The slot it came from is free, so this cannot fail. */
+			WF_CHECK(!wf_deque_push_local(deque, item));
+			wf_deque_expose_local(deque, UINT32_MAX);
+			return false;
+		}
+		wf_wake_one(rt);
+	}
+	return true;
+}
+
 static void slot_give(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
+	bool empty = true;
 
-	for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
-		void *item;
-
-		while ((item = wf_deque_pop_local(&worker->deque[p])) != NULL) {
-			while (wf_injector_push_mt(&rt->inject[worker->local.node][p], item))
-				wf_cpu_relax();
-			wf_wake_one(rt);
-		}
-	}
+	for (uint32_t p = 0; p < WF_PRIORITIES; p++)
+		empty = deque_give(worker, p) && empty;
 	wf_slab_flush(&worker->local);
 	wf_stack_cache_flush(rt->stacks, &worker->stacks);
 	worker->helper_wait = NULL;
-	/* relaxed: its deques are empty. */
-	wf_store_relaxed(&worker->active, 0);
+	if (empty)
+		/* relaxed: its deques are empty. */
+		wf_store_relaxed(&worker->active, 0);
 	/* release [R1] */
 	wf_and_acq_rel(&rt->helpers_used, ~(1u << (worker->index - rt->workers)));
 	/* A quiet check of others may have counted on us. */
 	wf_wake_one(rt);
 }
 
-int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
+int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t until)
 {
 	struct wf_wait_node node;
 	struct wf_wait wait;
@@ -96,6 +113,9 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
 	wait.nodes = &node;
 	wait.node_count = cell ? 1 : 0;
 	worker->helper_wait = &wait;
+	WF_DEBUG(!only || wf_groups(rt));
+	if (wf_groups(rt))
+		wf_group_help(worker, only);
 	/* A thread of the runtime that helps has its alternate stack already. */
 	bool alternate = !before && !wf_overflow_thread_init();
 	int rc = 0;
@@ -111,11 +131,19 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
 		rc = -ETIMEDOUT;
 	if (cell)
 		wf_wait_leave(&wait);
+	wf_group_leave(worker);
+	if (only)
+		wf_group_help(worker, NULL);
 	slot_give(worker);
 	wf_thread_set(before);
 	if (alternate)
 		wf_overflow_thread_fini();
 	return rc;
+}
+
+int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until)
+{
+	return wf_run_group(rt, cell, NULL, until);
 }
 
 int weft_run(weft *rt, weft_ref ref, weft_deadline until)
@@ -131,7 +159,7 @@ int weft_run(weft *rt, weft_ref ref, weft_deadline until)
 		return -ECHILD;
 	if (ref.bits) {
 		cell = wf_cell_of(rt, ref);
-		if (!cell)
+		if (!cell || wf_cell_is_stream(cell))
 			return -EINVAL;
 		if (wf_promise_is_done(&cell->promise))
 			return 0;

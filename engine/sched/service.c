@@ -2,7 +2,7 @@
  * service.c: the service thread: timers, interrupts, and the deadlock search. It sleeps on a futex
  * until the earliest timer or until it is rung; with nothing to do it costs nothing.
  *
- * Timers are a binary heap under a mutex, touched only by waits with a deadline.
+ * Timers are a binary heap under a mutex, touched only by waits and tasks with a deadline.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,33 +10,37 @@
 #include "runtime.h"
 
 #define RESCAN_NS    INT64_C(5000000)
-#define SEARCH_STEPS 200000u           /* of a deadlock search; beyond, hope is the safe answer */
+#define SEARCH_STEPS 200000u /* of a deadlock search; beyond, hope is the safe answer */
+#define NAG_FIRST_NS INT64_C(1000000)
+#define NAG_LAST_NS  INT64_C(500000000)
 #define QUIET_NS     INT64_C(20000000) /* idle for this long before a deadlock is looked for */
 
 /* ---- The heap ------------------------------------------------------------------------------ */
 
-static void heap_put(weft *rt, uint32_t i, struct wf_wait *wait)
+static void heap_put(weft *rt, uint32_t i, struct wf_timer *timer)
 {
 	WF_DEBUG(i && i <= rt->timer_count + 1);
-	rt->timer_heap[i] = wait;
-	wait->heap_index = i;
+	rt->timer_heap[i] = timer;
+	timer->heap_index = i;
 }
 
 static void heap_up(weft *rt, uint32_t i)
 {
-	struct wf_wait *wait = rt->timer_heap[i];
+	struct wf_timer *timer = rt->timer_heap[i];
 
-	while (i > 1 && rt->timer_heap[i / 2]->until > wait->until) {
+	WF_DEBUG(i && i <= rt->timer_count);
+	while (i > 1 && rt->timer_heap[i / 2]->until > timer->until) {
 		heap_put(rt, i, rt->timer_heap[i / 2]);
 		i /= 2;
 	}
-	heap_put(rt, i, wait);
+	heap_put(rt, i, timer);
 }
 
 static void heap_down(weft *rt, uint32_t i)
 {
-	struct wf_wait *wait = rt->timer_heap[i];
+	struct wf_timer *timer = rt->timer_heap[i];
 
+	WF_DEBUG(i && i <= rt->timer_count);
 	for (;;) {
 		uint32_t child = i * 2;
 
@@ -45,18 +49,20 @@ static void heap_down(weft *rt, uint32_t i)
 		if (child < rt->timer_count &&
 		    rt->timer_heap[child + 1]->until < rt->timer_heap[child]->until)
 			child++;
-		if (rt->timer_heap[child]->until >= wait->until)
+		if (rt->timer_heap[child]->until >= timer->until)
 			break;
 		heap_put(rt, i, rt->timer_heap[child]);
 		i = child;
 	}
-	heap_put(rt, i, wait);
+	heap_put(rt, i, timer);
 }
 
 static void heap_take(weft *rt, uint32_t i)
 {
-	struct wf_wait *last = rt->timer_heap[rt->timer_count--];
+	struct wf_timer *last = rt->timer_heap[rt->timer_count--];
 
+	WF_CHECK(rt->timer_heap[i]->heap_index == i);
+	rt->timer_tasks -= rt->timer_heap[i]->cell != 0;
 	rt->timer_heap[i]->heap_index = 0;
 	if (i <= rt->timer_count) {
 		heap_put(rt, i, last);
@@ -68,7 +74,7 @@ static void heap_take(weft *rt, uint32_t i)
 static bool heap_grow(weft *rt)
 {
 	uint32_t room = rt->timer_room ? rt->timer_room * 2 : 64;
-	struct wf_wait **grown = wf_malloc((room + 1) * sizeof(*grown));
+	struct wf_timer **grown = wf_malloc((room + 1) * sizeof(*grown));
 
 	if (!grown)
 		return false;
@@ -80,23 +86,54 @@ static bool heap_grow(weft *rt)
 	return true;
 }
 
-int wf_timer_add(struct wf_wait *wait)
+int wf_timer_reserve(weft *rt)
 {
-	weft *rt = wait->rt;
-
 	pthread_mutex_lock(&rt->timer_mutex);
-	if (rt->timer_count == rt->timer_room && !heap_grow(rt)) {
-		pthread_mutex_unlock(&rt->timer_mutex);
-		return -ENOMEM;
-	}
-	rt->timer_heap[++rt->timer_count] = wait;
-	wait->timed = true;
+	bool room = rt->timer_count + rt->timer_reserved < rt->timer_room || heap_grow(rt);
+
+	rt->timer_reserved += room;
+	pthread_mutex_unlock(&rt->timer_mutex);
+	return room ? 0 : -ENOMEM;
+}
+
+void wf_timer_unreserve(weft *rt)
+{
+	pthread_mutex_lock(&rt->timer_mutex);
+	WF_CHECK(rt->timer_reserved > 0);
+	rt->timer_reserved--;
+	pthread_mutex_unlock(&rt->timer_mutex);
+}
+
+/* Reserved. True: it is the earliest. */
+static bool heap_add(weft *rt, struct wf_timer *timer)
+{
+	pthread_mutex_lock(&rt->timer_mutex);
+	WF_CHECK(rt->timer_reserved > 0 && rt->timer_count < rt->timer_room);
+	rt->timer_reserved--;
+	rt->timer_heap[++rt->timer_count] = timer;
+	rt->timer_tasks += timer->cell != 0;
 	heap_up(rt, rt->timer_count);
-	bool first = wait->heap_index == 1;
+	bool first = timer->heap_index == 1;
 
 	pthread_mutex_unlock(&rt->timer_mutex);
-	if (first)
-		wf_service_ring(rt, 0);
+	return first;
+}
+
+/* No tick will come for what a virtual clock has passed by now: it is looked at here. */
+static void fire_passed(weft *rt, int64_t until)
+{
+	if (rt->clock.virtual_time && until <= wf_clock_now(&rt->clock))
+		wf_timers_fire(rt, wf_clock_now(&rt->clock));
+}
+
+int wf_timer_add(struct wf_wait *wait)
+{
+	if (wf_timer_reserve(wait->rt))
+		return -ENOMEM;
+	wait->timed = true;
+	if (heap_add(wait->rt, &wait->timer))
+		wf_service_ring(wait->rt, 0);
+	fire_passed(wait->rt, wait->timer.until);
 	return 0;
 }
 
@@ -105,9 +142,29 @@ void wf_timer_remove(struct wf_wait *wait)
 	weft *rt = wait->rt;
 
 	pthread_mutex_lock(&rt->timer_mutex);
-	if (wait->heap_index)
-		heap_take(rt, wait->heap_index);
+	if (wait->timer.heap_index)
+		heap_take(rt, wait->timer.heap_index);
 	pthread_mutex_unlock(&rt->timer_mutex);
+}
+
+void wf_timer_add_task(weft *rt, struct wf_timer *timer, uint32_t cell)
+{
+	WF_DEBUG(cell && timer->until > 0);
+	timer->cell = cell;
+	if (heap_add(rt, timer))
+		wf_service_ring(rt, 0);
+}
+
+bool wf_timer_remove_task(weft *rt, struct wf_timer *timer)
+{
+	WF_DEBUG(timer->cell && timer->cell <= rt->cells_last);
+	pthread_mutex_lock(&rt->timer_mutex);
+	bool there = timer->heap_index;
+
+	if (there)
+		heap_take(rt, timer->heap_index);
+	pthread_mutex_unlock(&rt->timer_mutex);
+	return there;
 }
 
 void wf_timers_fire(weft *rt, int64_t now)
@@ -116,11 +173,22 @@ void wf_timers_fire(weft *rt, int64_t now)
 
 	pthread_mutex_lock(&rt->timer_mutex);
 	while (self && rt->timer_count && rt->timer_heap[1]->until <= now) {
-		struct wf_wait *wait = rt->timer_heap[1];
+		struct wf_timer *timer = rt->timer_heap[1];
+		struct wf_cell *cell = timer->cell ? &rt->cells[timer->cell] : NULL;
 
 		heap_take(rt, 1);
-		/* Under the mutex: the sleeper takes it before it leaves its frame. */
-		wf_wait_wake(wait, WF_WAKE_TIMEOUT, self);
+		WF_DEBUG(timer->cell <= rt->cells_last && !timer->heap_index);
+		if (!cell) {
+			/* Under the mutex: the sleeper takes it before it leaves its frame. */
+			wf_wait_wake(wf_container_of(timer, struct wf_wait, timer), WF_WAKE_TIMEOUT,
+			             self);
+			continue;
+		}
+		/* The timer's count is ours now. */
+		pthread_mutex_unlock(&rt->timer_mutex);
+		wf_cancel_late(self, cell);
+		wf_cell_release(self, cell);
+		pthread_mutex_lock(&rt->timer_mutex);
 	}
 	pthread_mutex_unlock(&rt->timer_mutex);
 }
@@ -160,7 +228,7 @@ static bool all_idle(weft *rt)
 static void *service_main(void *arg)
 {
 	weft *rt = arg;
-	int64_t quiet_at = WEFT_FOREVER;
+	int64_t quiet_at = WEFT_FOREVER, nag_at = WEFT_FOREVER, nag_ns = NAG_FIRST_NS;
 
 	for (;;) {
 		uint32_t word = wf_load_acquire(&rt->service_word); /* acquire [V1] */
@@ -177,11 +245,23 @@ static void *service_main(void *arg)
 		if (quiet_at <= wf_clock_now(NULL)) {
 			quiet_at = WEFT_FOREVER;
 			wf_and_acq_rel(&rt->service_flags, ~WF_SERVICE_QUIET);
-			if (all_idle(rt))
-				wf_deadlock_search(rt);
+			/* Disturbed from outside, which need not wake a worker that rings. */
+			if (all_idle(rt) && !wf_deadlock_search(rt))
+				quiet_at = wf_clock_now(NULL) + QUIET_NS;
+		}
+		if (flags & WF_SERVICE_NAG) {
+			wf_and_acq_rel(&rt->service_flags, ~WF_SERVICE_NAG);
+			nag_at = 0;
+			nag_ns = NAG_FIRST_NS;
+		}
+		if (nag_at <= wf_clock_now(NULL)) {
+			nag_at = wf_spares_nag(rt) ? wf_clock_now(NULL) + nag_ns : WEFT_FOREVER;
+			nag_ns = nag_ns < NAG_LAST_NS / 2 ? nag_ns * 2 : NAG_LAST_NS;
 		}
 		int64_t until = next_timer(rt);
 
+		if (nag_at < until)
+			until = nag_at;
 		/* What was being submitted during the walk is found by the next one. */
 		if (wf_cancelling_all(rt) && !wf_runtime_is_quiet(rt)) {
 			wf_cancel_everything(rt);
@@ -216,11 +296,24 @@ void wf_service_stop(weft *rt)
 
 /* ---- Deadlock ------------------------------------------------------------------------------ */
 
+/* For looks at memory that others may be writing; what they give is believed only afterwards. */
+#define UNORDERED __attribute__((no_sanitize("thread", "address")))
+
 /*
  * Everything is idle and tasks are blocked. A task that waits only for tasks that can never go on
  * will wait for ever. Start from "nobody can go on" and mark, until nothing changes, what can:
  * a wait with a time-out or on something from outside; a wait of which enough nodes are done or
  * belong to a task that can go on. What is left is a deadlock.
+ *
+ * What keeps the ground still: with its lock held a fiber stays in its wait, with all frames and
+ * nodes on its stack, and so does a task that is BLOCKED on it. A WAITING task may be ended by a
+ * host thread at any time, and its ext freed and used again under our eyes. Such an ext is read
+ * all the same, within memory that stays mapped (an ext from the heap is not read), and what it
+ * said is believed only when nothing happened from outside until the search was over: whoever
+ * ends a task from there first bumps `external`.
+ *
+ * The search gives up, in favour of hope, after SEARCH_STEPS looks at cells, 64 levels of inputs,
+ * or an ext from the heap (more than 254 inputs).
  */
 struct search {
 	weft *rt;
@@ -231,18 +324,71 @@ struct search {
 
 static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth);
 
-static bool inputs_hopeful(struct search *s, struct wf_ext *ext, uint32_t depth)
+/* The ext of a WAITING cell, if it can be read without harm; *edges: how many it seems to have. */
+static UNORDERED const struct wf_ext *ext_of(struct search *s, const struct wf_cell *cell,
+                                             uint32_t *edges)
 {
-	uint32_t edges = wf_ext_edge_count(ext);
+	const struct wf_ext *ext = *(struct wf_ext *const volatile *)&cell->ext_word;
+	/* What is no address but the name of a parent lies in no chunk. */
+	size_t room = ext ? wf_block_room(&s->rt->arena, ext) : 0;
 
-	for (uint32_t i = 0; i < edges; i++) {
-		uint32_t src = ext->edges[i].src;
+	if (room < sizeof(*ext))
+		return NULL;
+	*edges = wf_ext_edge_count(ext);
+	return *edges <= (room - sizeof(*ext)) / sizeof(ext->edges[0]) ? ext : NULL;
+}
+
+static UNORDERED uint32_t source_of(const struct wf_ext *ext, uint32_t i)
+{
+	return *(const volatile uint32_t *)&ext->edges[i].src;
+}
+
+static bool inputs_hopeful(struct search *s, const struct wf_cell *cell, uint32_t depth)
+{
+	uint32_t edges = 0;
+	const struct wf_ext *ext = ext_of(s, cell, &edges);
+
+	for (uint32_t i = 0; ext && i < edges; i++) {
+		uint32_t src = source_of(ext, i);
 
 		/* Anything else is a block that was just reused: then nothing is stuck. */
 		if (src <= s->rt->cells_last && !cell_hopeful(s, &s->rt->cells[src], depth + 1))
 			return false;
 	}
 	return true;
+}
+
+/* The task that a further output belongs to, or NULL when the cell has just become another. */
+static UNORDERED struct wf_cell *main_of(struct search *s, const struct wf_cell *cell)
+{
+	struct wf_cell *main = *(struct wf_cell *const volatile *)&cell->main;
+	uintptr_t offset = (uintptr_t)main - (uintptr_t)s->rt->cells;
+
+	if (offset / sizeof(*main) > s->rt->cells_last || offset % sizeof(*main))
+		return NULL;
+	return main;
+}
+
+#define BLOCKERS_MAX 64
+
+/* Whether a call can come to run: the calls before it, and one of those inside, must end. */
+static bool call_hopeful(struct search *s, const struct wf_cell *cell, uint32_t depth)
+{
+	uint32_t edges = 0, inside[BLOCKERS_MAX], before = 0;
+	const struct wf_ext *ext = ext_of(s, cell, &edges);
+
+	if (!ext || !ext->call)
+		return true;
+	uint32_t n = wf_call_blockers(s->rt, (struct wf_ext *)(uintptr_t)ext, inside, BLOCKERS_MAX,
+	                              &before);
+	bool can = !n;
+
+	for (uint32_t i = 0; !can && i < n; i++)
+		can = inside[i] > s->rt->cells_last ||
+			cell_hopeful(s, &s->rt->cells[inside[i]], depth + 1);
+	if (can && before && before <= s->rt->cells_last)
+		can = cell_hopeful(s, &s->rt->cells[before], depth + 1);
+	return can;
 }
 
 static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
@@ -252,12 +398,16 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 	if (wf_promise_is_done(&cell->promise) || depth > 64 || ++s->steps > SEARCH_STEPS)
 		return true;
 	if (kind == WF_CELL_OUTPUT)
-		cell = cell->main;
+		cell = main_of(s, cell);
 	else if (kind != WF_CELL_TASK)
+		return true;
+	if (!cell)
 		return true;
 	switch (wf_load_acquire(&cell->promise.state)) { /* acquire [C3] */
 	case WF_STATE_WAITING:
-		return inputs_hopeful(s, cell->ext, depth);
+		return inputs_hopeful(s, cell, depth) && call_hopeful(s, cell, depth);
+	case WF_STATE_QUEUED:
+		return call_hopeful(s, cell, depth);
 	case WF_STATE_BLOCKED:
 		return wf_placed_fiber(cell) >= s->fibers || s->hopeful[wf_placed_fiber(cell)];
 	default:
@@ -323,15 +473,23 @@ static void report(weft *rt, struct wf_fiber *fiber)
 	struct wf_wait *wait = user->wait;
 
 	for (uint32_t i = 0; frame && i < wait->node_count; i++) {
-		if (wait->nodes[i].pushed)
-			wf_log(rt, WEFT_LOG_ERROR,
-			       "deadlock: task %s waits for task %s, which can never finish",
-			       wf_task_name(frame->cell, frame->fn),
-			       wf_task_name(wait->nodes[i].cell, NULL));
+		struct wf_cell *cell = wait->nodes[i].cell;
+
+		if (!wait->nodes[i].pushed)
+			continue;
+		if ((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_OUTPUT)
+			cell = cell->main;
+		/* acquire [C3]: the ext, and with it the name, of a blocked task stays. */
+		bool blocked = wf_load_acquire(&cell->promise.state) == WF_STATE_BLOCKED;
+
+		wf_log(rt, WEFT_LOG_ERROR,
+		       "deadlock: task %s waits for task %s, which can never finish",
+		       wf_task_name(frame->cell, frame->fn),
+		       blocked ? wf_task_name(cell, NULL) : "(not begun)");
 	}
 }
 
-void wf_deadlock_search(weft *rt)
+bool wf_deadlock_search(weft *rt)
 {
 	struct wf_local *self = wf_local_of(rt);
 	struct search s = { .rt = rt, .fibers = wf_stacks_index_end(rt->stacks) };
@@ -340,22 +498,27 @@ void wf_deadlock_search(weft *rt)
 
 	s.hopeful = self ? wf_calloc(s.fibers + 1, 1) : NULL;
 	if (!s.hopeful)
-		return;
+		return false;
 	/* With its lock held a fiber's wait stays; whoever wakes it waits for us. */
 	for (uint32_t i = 0; i < s.fibers; i++)
 		wf_fiber_lock(wf_fiber_at(rt->stacks, i));
 	mark_hopeful(&s);
-	if (wf_load_acquire(&rt->external) == external && all_idle(rt)) {
-		for (uint32_t i = 0; i < s.fibers; i++) {
-			struct wf_fiber *fiber = wf_fiber_at(rt->stacks, i);
+	/* [E1]: what was read above was read before the second look at `external`. */
+	wf_fence_seq_cst();
+	/* acquire [E1] */
+	bool calm = wf_load_acquire(&rt->external) == external;
+	bool stuck = calm && all_idle(rt);
 
-			if (s.hopeful[i])
-				continue;
-			report(rt, fiber);
-			wf_wait_wake(wf_fiber_user(fiber)->wait, WF_WAKE_DEADLOCK, self);
-		}
+	for (uint32_t i = 0; stuck && i < s.fibers; i++) {
+		struct wf_fiber *fiber = wf_fiber_at(rt->stacks, i);
+
+		if (s.hopeful[i])
+			continue;
+		report(rt, fiber);
+		wf_wait_wake(wf_fiber_user(fiber)->wait, WF_WAKE_DEADLOCK, self);
 	}
 	for (uint32_t i = 0; i < s.fibers; i++)
 		wf_fiber_unlock(wf_fiber_at(rt->stacks, i));
 	wf_free(s.hopeful);
+	return calm;
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime.h"
 
@@ -28,6 +29,32 @@ static void bind(struct wf_worker *worker)
 		wf_bind_node(topo, worker->local.node);
 }
 
+/*
+ * A body beside the workers has ended. What waits now may wait for ever, and a worker that sleeps
+ * already does not have that looked for.
+ */
+static void body_ended(weft *rt)
+{
+	/* relaxed: read under idleness, see wf_deadlock_search(). */
+	WF_CHECK(wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1) > 0);
+	/* relaxed: a worker that is awake goes to sleep later, and rings then. */
+	if (wf_load_relaxed(&rt->sleeping) >= rt->workers &&
+	    wf_stacks_live(rt->stacks) > rt->workers)
+		wf_service_ring(rt, WF_SERVICE_QUIET);
+}
+
+/* A body that may block this thread begins, or (0) has ended. */
+static void body_begins(struct wf_thread_state *thread, uint64_t bits)
+{
+	/*
+	 * acq_rel [I1]: a full exchange, after which the body's task looks whether it was asked to
+	 * stop: either it sees that, or who asks sees the body.
+	 */
+	WF_DEBUG(thread == wf_thread_current());
+	wf_swap_acq_rel(&thread->body, bits);
+	wf_thread_wakeable(bits != 0);
+}
+
 /* ---- Jobs ---------------------------------------------------------------------------------- */
 
 static void run_worker(struct wf_thread_state *thread)
@@ -39,23 +66,26 @@ static void run_worker(struct wf_thread_state *thread)
 	/* Without a stack nothing can run; others may put some back. */
 	while (wf_worker_enter(thread, worker) && !wf_load_acquire(&thread->rt->stopping))
 		wf_futex_wait(&thread->rt->stopping, 0, wf_clock_now(NULL) + 1000000);
-	if (!wf_self()->worker)
-		/* A body gave the worker away and has ended. relaxed: read under idleness. */
-		wf_add_relaxed(&thread->rt->bodies_outside, (uint32_t)-1);
+	if (!wf_self()->worker) {
+		/* A body gave the worker away. */
+		body_begins(thread, 0);
+		body_ended(thread->rt);
+	}
 	wf_local_set(thread->guest);
 }
 
-static void run_task(struct wf_thread_state *thread)
+static WF_SUSPENDS void run_task(struct wf_thread_state *thread)
 {
 	struct wf_cell *cell = thread->job_cell;
 	struct wf_local *self = thread->guest;
 
 	wf_local_set(self);
 	self->current = NULL;
+	body_begins(thread, wf_ref_of(self->rt, cell).bits);
 	wf_task_run(self, cell);
+	body_begins(thread, 0);
 	wf_slab_flush(thread->guest);
-	/* relaxed: read under idleness, see wf_deadlock_search(). */
-	wf_add_relaxed(&thread->rt->bodies_outside, (uint32_t)-1);
+	body_ended(thread->rt);
 }
 
 static void hand_job(struct wf_thread_state *thread, enum wf_job_kind job)
@@ -135,6 +165,7 @@ void *wf_thread_main(void *arg)
 	bool alternate = !wf_overflow_thread_init();
 
 	wf_thread_set(thread);
+	thread->tid = gettid();
 	wf_local_set(thread->guest);
 	for (;;) {
 		/* acquire [J1] */
@@ -236,39 +267,80 @@ static bool give_job(weft *rt, enum wf_job_kind job, struct wf_worker *worker, s
 	return true;
 }
 
-bool wf_spare_run(struct wf_local *self, struct wf_cell *cell)
+/*
+ * Whether each of `bodies` beside the workers waits, for a thread or in the engine: then none of
+ * them comes back to take a waiting task, and that task may be what they wait for. Under the mutex.
+ */
+static bool all_wait(const weft *rt, uint32_t bodies)
 {
-	weft *rt = self->rt;
+	return bodies <= rt->blocking_count + rt->outside_asleep;
+}
 
-	/* relaxed: read under idleness. */
-	wf_add_relaxed(&rt->bodies_outside, 1);
-	pthread_mutex_lock(&rt->threads_mutex);
-	bool given = give_job(rt, WF_JOB_TASK, NULL, cell);
-
-	if (!given && rt->spare_count && rt->blocking_count == rt->blocking_room) {
+static bool wait_for_thread(weft *rt, struct wf_cell *cell)
+{
+	if (rt->blocking_count == rt->blocking_room) {
 		uint32_t room = rt->blocking_room ? rt->blocking_room * 2 : 64;
 		struct wf_cell **grown = wf_malloc(room * sizeof(*grown));
 
-		if (grown) {
-			if (rt->blocking_count)
-				memcpy(grown, rt->blocking_wait,
-				       rt->blocking_count * sizeof(*grown));
-			wf_free(rt->blocking_wait);
-			rt->blocking_wait = grown;
-			rt->blocking_room = room;
-		}
+		if (!grown)
+			return false;
+		if (rt->blocking_count)
+			memcpy(grown, rt->blocking_wait, rt->blocking_count * sizeof(*grown));
+		wf_free(rt->blocking_wait);
+		rt->blocking_wait = grown;
+		rt->blocking_room = room;
 	}
-	if (!given && rt->spare_count && rt->blocking_count < rt->blocking_room) {
-		rt->blocking_wait[rt->blocking_count++] = cell;
-		given = true;
+	WF_DEBUG(rt->blocking_count < rt->blocking_room);
+	rt->blocking_wait[rt->blocking_count++] = cell;
+	return true;
+}
+
+bool wf_spare_run(struct wf_local *self, struct wf_cell *cell, bool may_wait)
+{
+	weft *rt = self->rt;
+
+	pthread_mutex_lock(&rt->threads_mutex);
+	/* relaxed: added to under the mutex, and read there or under idleness. */
+	uint32_t others = wf_add_relaxed(&rt->bodies_outside, 1);
+	bool given = give_job(rt, WF_JOB_TASK, NULL, cell);
+
+	if (!given && may_wait && rt->spare_count && !all_wait(rt, others))
+		given = wait_for_thread(rt, cell);
+	if (!given)
+		/* relaxed: as above. */
+		wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1);
+	pthread_mutex_unlock(&rt->threads_mutex);
+	if (!given)
+		wf_log(rt, WEFT_LOG_WARN, "no spare thread for a blocking task: it holds a worker");
+	return given;
+}
+
+void wf_outside_sleeps(struct wf_local *self)
+{
+	weft *rt = self->rt;
+	struct wf_cell *cell = NULL;
+
+	WF_DEBUG(!self->worker && self->current);
+	pthread_mutex_lock(&rt->threads_mutex);
+	rt->outside_asleep++;
+	/* relaxed: a body that ends meanwhile takes a waiting task itself. */
+	while (all_wait(rt, wf_load_relaxed(&rt->bodies_outside)) &&
+	       (cell = waiting_task(rt)) != NULL) {
+		wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1); /* relaxed: as above. */
+		pthread_mutex_unlock(&rt->threads_mutex);
+		/* To a worker, which runs it itself when there is still no thread for it. */
+		wf_ready_cell(self, cell, WEFT_PRIORITY_NORMAL);
+		pthread_mutex_lock(&rt->threads_mutex);
 	}
 	pthread_mutex_unlock(&rt->threads_mutex);
-	if (given)
-		return true;
-	wf_log(rt, WEFT_LOG_WARN, "no spare thread for a blocking task: it holds a worker");
-	/* relaxed: read under idleness. */
-	wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1);
-	return false;
+}
+
+void wf_outside_wakes(struct wf_local *self)
+{
+	pthread_mutex_lock(&self->rt->threads_mutex);
+	WF_CHECK(self->rt->outside_asleep > 0);
+	self->rt->outside_asleep--;
+	pthread_mutex_unlock(&self->rt->threads_mutex);
 }
 
 int wf_spare_take_over(struct wf_worker *worker)
@@ -301,7 +373,128 @@ int wf_spare_take_over(struct wf_worker *worker)
 		thread->spare = true;
 	}
 	pthread_mutex_unlock(&rt->threads_mutex);
+	if (given && current)
+		body_begins(thread, wf_ref_of(rt, current->cell).bits);
+	if (given)
+		wf_admit_unlend(guest);
 	return given ? 0 : -EAGAIN;
+}
+
+/* ---- Bodies that sit in system calls ------------------------------------------------------- */
+
+static bool is_body(const struct wf_thread_state *thread, uint64_t bits)
+{
+	/* acquire [I1]. An orphan is still the same task. */
+	uint64_t body = wf_load_acquire(&thread->body);
+
+	return body && !((body ^ bits) & ~((uint64_t)WF_GEN_ORPHAN << WF_INDEX_BITS));
+}
+
+void wf_spare_interrupt(struct wf_local *self, struct wf_cell *cell, uint32_t gen)
+{
+	weft *rt = self->rt;
+	uint64_t bits = (uint64_t)gen << WF_INDEX_BITS | (uint64_t)(cell - rt->cells);
+	bool found = false;
+
+	WF_DEBUG(cell > rt->cells && cell - rt->cells <= rt->cells_last);
+	/* relaxed: counted before the body is handed to its thread, and [I1] decides. */
+	if (!wf_load_relaxed(&rt->bodies_outside))
+		return;
+	pthread_mutex_lock(&rt->threads_mutex);
+	for (struct wf_thread_state *t = rt->threads_all; t && !found; t = t->all)
+		found = is_body(t, bits);
+	if (found && !rt->wakes) {
+		wf_wake_install();
+		rt->wakes = true;
+	}
+	pthread_mutex_unlock(&rt->threads_mutex);
+	/* By the service thread, as often as it takes: it may be about to begin its call. */
+	if (found)
+		wf_service_ring(rt, WF_SERVICE_NAG);
+}
+
+uint32_t wf_spares_nag(weft *rt)
+{
+	uint32_t n = 0;
+
+	pthread_mutex_lock(&rt->threads_mutex);
+	for (struct wf_thread_state *t = rt->threads_all; t; t = t->all) {
+		/* acquire [I1] */
+		uint64_t bits = wf_load_acquire(&t->body);
+		struct wf_cell *cell = &rt->cells[bits & WF_INDEX_MASK];
+
+		/* relaxed: cells stay; one that is another's by now has been woken for nothing. */
+		if (!bits || wf_load_relaxed(&cell->cancel) == WF_CANCEL_NO)
+			continue;
+		wf_thread_wake(&t->thread);
+		n++;
+	}
+	pthread_mutex_unlock(&rt->threads_mutex);
+	return n;
+}
+
+void wf_spare_outcome(struct wf_local *self, const struct wf_cell *outcome, const char *name)
+{
+	struct wf_thread_state *thread = wf_thread_current();
+
+	/* On a worker it cannot be abandoned. */
+	if (self->worker || !thread || thread->rt != self->rt)
+		return;
+	WF_DEBUG(outcome > self->rt->cells && name);
+	pthread_mutex_lock(&self->rt->threads_mutex);
+	WF_CHECK(!thread->outcome && !thread->abandoned);
+	thread->outcome = (uint32_t)(outcome - self->rt->cells);
+	thread->outcome_name = name;
+	pthread_mutex_unlock(&self->rt->threads_mutex);
+}
+
+bool wf_spare_outcome_end(struct wf_local *self, const struct wf_cell *outcome)
+{
+	weft *rt = self->rt;
+	struct wf_thread_state *thread = wf_thread_current();
+	bool abandoned = false;
+
+	if (!thread || thread->rt != rt)
+		return false;
+	pthread_mutex_lock(&rt->threads_mutex);
+	if (thread->abandoned) {
+		WF_CHECK(!thread->outcome && rt->spare_max > 0);
+		abandoned = true;
+		thread->abandoned = false;
+		rt->spare_max--;
+	} else if (thread->outcome == (uint32_t)(outcome - rt->cells)) {
+		thread->outcome = 0;
+	}
+	pthread_mutex_unlock(&rt->threads_mutex);
+	return abandoned;
+}
+
+int wf_spare_abandon(struct wf_local *self, const struct wf_cell *outcome, char *name, size_t size,
+                     int32_t *thread)
+{
+	weft *rt = self->rt;
+	uint32_t index = (uint32_t)(outcome - rt->cells);
+
+	WF_CHECK(index > 0 && index <= rt->cells_last);
+
+	pthread_mutex_lock(&rt->threads_mutex);
+	struct wf_thread_state *t = rt->threads_all;
+
+	while (t && t->outcome != index)
+		t = t->all;
+	if (t) {
+		/* Its task has not ended: the name is still there. */
+		WF_CHECK(t->outcome_name && !t->abandoned);
+		snprintf(name, size, "%s", t->outcome_name);
+		*thread = t->tid;
+		t->outcome = 0;
+		t->abandoned = true;
+		/* Another thread may take its place. */
+		rt->spare_max++;
+		rt->abandoned++;
+	}
+	pthread_mutex_unlock(&rt->threads_mutex);
+	return t ? 0 : -EBUSY;
 }
 
 void wf_spares_stop(weft *rt)

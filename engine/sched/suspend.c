@@ -18,9 +18,16 @@
  */
 #include <errno.h>
 
+#include "gpu.h"
+#include "room.h"
 #include "runtime.h"
 
 /* ---- Firing -------------------------------------------------------------------------------- */
+
+/* wait->futex of a host thread. */
+#define HOST_AWAKE  0u
+#define HOST_WOKEN  1u
+#define HOST_ASLEEP 2u /* it sleeps, or is about to: whoever ends the wait calls the kernel */
 
 /* Whom to wake, copied while the wait is certainly there. */
 struct sleeper {
@@ -36,6 +43,7 @@ static struct sleeper sleeper_of(struct wf_wait *wait)
 
 static void deliver(struct sleeper who, uint32_t old, struct wf_local *self)
 {
+	WF_CHECK(self != NULL);
 	if (who.fiber) {
 		/* ARMING: the sleeper has not parked yet and will find out by itself. */
 		if (old == WF_WAIT_PARKED)
@@ -43,9 +51,14 @@ static void deliver(struct sleeper who, uint32_t old, struct wf_local *self)
 	} else if (who.helper) {
 		wf_parker_unpark_mt(&who.helper->parker);
 	} else {
-		/* release [H1]: the last touch; the address is only a name from here on. */
-		wf_store_release(who.futex, 1);
-		wf_futex_wake(who.futex, 1);
+		/*
+		 * release [H1]: the last touch; the address is only a name from here on. A system
+		 * call only for who sleeps: most are still spinning.
+		 */
+		if (wf_swap_release(who.futex, HOST_WOKEN) == HOST_ASLEEP)
+			wf_futex_wake(who.futex, 1);
+		if (self->worker)
+			wf_worker_of(self)->woke_host = true;
 	}
 }
 
@@ -90,9 +103,24 @@ void wf_wait_fire(struct wf_waiter *waiter, struct wf_cell *cell, struct wf_loca
 		deliver(who, old, self);
 }
 
+void wf_wait_fire_from_outside(struct wf_wait *wait, struct wf_wait_node *node)
+{
+	weft *rt = wait->rt;
+	struct wf_local *self = wf_local_of(rt);
+
+	/* A thread's first wake makes its identity: with no memory at all, later is the only way. */
+	while (WF_UNLIKELY(!self)) {
+		sched_yield();
+		self = wf_local_of(rt);
+	}
+	/* relaxed: only has to change before the wake, see wf_deadlock_search(). */
+	wf_add_relaxed(&rt->external, 1);
+	wf_wait_fire(&node->waiter, NULL, self);
+}
+
 void wf_wait_init(struct wf_wait *wait, struct wf_local *self, uint32_t need, int64_t until)
 {
-	*wait = (struct wf_wait){ .rt = self->rt, .until = until };
+	*wait = (struct wf_wait){ .rt = self->rt, .timer.until = until };
 	wf_init(&wait->need, need);
 	if (wf_can_suspend(self))
 		wait->fiber = self->fiber;
@@ -110,7 +138,7 @@ bool wf_wait_add(struct wf_local *self, struct wf_wait *wait, struct wf_wait_nod
 	node->pushed = true;
 	if (foreign)
 		/* relaxed: a hint, see mind_strangers(). */
-		wf_add_relaxed(&self->rt->locals[cell->owner]->foreign_touches, 1);
+		wf_add_relaxed(&self->rt->locals[wf_cell_owner(cell)]->foreign_touches, 1);
 	if (taken)
 		wf_cell_fire(self, cell, taken);
 	return true;
@@ -141,14 +169,24 @@ void wf_wait_leave(struct wf_wait *wait)
 
 /* ---- Stacks -------------------------------------------------------------------------------- */
 
-static void set_fiber(struct wf_local *self, struct wf_fiber *fiber, struct weft_task *current)
+/* What the bodies on this thread's stack ask of it. */
+void wf_fiber_modes(struct wf_local *self)
 {
+	const struct wf_fiber *fiber = self->fiber;
+	const struct wf_fiber_user *user = (const void *)fiber->user;
 	size_t stack = (size_t)(fiber->hi - fiber->lo);
 	size_t reserve = stack / 2 < 65536 ? stack / 2 : 65536;
 
+	self->fast_rt = WF_UNLIKELY(user->giving) ? WF_RT_NONE : self->plain_rt;
+	/* A body with several CPUs lends them while it waits: nothing runs on top of it. */
+	self->stack_floor = WF_UNLIKELY(user->counted) ? WF_FLOOR_NONE : fiber->lo + reserve;
+}
+
+static void set_fiber(struct wf_local *self, struct wf_fiber *fiber, struct weft_task *current)
+{
 	self->fiber = fiber;
 	self->current = current;
-	self->stack_floor = fiber->lo + reserve;
+	wf_fiber_modes(self);
 }
 
 void wf_worker_on(struct wf_worker *worker, struct wf_fiber *fiber)
@@ -187,9 +225,10 @@ void wf_fiber_resume(struct wf_worker *worker, struct wf_fiber *from, struct wf_
 	WF_CHECK(!worker->switched_from && from != to);
 	worker->switched_from = from;
 	if (user->home) {
-		user->home = NULL;
-		/* relaxed: read by this worker's own thread. */
-		wf_add_relaxed(&worker->stay_parked, (uint32_t)-1);
+		if (!(user->home & WF_HOME_GROUP))
+			/* relaxed: read by this worker's own thread. */
+			wf_add_relaxed(&worker->stay_parked, (uint32_t)-1);
+		user->home = 0;
 	}
 	set_fiber(&worker->local, to, user->current);
 	wf_context_leave(&from->ctx, &to->ctx, NULL);
@@ -201,7 +240,9 @@ static struct wf_fiber *next_fiber(struct wf_worker *worker)
 	struct wf_deque *deque = &worker->deque[WEFT_PRIORITY_NORMAL];
 
 	/* relaxed: only a worker that has not seen a high-priority task skips looking for one. */
-	if (wf_load_relaxed(&worker->local.rt->prio_used) || ++worker->tick % WF_INJECT_PERIOD == 0)
+	if (wf_load_relaxed(&worker->local.rt->prio_used) ||
+	    wf_load_relaxed(&worker->attend) & ~WF_LOOK_GPU ||
+	    ++worker->tick % WF_INJECT_PERIOD == 0)
 		return NULL;
 	void *item = wf_deque_pop_local(deque);
 
@@ -212,6 +253,19 @@ static struct wf_fiber *next_fiber(struct wf_worker *worker)
 	/* The slot it came from is free, so this cannot fail. */
 	WF_CHECK(!wf_deque_push_local(deque, item));
 	return NULL;
+}
+
+/* Where a stack with bound bodies has to go when it is ready again. */
+static void bind_home(struct wf_worker *worker, struct wf_fiber_user *user)
+{
+	if (user->bound & WF_STAY_MASK) {
+		user->home = (uintptr_t)worker;
+		/* relaxed: read by this worker's own thread. */
+		wf_add_relaxed(&worker->stay_parked, 1);
+	} else {
+		user->home = (uintptr_t)(user->bound >> WF_FIBER_GROUP) << 1 | WF_HOME_GROUP;
+	}
+	WF_CHECK(user->home);
 }
 
 /* Leave the current stack parked and run something else. -EAGAIN: no stack to run it on. */
@@ -229,16 +283,12 @@ static int switch_out(struct wf_worker *worker, struct wf_wait *wait, bool yield
 		if (!to)
 			return -EAGAIN;
 		wf_fiber_prepare(to, wf_fiber_main);
-		wf_fiber_user(to)->stay = 0;
-		wf_fiber_user(to)->home = NULL;
+		wf_fiber_fresh(to);
 	}
 	if (yield) /* else task_sleep() has set it, under the lock */
 		user->current = worker->local.current;
-	if (user->stay) {
-		user->home = worker;
-		/* relaxed: read by this worker's own thread. */
-		wf_add_relaxed(&worker->stay_parked, 1);
-	}
+	if (WF_UNLIKELY(user->bound))
+		bind_home(worker, user);
 	worker->switched_from = from;
 	worker->switched_wait = wait;
 	worker->switched_yield = yield;
@@ -301,6 +351,7 @@ static int result_of(struct wf_wait *wait)
 
 static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 {
+	WF_CHECK(self && self->current);
 	struct weft_task *frame = self->current;
 	struct wf_fiber *fiber = self->fiber;
 	struct wf_fiber_user *user = wf_fiber_user(fiber);
@@ -337,8 +388,10 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	if (rc && wait->uninterruptible) {
 		/* No stack to switch to: the thread itself waits, the child runs elsewhere. */
 		/* acquire [F1]: not parked, so the firer's exchange was its last touch. */
-		while (wf_load_acquire(&wait->phase) == WF_WAIT_ARMING)
+		while (wf_load_acquire(&wait->phase) == WF_WAIT_ARMING) {
+			wf_gpu_poll_every(wf_worker_of(self), 20);
 			sched_yield();
+		}
 		rc = 0;
 	}
 	if (rc) {
@@ -355,12 +408,17 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 
 /* ---- A host thread sleeps ------------------------------------------------------------------ */
 
+/*
+ * Only while a worker is awake and a core is free for it. When all sleep, one has just been woken
+ * for us: whoever spins then keeps the kernel from running it on the core that is awake, and waking
+ * a core that sleeps takes longer than the spin.
+ */
 static bool may_spin(const weft *rt)
 {
 	/* relaxed: a guess; a wrong one costs some microseconds. */
 	uint32_t running = rt->workers - wf_load_relaxed(&rt->sleeping);
 
-	return running < rt->cpus;
+	return running && running < rt->cpus;
 }
 
 /* Whether the body on this thread, or a sleep in a runtime that was interrupted, must end. */
@@ -371,33 +429,24 @@ static bool host_stopping(const struct wf_wait *wait, const struct wf_local *me)
 	return !wait->node_count && wf_cancelling_all(wait->rt);
 }
 
-static void host_sleep(struct wf_wait *wait)
+/* Until the wait is over, by whoever ends it or by its deadline. */
+static void host_block(struct wf_wait *wait, const struct wf_local *me)
 {
-	weft *rt = wait->rt;
-	uint64_t end = wf_ticks() + WF_SPIN_US * wf_ticks_per_us();
 	uint32_t old;
-
-	/* acquire [F1] */
-	while (may_spin(rt) && wf_ticks() < end) {
-		if (wf_load_acquire(&wait->futex))
-			return;
-		wf_cpu_relax();
-	}
-	/* A task of another runtime that sleeps here must not take its worker with it. */
-	struct wf_local *me = wf_self();
-
-	if (me && me->worker && me->rt != rt && me->current)
-		wf_spare_take_over(wf_worker_of(me));
-	me = wf_self();
 	/* A body without a worker, and a sleep, are told to stop by nobody: they look. */
 	bool looks = !wait->uninterruptible && ((me && me->current) || !wait->node_count);
 
-	/* acquire [H1]: after the winner's last touch. */
-	while (!wf_load_acquire(&wait->futex)) {
-		int64_t until = wait->timed ? WF_FOREVER : wait->until;
+	uint32_t awake = HOST_AWAKE;
+
+	/* acquire [H1]: after the winner's last touch, here and below. */
+	if (!wf_cas_acquire(&wait->futex, &awake, HOST_ASLEEP))
+		return;
+	while (wf_load_acquire(&wait->futex) != HOST_WOKEN) {
+		int64_t until = wait->timed ? WF_FOREVER : wait->timer.until;
 		int64_t next = looks ? wf_clock_now(NULL) + HOST_LOOK_NS : WF_FOREVER;
 
-		if (wf_futex_wait(&wait->futex, 0, until < next ? until : next) != -ETIMEDOUT)
+		if (wf_futex_wait(&wait->futex, HOST_ASLEEP, until < next ? until : next) !=
+		    -ETIMEDOUT)
 			continue;
 		if (looks && host_stopping(wait, me) && claim(wait, WF_WAKE_CANCEL, &old))
 			return;
@@ -407,12 +456,45 @@ static void host_sleep(struct wf_wait *wait)
 	}
 }
 
+static void host_sleep(struct wf_wait *wait)
+{
+	WF_DEBUG(!wait->fiber && !wait->helper);
+	weft *rt = wait->rt;
+	uint64_t begin = wf_ticks(), spent = 0;
+
+	for (; may_spin(rt) && spent < WF_SPIN_US * wf_ticks_per_us(); spent = wf_ticks() - begin) {
+		/* acquire [H1]: after the winner's last touch. */
+		if (wf_load_acquire(&wait->futex) == HOST_WOKEN)
+			return;
+		/* The worker that runs our task may be waiting for this very core. */
+		if (spent < WF_POLITE_US * wf_ticks_per_us())
+			wf_cpu_relax();
+		else
+			sched_yield();
+	}
+	/* A task of another runtime that sleeps here must not take its worker with it. */
+	struct wf_local *me = wf_self();
+
+	if (me && me->worker && me->rt != rt && me->current)
+		wf_spare_take_over(wf_worker_of(me));
+	me = wf_self();
+	bool outside = me && me->current && !me->worker && wait->timer.until == WEFT_FOREVER;
+
+	if (outside)
+		wf_outside_sleeps(me);
+	host_block(wait, me);
+	if (outside)
+		wf_outside_wakes(me);
+}
+
 int wf_wait_sleep(struct wf_wait *wait)
 {
+	struct wf_ext *away = wf_admit_leave(wf_self());
 	struct wf_local *self = wf_self();
+	uint64_t share = self && !wait->room ? wf_shares_out(self) : 0;
 	int rc = 0;
 
-	if (wait->until != WEFT_FOREVER && (wait->fiber || wait->rt->clock.virtual_time))
+	if (wait->timer.until != WEFT_FOREVER && (wait->fiber || wait->rt->clock.virtual_time))
 		rc = wf_timer_add(wait);
 	if (!rc && wait->fiber) {
 		rc = task_sleep(self, wait);
@@ -424,16 +506,23 @@ int wf_wait_sleep(struct wf_wait *wait)
 		if (!claim(wait, WF_WAKE_CANCEL, &old))
 			rc = 0;
 		/* A host thread that lost waits for the winner's last touch. */
-		while (!rc && !wait->fiber && !wf_load_acquire(&wait->futex))
+		while (!rc && !wait->fiber && wf_load_acquire(&wait->futex) != HOST_WOKEN)
 			wf_cpu_relax();
 	}
 	wait_finish(wait);
+	if (share)
+		wf_shares_in(wf_self(), share);
+	wf_admit_back(away);
 	return rc ? rc : result_of(wait);
 }
 
 int wf_suspend_yield(void)
 {
-	return switch_out(wf_worker_of(wf_self()), NULL, true);
+	struct wf_ext *away = wf_admit_leave(wf_self());
+	int rc = switch_out(wf_worker_of(wf_self()), NULL, true);
+
+	wf_admit_back(away);
+	return rc;
 }
 
 /* ---- Waiting for one cell ------------------------------------------------------------------ */
@@ -447,6 +536,15 @@ static bool is_own(const struct wf_local *self, const struct wf_cell *cell)
 			return true;
 	}
 	return false;
+}
+
+/* Out of the lane of the group that both are in. */
+static bool take_of_group(struct wf_local *self, struct wf_cell *cell)
+{
+	uint32_t group = wf_cell_group(cell);
+
+	return WF_UNLIKELY(group) && group == wf_cell_group(self->current->cell) &&
+		wf_group_take_queued(self, cell);
 }
 
 /*
@@ -464,7 +562,7 @@ static WF_SUSPENDS bool run_in_place(struct wf_local *self, struct wf_cell *cell
 	if (wf_stack_here() < self->stack_floor)
 		return false;
 	if (!wf_deque_take_local(deque, cell) &&
-	    !wf_deque_remove_local(deque, cell, IN_PLACE_DEPTH))
+	    !wf_deque_remove_local(deque, cell, IN_PLACE_DEPTH) && !take_of_group(self, cell))
 		return false;
 	WF_DEBUG(cell != own);
 	if (own) {
@@ -485,10 +583,13 @@ int wf_wait_cell(weft *rt, struct wf_cell *cell, int64_t until)
 	struct wf_wait wait;
 	struct wf_local *self = wf_local_of(rt);
 
-	if (!self)
-		return -ENOMEM;
-	if (wf_can_suspend(self)) {
-		/* Something of ours that is queued need not be QUEUED on our deque: just look. */
+	if (!self || wf_cell_is_stream(cell))
+		return self ? -EINVAL : -ENOMEM;
+	/*
+	 * Something of ours that is queued need not be on our deque: just look. relaxed: a hint,
+	 * and for what we have queued ourselves it is right.
+	 */
+	if (wf_can_suspend(self) && wf_load_relaxed(&cell->promise.state) == WF_STATE_QUEUED) {
 		if (run_in_place(self, cell) && wf_promise_is_done(&cell->promise))
 			return 0;
 		self = wf_self();
@@ -518,13 +619,15 @@ static void cancel_fiber(struct wf_local *self, struct wf_fiber *fiber, uint64_t
 {
 	struct wf_fiber_user *user = wf_fiber_user(fiber);
 
+	/* An orphan is still the same task. */
 	fiber_lock(user);
-	if (user->wait && (!bits || user->task_bits == bits))
+	if (user->wait &&
+	    (!bits || !((user->task_bits ^ bits) & ~((uint64_t)WF_GEN_ORPHAN << WF_INDEX_BITS))))
 		wf_wait_wake(user->wait, WF_WAKE_CANCEL, self);
 	fiber_unlock(user);
 }
 
-void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell)
+void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell, uint32_t gen)
 {
 	weft *rt = self->rt;
 
@@ -534,7 +637,20 @@ void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell)
 	uint32_t index = wf_placed_fiber(cell);
 
 	if (index < wf_stacks_index_end(rt->stacks))
-		cancel_fiber(self, wf_fiber_at(rt->stacks, index), wf_ref_of(rt, cell).bits);
+		cancel_fiber(self, wf_fiber_at(rt->stacks, index),
+		             (uint64_t)gen << WF_INDEX_BITS | (uint64_t)(cell - rt->cells));
+}
+
+void wf_cancel_turn(struct wf_local *self, struct wf_fiber *fiber, const struct wf_a64 *bits)
+{
+	struct wf_fiber_user *user = wf_fiber_user(fiber);
+
+	fiber_lock(user);
+	/* acquire [N1]: under the lock, so that a sleeper that came before has set it. */
+	if (user->wait && user->task_bits == wf_load_acquire(bits))
+		wf_wait_wake(user->wait, WF_WAKE_CANCEL, self);
+
+	fiber_unlock(user);
 }
 
 void wf_cancel_all_blocked(struct wf_local *self)

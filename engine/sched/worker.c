@@ -7,18 +7,26 @@
  *
  * Idleness has three steps. One worker at a time searches: it spins for WF_SPIN_US, asks owners
  * of private work to expose it, and forces the one that does not answer (it is inside a long
- * body). Then it sleeps: it counts itself, marks itself, issues a membarrier [S1] and looks at
- * everything once more. While other workers run, one sleeper, the watcher, sleeps with a time-out
- * that doubles from WATCH_FIRST_NS to WATCH_LAST_NS and looks again; when nobody runs nobody
- * watches, so an idle runtime costs no CPU.
+ * body). A task that lies alone in a deque is left to its owner for LONE_US. Then it sleeps: it
+ * counts itself, marks itself, issues a membarrier [S1] and looks at everything once more. While
+ * other workers run, one sleeper, the watcher, sleeps with a time-out that doubles from
+ * WATCH_FIRST_NS to WATCH_LAST_NS and looks again; when nobody runs nobody watches, so an idle
+ * runtime costs no CPU.
  */
 #include <errno.h>
+#include <sched.h>
 
-#include "runtime.h"
+#include "gpu.h"
 
 #define WATCH_FIRST_NS 50000
 #define WATCH_LAST_NS  1000000
-#define FORCE_US       50
+#define FORCE_US       20   /* without an answer: the victim is inside a long body */
+#define POLL_US        20   /* between two looks at devices, between two items */
+#define SEARCH_POLL_US 1    /* the same of a worker that has nothing else to do */
+#define LONE_US        5    /* 0 (the same item at two looks) to 20 measured alike */
+#define CALL_NS        1000 /* shorter ones are not worth a second core: the queue costs more */
+#define NAP_FIRST_US   50
+#define NAP_LAST_US    1000
 
 static const uint8_t look_order[WF_PRIORITIES] = { WEFT_PRIORITY_HIGH, WEFT_PRIORITY_NORMAL,
 	                                           WEFT_PRIORITY_LOW };
@@ -39,19 +47,20 @@ static void *pop_own(struct wf_worker *worker)
 	return NULL;
 }
 
+/* How many items to take at once: one to run, and no more than can be kept without memory. */
+static uint32_t batch_max(const struct wf_worker *worker, uint32_t priority)
+{
+	uint32_t most = 1 + wf_deque_room_local(&worker->deque[priority]);
+
+	return most < WF_STEAL_MAX ? most : WF_STEAL_MAX;
+}
+
 /* Run the first of a batch, keep the others. */
 static void *keep_batch(struct wf_worker *worker, void **items, uint32_t n, uint32_t priority)
 {
-	weft *rt = worker->local.rt;
-
 	/* In reverse: the oldest is the newest of the deque, so order is kept. */
-	for (uint32_t i = n; i-- > 1;) {
-		if (!wf_deque_push_local(&worker->deque[priority], items[i]))
-			continue;
-		/* No memory to grow the ring: back to the injector, whose blocks may have room. */
-		while (wf_injector_push_mt(&rt->inject[worker->local.node][priority], items[i]))
-			wf_cpu_relax();
-	}
+	for (uint32_t i = n; i-- > 1;)
+		WF_CHECK(!wf_deque_push_local(&worker->deque[priority], items[i]));
 	if (n > 1)
 		wf_pushed(worker);
 	return items[0];
@@ -71,7 +80,7 @@ static void *take_injected(struct wf_worker *worker)
 
 			if (wf_injector_is_empty_mt(q))
 				continue;
-			uint32_t n = wf_injector_pop_mt(q, items, WF_STEAL_MAX);
+			uint32_t n = wf_injector_pop_mt(q, items, batch_max(worker, priority));
 
 			if (n)
 				return keep_batch(worker, items, n, priority);
@@ -124,7 +133,7 @@ static void *steal_from(struct wf_worker *worker, struct wf_worker *victim)
 
 		if (!wf_deque_has_public(deque))
 			continue;
-		uint32_t n = wf_deque_steal_mt(deque, items, WF_STEAL_MAX);
+		uint32_t n = wf_deque_steal_mt(deque, items, batch_max(worker, look_order[p]));
 
 		if (!n)
 			continue;
@@ -157,25 +166,60 @@ static void *steal(struct wf_worker *worker)
 	return NULL;
 }
 
-/* Ask the owners of private work for some; `force`: take it, they do not answer. */
-static void press(struct wf_worker *worker, bool force)
+/*
+ * Whether it pays to take something from this deque. What lies there alone is left to the owner,
+ * who is probably about to run it: it counts only when it was seen LONE_US before and is still
+ * there. One such item is remembered at a time.
+ */
+static bool worth_taking(struct wf_worker *worker, struct wf_deque *deque)
 {
-	for (uint32_t i = 0; i < worker->victims_count; i++) {
-		struct wf_worker *victim = victim_of(worker, i);
+	struct wf_lone *lone = &worker->lone;
+	uint32_t n = wf_deque_count_mt(deque);
 
-		for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
-			struct wf_deque *deque = &victim->deque[p];
+	if (n > 1)
+		return true;
+	void *item = n ? wf_deque_oldest_mt(deque) : NULL;
 
-			if (wf_deque_has_public(deque) || !wf_deque_count_mt(deque))
-				continue;
-			if (!force) {
-				wf_deque_ask_mt(deque);
-			} else if (wf_deque_force_mt(deque)) {
-				wf_bump(&worker->local.count.forced);
-				return;
-			}
+	if (lone->deque == deque) {
+		if (item && lone->item == item)
+			return wf_ticks() - lone->since >= LONE_US * wf_ticks_per_us();
+		lone->deque = NULL;
+	}
+	if (item && !lone->deque)
+		*lone = (struct wf_lone){ deque, item, wf_ticks() };
+	return false;
+}
+
+/* The deques of others, all priorities, one after the other. */
+static struct wf_deque *victim_deque(struct wf_worker *worker, uint32_t i)
+{
+	return &victim_of(worker, i / WF_PRIORITIES)->deque[i % WF_PRIORITIES];
+}
+
+/*
+ * Ask the owners of private work for some; `force`: take it, they do not answer. Whether there
+ * was anything.
+ */
+static bool press(struct wf_worker *worker, bool force)
+{
+	bool any = false;
+
+	for (uint32_t i = 0; i < worker->victims_count * WF_PRIORITIES; i++) {
+		struct wf_deque *deque = victim_deque(worker, i);
+
+		if (!worth_taking(worker, deque))
+			continue;
+		any = true;
+		if (wf_deque_has_public(deque))
+			continue;
+		if (!force) {
+			wf_deque_ask_mt(deque);
+		} else if (wf_deque_force_mt(deque)) {
+			wf_bump(&worker->local.count.forced);
+			break;
 		}
 	}
+	return any;
 }
 
 /* ---- Searching and sleeping ---------------------------------------------------------------- */
@@ -191,26 +235,58 @@ static bool must_stop(struct wf_worker *worker)
 	return worker->helper && wf_helper_done(worker);
 }
 
-static void *look(struct wf_worker *worker)
+/* Whether it has something else to do than to look for work. */
+static bool must_leave(struct wf_worker *worker)
 {
-	void *item = pop_own(worker);
-
-	if (!item)
-		item = take_shared(worker);
-	return item ? item : steal(worker);
+	/* relaxed: looked at once more behind [S1]. */
+	return (wf_load_relaxed(&worker->attend) & WF_LOOK_SLOTS) || must_stop(worker);
 }
 
+/* relaxed: looked at once more behind [S1], and what it tells under a mutex. */
+static bool groups_wait(const struct wf_worker *worker)
+{
+	return WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->group_queued));
+}
+
+/*
+ * Of a helper's own deque: forks, which bodies that it runs have made. What was woken on it and is
+ * in no group is for others.
+ */
+static void *pop_only(struct wf_worker *worker)
+{
+	weft *rt = worker->local.rt;
+	void *item;
+
+	while ((item = pop_own(worker)) != NULL) {
+		if (((uintptr_t)item & WF_ITEM_MASK) == WF_ITEM_FORK)
+			break;
+		if (wf_injector_push_mt(&rt->inject[worker->local.node][WEFT_PRIORITY_NORMAL],
+		                        item))
+			break;
+		wf_injected(rt, &worker->local);
+	}
+	return item;
+}
+
+static void *look(struct wf_worker *worker)
+{
+	void *item = worker->only ? pop_only(worker) : pop_own(worker);
+
+	if (!item && !worker->only)
+		item = take_shared(worker);
+	if (!item && groups_wait(worker))
+		item = wf_group_take(worker);
+	return item || worker->only ? item : steal(worker);
+}
+
+/* Whether others have work that pays to take. */
 static bool private_work(struct wf_worker *worker)
 {
-	for (uint32_t i = 0; i < worker->victims_count; i++) {
-		struct wf_worker *victim = victim_of(worker, i);
+	bool any = false;
 
-		for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
-			if (wf_deque_count_mt(&victim->deque[p]))
-				return true;
-		}
-	}
-	return false;
+	for (uint32_t i = 0; !any && i < worker->victims_count * WF_PRIORITIES; i++)
+		any = worth_taking(worker, victim_deque(worker, i));
+	return any;
 }
 
 /* Spin, one worker at a time, while there are cores to spin on. */
@@ -221,25 +297,32 @@ static void *search(struct wf_worker *worker)
 	uint32_t none = 0;
 	void *item = NULL;
 
+	if (worker->only)
+		return NULL;
 	/* relaxed, here and below: counts that decide about waking only together with [S1]. */
 	if (rt->slots > 1 && !wf_cas_relaxed(&rt->searching, &none, 1))
 		return NULL;
 	uint64_t begin = wf_ticks();
 	uint64_t budget = rt->workers > rt->cpus ? 0 : WF_SPIN_US * per_us;
-	bool forced = false;
+	bool pressing = false, forced = false;
 
-	for (uint32_t turn = 0; !must_stop(worker); turn++) {
+	for (uint32_t turn = 0; !must_leave(worker); turn++) {
+		wf_gpu_poll_every(worker, SEARCH_POLL_US);
 		item = look(worker);
 		if (item)
 			break;
 		uint64_t spent = wf_ticks() - begin;
-		bool pressing = (turn & 7) == 0 && private_work(worker);
 
-		if (pressing && spent > FORCE_US * per_us && !forced) {
-			press(worker, true);
-			forced = true;
-		} else if (pressing) {
-			press(worker, false);
+		/* The host thread whose wait we have ended may be waiting for this very core. */
+		if (WF_UNLIKELY(worker->woke_host) && spent > WF_POLITE_US * per_us) {
+			worker->woke_host = false;
+			sched_yield();
+		}
+		if ((turn & 7) == 0) {
+			bool force = spent > FORCE_US * per_us && !forced;
+
+			pressing = press(worker, force);
+			forced = forced || (force && pressing);
 		}
 		/* Private work in sight is worth staying for until it was forced out. */
 		if (spent > budget && (!pressing || (forced && spent > 2 * FORCE_US * per_us)))
@@ -255,6 +338,10 @@ static bool anything(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
 
+	if (groups_wait(worker) && wf_group_waits(worker))
+		return true;
+	if (worker->only)
+		return false;
 	if (!wf_mpsc_is_empty(&worker->inbox) || wf_load_relaxed(&rt->overflow_count))
 		return true;
 	for (uint32_t i = 0; i < rt->node_count; i++) {
@@ -306,8 +393,13 @@ static int64_t watch_until(struct wf_worker *worker, int64_t *interval)
 	uint32_t nobody = 0;
 	uint32_t me = worker->index + 1;
 
-	if (worker->helper)
-		return wf_helper_until(worker);
+	if (worker->helper) {
+		int64_t until = wf_helper_until(worker);
+		int64_t again = wf_clock_now(NULL) + WATCH_LAST_NS;
+
+		/* It is no watcher, but what it has seen and left nobody else may see. */
+		return worker->lone.deque && again < until ? again : until;
+	}
 	if (!active_count(rt)) {
 		/* relaxed: only ever compared with our own number. */
 		wf_cas_relaxed(&rt->watcher, &me, 0);
@@ -331,7 +423,10 @@ static void sleep_begin(struct wf_worker *worker)
 
 	wf_slab_flush(&worker->local);
 	wf_add_relaxed(&rt->sleeping, 1);
-	wf_or_relaxed(&rt->parked_bits[worker->index / 64], UINT64_C(1) << worker->index % 64);
+	/* Whoever wakes one of many must not wake one that may not take it. */
+	if (!worker->only)
+		wf_or_relaxed(&rt->parked_bits[worker->index / 64],
+		              UINT64_C(1) << worker->index % 64);
 	/* [S1]: what was pushed before is visible below; what is pushed later sees us. */
 	if (rt->asymmetric)
 		wf_membarrier();
@@ -350,17 +445,33 @@ static void sleep_end(struct wf_worker *worker)
 	wf_cas_relaxed(&rt->watcher, &me, 0);
 }
 
+/* Before a sleep: a lone item in sight is worth a moment, because the next look may be far. */
+static bool lone_grows_old(struct wf_worker *worker)
+{
+	const struct wf_lone *lone = &worker->lone;
+	uint64_t since = lone->since;
+
+	while (lone->deque && lone->since == since && !must_leave(worker)) {
+		wf_cpu_relax();
+		if (private_work(worker))
+			return true;
+	}
+	return false;
+}
+
 static void sleep(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
-	int64_t interval = WATCH_FIRST_NS;
+	int64_t interval = WATCH_FIRST_NS, gpu_interval = 0;
 
 	sleep_begin(worker);
 	for (;;) {
-		if (anything(worker) || must_stop(worker))
+		if (anything(worker) || lone_grows_old(worker) || must_leave(worker))
 			break;
 		int64_t until = watch_until(worker, &interval);
 
+		if (rt->gpus && wf_gpu_before_sleep(worker, &gpu_interval, &until))
+			break;
 		if (until == WF_FOREVER && !active_count(rt))
 			went_quiet(rt);
 		wf_bump(&worker->local.count.parked);
@@ -369,44 +480,138 @@ static void sleep(struct wf_worker *worker)
 		if (worker->helper)
 			break;
 	}
+	if (rt->gpus)
+		wf_gpu_after_sleep(worker);
+	sleep_end(worker);
+}
+
+/*
+ * A batch of a turn is over, and there is more of it.
+ *
+ * Whoever fills an actor's queue and whoever empties it on another core wait for each other's cache
+ * lines at each call. So a worker that has come to such a turn for want of other work, and finds
+ * that the calls are short, leaves it to those that are awake, and sleeps for a moment: at the next
+ * batch of short calls twice as long. It is woken as any sleeper, but not by what workers push.
+ */
+void wf_batch_judge(struct wf_local *self, const struct wf_actor *actor, uint32_t calls)
+{
+	struct wf_worker *worker = self->worker ? wf_worker_of(self) : NULL;
+
+	WF_DEBUG(calls > 0);
+	if (!worker || worker->helper || worker->nap.found != actor)
+		return;
+	uint64_t spent = wf_ticks() - worker->nap.found_at;
+	uint32_t us = worker->nap.us;
+
+	WF_DEBUG(us <= NAP_LAST_US);
+	worker->nap.found = NULL;
+	/* relaxed: somebody else must be awake, a moment ago is near enough. */
+	if (spent * 1000 >= (uint64_t)calls * CALL_NS * wf_ticks_per_us())
+		worker->nap.us = 0;
+	else if (wf_load_relaxed(&self->rt->sleeping) + 1 < self->rt->workers) {
+		worker->nap.us = !us ? NAP_FIRST_US : us * 2 < NAP_LAST_US ? us * 2 : NAP_LAST_US;
+		worker->nap.due = true;
+	}
+}
+
+/* `item`, of which it is remembered that it was come by in idleness. */
+static void *found(struct wf_worker *worker, void *item)
+{
+	WF_DEBUG(!worker->local.current);
+	worker->nap.found = NULL;
+	if (((uintptr_t)item & WF_ITEM_MASK) == WF_ITEM_ACTOR) {
+		worker->nap.found = (struct wf_actor *)((uintptr_t)item & ~(uintptr_t)WF_ITEM_MASK);
+		worker->nap.found_at = wf_ticks();
+	}
+	return item;
+}
+
+static void nap(struct wf_worker *worker)
+{
+	worker->nap.due = false;
+	WF_CHECK(worker->nap.us > 0 && !worker->helper);
+	WF_DEBUG(worker->nap.us <= NAP_LAST_US);
+	sleep_begin(worker);
+	wf_bump(&worker->local.count.parked);
+	wf_parker_park(&worker->parker, wf_clock_now(NULL) + (int64_t)worker->nap.us * 1000);
 	sleep_end(worker);
 }
 
 static void *find_item(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
+
+	if (WF_UNLIKELY(worker->nap.due)) {
+		if (worker->stretch.group)
+			wf_group_leave(worker);
+		nap(worker);
+	}
 	void *item = look(worker);
 
-	if (item || must_stop(worker))
-		return item;
+	if (item || must_leave(worker))
+		return found(worker, item);
+	if (WF_UNLIKELY(worker->stretch.group))
+		wf_group_leave(worker);
 	/* relaxed: [S1] decides. */
 	wf_add_relaxed(&rt->idle, 1);
 	for (;;) {
 		item = search(worker);
-		if (item || must_stop(worker))
+		if (item || must_leave(worker))
 			break;
 		sleep(worker);
 		item = look(worker);
-		if (item || must_stop(worker))
+		if (item || must_leave(worker))
 			break;
 	}
 	wf_add_relaxed(&rt->idle, (uint32_t)-1);
+	worker->lone.deque = NULL;
 	if (item)
 		pass_on(worker);
+	return found(worker, item);
+}
+
+/* What the worker was called for. */
+static void *attend(struct wf_worker *worker)
+{
+	/* relaxed: as below. */
+	uint32_t why = wf_load_relaxed(&worker->attend);
+	void *item = NULL;
+
+	WF_DEBUG(!worker->local.current);
+	if (why & WF_LOOK_GPU)
+		wf_gpu_poll_every(worker, POLL_US);
+	if (why & WF_LOOK_SLOTS) {
+		WF_DEBUG(!worker->helper);
+		wf_group_leave(worker);
+		item = wf_admit_attend(worker);
+	}
+	if (!item && why & WF_LOOK_GROUPS && !must_stop(worker))
+		item = wf_group_next(worker);
 	return item;
 }
 
 void *wf_next_item(struct wf_worker *worker)
 {
-	void *item = NULL;
-
-	if (WF_UNLIKELY(worker->helper && wf_helper_done(worker)))
-		return NULL;
-	if (WF_UNLIKELY(++worker->tick % WF_INJECT_PERIOD == 0))
-		item = take_shared(worker);
-	if (!item)
-		item = pop_own(worker);
-	return WF_LIKELY(item != NULL) ? item : find_item(worker);
+	for (;;) {
+		void *item = NULL;
+		/* relaxed: a request may be seen an item later. */
+		if (WF_UNLIKELY(wf_load_relaxed(&worker->attend))) {
+			item = attend(worker);
+			if (!item && worker->only)
+				item = find_item(worker);
+			if (item || must_stop(worker))
+				return item;
+		}
+		if (WF_UNLIKELY(++worker->tick % WF_INJECT_PERIOD == 0))
+			item = take_shared(worker);
+		if (!item)
+			item = pop_own(worker);
+		if (WF_LIKELY(item != NULL))
+			return item;
+		item = find_item(worker);
+		if (item || must_stop(worker))
+			return item;
+	}
 }
 
 /* ---- Running ------------------------------------------------------------------------------- */
@@ -418,6 +623,10 @@ void wf_run_item(struct wf_local *self, void *item)
 	wf_bump(&self->count.popped);
 	if (WF_LIKELY(tag == WF_ITEM_CELL)) {
 		wf_task_run(self, item);
+		return;
+	}
+	if (tag == WF_ITEM_ACTOR) {
+		wf_actor_run(self, (void *)((uintptr_t)item & ~(uintptr_t)WF_ITEM_MASK));
 		return;
 	}
 	WF_CHECK(tag == WF_ITEM_FORK);
@@ -435,7 +644,8 @@ void wf_fiber_main(struct wf_fiber *fiber, void *arg)
 			break;
 		struct wf_worker *worker = wf_worker_of(self);
 
-		wf_after_switch(self);
+		if (WF_UNLIKELY(worker->switched_from))
+			wf_after_switch(self);
 		void *item = wf_next_item(worker);
 
 		if (!item)
@@ -460,8 +670,7 @@ int wf_worker_enter(struct wf_thread_state *thread, struct wf_worker *worker)
 	if (!fiber)
 		return -EAGAIN;
 	wf_fiber_prepare(fiber, wf_fiber_main);
-	wf_fiber_user(fiber)->stay = 0;
-	wf_fiber_user(fiber)->home = NULL;
+	wf_fiber_fresh(fiber);
 	worker->thread = thread;
 	wf_local_set(&worker->local);
 	wf_worker_on(worker, fiber);
@@ -483,6 +692,61 @@ int wf_worker_enter(struct wf_thread_state *thread, struct wf_worker *worker)
 }
 
 /* Sums of all threads. Ends are read first: equal sums were equal at one moment in between. */
+/* Whether something that can run lies in a queue, also of a worker that is still waking up. */
+static bool something_queued(weft *rt)
+{
+	/* relaxed: one look of several. */
+	if (wf_load_relaxed(&rt->overflow_count) || wf_load_relaxed(&rt->group_queued))
+		return true;
+	for (uint32_t i = 0; i < rt->node_count * WF_PRIORITIES; i++) {
+		if (!wf_injector_is_empty_mt(&rt->inject[i / WF_PRIORITIES][i % WF_PRIORITIES]))
+			return true;
+	}
+	for (uint32_t i = 0; i < rt->slots; i++) {
+		struct wf_worker *worker = rt->worker[i];
+
+		if (!wf_mpsc_is_empty(&worker->inbox))
+			return true;
+		for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
+			if (wf_deque_count_mt(&worker->deque[p]))
+				return true;
+		}
+	}
+	return false;
+}
+
+bool wf_runtime_is_idle(weft *rt)
+{
+	/* First: what is taken off a queue after this, an awake worker took. */
+	if (something_queued(rt))
+		return false;
+	/* relaxed, all: one look of several. */
+	uint32_t helpers = (uint32_t)__builtin_popcount(wf_load_relaxed(&rt->helpers_used));
+
+	pthread_mutex_lock(&rt->threads_mutex);
+	bool bodies = wf_load_relaxed(&rt->bodies_outside) > rt->outside_asleep;
+
+	pthread_mutex_unlock(&rt->threads_mutex);
+	pthread_mutex_lock(&rt->timer_mutex);
+	bool timers = rt->timer_count > rt->timer_tasks;
+
+	pthread_mutex_unlock(&rt->timer_mutex);
+	return !bodies && !timers && !wf_gpus_pending(rt) &&
+		wf_load_relaxed(&rt->sleeping) >= rt->workers + helpers;
+}
+
+uint64_t wf_runtime_progress(weft *rt)
+{
+	uint32_t end = wf_load_acquire(&rt->locals_end); /* acquire [L1]: the entries. */
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < end; i++)
+		/* relaxed: only compared with itself. */
+		sum += wf_load_relaxed(&rt->locals[i]->completed) +
+			wf_load_relaxed(&rt->locals[i]->count.suspended);
+	return sum;
+}
+
 bool wf_runtime_is_quiet(weft *rt)
 {
 	/* acquire [Q1]: an end that is counted brings its submit with it. */
@@ -499,5 +763,5 @@ bool wf_runtime_is_quiet(weft *rt)
 		if (rt->locals[i])
 			submitted += wf_load_acquire(&rt->locals[i]->submitted);
 	}
-	return completed == submitted;
+	return completed == submitted && !wf_actors_poked(rt);
 }

@@ -1,27 +1,22 @@
 /*
- * cell.c: the value side of a cell: payloads, release, firing waiters.
+ * cell.c: the value side of a cell: payloads, release, firing waiters; what a task is called.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 
 #include "runtime.h"
-#include "wf_store.h"
 
 struct wf_payload *wf_payload_alloc(struct wf_local *self, size_t size)
 {
-	size_t bytes = sizeof(struct wf_payload) + size;
 	struct wf_payload *payload;
-	uint32_t got = 0;
+	uint32_t got;
 
-	if (bytes < size)
-		return NULL;
-	if (bytes <= WF_BLOCK_MAX_BYTES)
-		payload = wf_block_alloc(self, bytes, &got);
-	else
-		payload = wf_store_alloc(bytes);
+	WF_DEBUG(size <= WF_BLOCK_VALUE_MAX);
+	payload = wf_block_alloc(self, sizeof(struct wf_payload) + size, &got);
 	if (!payload)
 		return NULL;
-	payload->size = size;
+	payload->size = (uint32_t)size;
 	payload->block_bytes = got;
 	return payload;
 }
@@ -30,28 +25,24 @@ void wf_payload_free(struct wf_local *self, struct wf_payload *payload)
 {
 	if (!payload)
 		return;
-	if (payload->block_bytes)
-		wf_block_free(self, payload, (uint32_t)payload->block_bytes);
+	if (wf_payload_is_object(payload))
+		wf_object_drop(self, wf_payload_object(payload));
 	else
-		wf_store_free(payload, sizeof(struct wf_payload) + payload->size);
+		wf_block_free(self, payload, payload->block_bytes);
 }
 
-int wf_cell_set_value(struct wf_local *self, struct wf_cell *cell, const void *data, size_t size)
+void wf_cell_set_value(struct wf_cell *cell, struct wf_payload *payload, const void *data,
+                       size_t size)
 {
-	if (size <= WF_INLINE_BYTES) {
-		if (size)
-			memcpy(cell->data, data, size);
-		cell->mark.size = (uint8_t)size;
-		return 0;
+	if (payload) {
+		cell->u.payload = payload;
+		wf_flags_add(cell, WF_CELL_BIG);
+		return;
 	}
-	struct wf_payload *payload = wf_payload_alloc(self, size);
-
-	if (!payload)
-		return -ENOMEM;
-	memcpy(payload->data, data, size);
-	cell->u.payload = payload;
-	wf_flags_add(cell, WF_CELL_BIG);
-	return 0;
+	WF_DEBUG(size <= WF_INLINE_BYTES);
+	if (size)
+		memcpy(cell->data, data, size);
+	cell->mark.size = (uint8_t)size;
 }
 
 int wf_cell_status(const struct wf_cell *cell)
@@ -59,17 +50,26 @@ int wf_cell_status(const struct wf_cell *cell)
 	return wf_flags(cell) & WF_CELL_ERROR ? cell->u.error->pub.status : 0;
 }
 
+int wf_cell_status_told(const struct wf_cell *cell)
+{
+	if (!(wf_flags(cell) & WF_CELL_ERROR))
+		return 0;
+	wf_error_see(cell->u.error);
+	return cell->u.error->pub.status;
+}
+
 void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell)
 {
 	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
-	if (kind == WF_CELL_OUTPUT && !(wf_flags(cell) & WF_CELL_FORGET))
-		wf_cell_release(self, cell->main);
 	if (kind == WF_CELL_TASK && wf_flags(cell) & WF_CELL_TIMED)
-		wf_ext_free(self, cell->ext, false);
-	if (wf_flags(cell) & WF_CELL_ERROR)
+		wf_ext_free(self, wf_cell_ext(cell), false);
+	if (kind == WF_CELL_HANDLE)
+		wf_handle_drop(self, cell);
+	if (wf_flags(cell) & WF_CELL_ERROR) {
+		wf_error_overlooked(self->rt, cell->u.error);
 		wf_error_release(cell->u.error);
-	else if (wf_flags(cell) & WF_CELL_BIG)
+	} else if (wf_flags(cell) & WF_CELL_BIG)
 		wf_payload_free(self, cell->u.payload);
 	wf_cell_free(self, cell);
 }
@@ -78,6 +78,10 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 {
 	bool foreign = wf_cell_foreign(self, cell);
 
+	if (wf_cell_is_stream(cell)) {
+		wf_stream_drop(self, cell);
+		return;
+	}
 	/* Completing an event takes a count, and this was the last: nobody ever will. */
 	if ((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_EVENT) {
 		uint32_t waiting = WF_STATE_WAITING;
@@ -90,19 +94,17 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 	}
 	/* relaxed: a hint that the owner reads now and then. */
 	if (foreign)
-		wf_add_relaxed(&self->rt->locals[cell->owner]->foreign_touches, 1);
+		wf_add_relaxed(&self->rt->locals[wf_cell_owner(cell)]->foreign_touches, 1);
 	/* relaxed: the last holder is the only one who may look. */
 	wf_store_relaxed(&cell->gen, wf_load_relaxed(&cell->gen) ^ WF_GEN_ORPHAN);
 	if (wf_promise_orphan(&cell->promise, foreign))
 		wf_cell_destroy(self, cell);
 }
 
-void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list)
+static struct wf_waiter *reversed(struct wf_waiter *node)
 {
-	struct wf_waiter *node = (struct wf_waiter *)(list & ~WF_W_BITS);
 	struct wf_waiter *first = NULL;
 
-	/* Pushed newest first; those who came first go first. */
 	while (node) {
 		struct wf_waiter *next = node->next;
 
@@ -110,19 +112,35 @@ void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list)
 		first = node;
 		node = next;
 	}
+	return first;
+}
+
+/*
+ * The list is newest first. Those who came first run first: a worker's deque gives back what it was
+ * given last, so a worker fires the list as it is, and dependents run in the order of their
+ * submits, along their memory. Everybody else's queues are first in, first out.
+ */
+void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list)
+{
+	struct wf_waiter *first = (struct wf_waiter *)(list & ~WF_W_BITS);
+
+	if (!self->worker)
+		first = reversed(first);
 	while (first) {
 		struct wf_waiter *next = first->next;
 
-		first->fire(first, cell, self);
+		if (first->edge & WF_WAITER_EDGE)
+			wf_edge_fire(first, cell, self);
+		else
+			first->fire(first, cell, self);
 		first = next;
 	}
 	if (list & WF_W_ORPHAN)
 		wf_cell_destroy(self, cell);
 }
 
-void wf_cells_sweep(struct wf_local *self)
+void wf_cells_sweep(weft *rt)
 {
-	weft *rt = self->rt;
 	/* acquire [A3] */
 	uint32_t end = wf_load_acquire(&rt->arena.cells_end);
 
@@ -133,9 +151,66 @@ void wf_cells_sweep(struct wf_local *self)
 		if (wf_load_relaxed(&cell->promise.state) == WF_STATE_FREE ||
 		    !wf_promise_is_done(&cell->promise))
 			continue;
+		/* Blocks go with their regions, objects with the store. */
 		if (wf_flags(cell) & WF_CELL_ERROR)
 			wf_error_release(cell->u.error);
-		else if (wf_flags(cell) & WF_CELL_BIG && !cell->u.payload->block_bytes)
-			wf_payload_free(self, cell->u.payload);
 	}
+}
+
+/* ---- Events of the engine ------------------------------------------------------------------- */
+
+void wf_signal(struct wf_local *self, struct wf_cell *event, struct wf_error *why)
+{
+	uint32_t waiting = WF_STATE_WAITING;
+
+	if (!event)
+		return;
+	WF_DEBUG((wf_flags(event) & WF_CELL_KIND_MASK) == WF_CELL_SIGNAL);
+	/* acquire [Q3]: against a runtime that is being cancelled, see cancel_event(). */
+	if (wf_cas_acquire(&event->promise.state, &waiting, WF_STATE_RUNNING)) {
+		if (why) {
+			wf_error_retain(why);
+			event->u.error = why;
+			wf_flags_add(event, WF_CELL_ERROR);
+		}
+		/* relaxed: only has to change before the completion, see wf_deadlock_search(). */
+		wf_add_relaxed(&self->rt->external, 1);
+		wf_cell_complete(self, event);
+	}
+	wf_cell_release(self, event);
+}
+
+/* ---- What a task is called ------------------------------------------------------------------ */
+
+const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn)
+{
+	const struct wf_more *more = wf_cell_ext(cell) ? wf_ext_more(wf_cell_ext(cell)) : NULL;
+	Dl_info info;
+
+	if (more && more->name)
+		return more->name;
+	if (wf_cell_ext(cell) && wf_ext_site(wf_cell_ext(cell)))
+		return wf_ext_site(wf_cell_ext(cell));
+	if (fn && dladdr((void *)(uintptr_t)fn, &info) && info.dli_sname)
+		return info.dli_sname;
+	return "task";
+}
+
+const char *wf_task_site(const struct wf_ext *ext)
+{
+	const char *site = ext ? wf_ext_site(ext) : NULL;
+
+	return site ? site + strlen(site) + 1 : "";
+}
+
+struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
+                               struct wf_error *cause)
+{
+	return wf_error_create(
+		&(struct wf_error_args){ .status = status,
+	                                 .code = status,
+	                                 .attempt = wf_load_relaxed(&cell->mark.attempt),
+	                                 .task = wf_task_name(cell, fn),
+	                                 .site = wf_task_site(wf_cell_ext(cell)),
+	                                 .cause = cause });
 }

@@ -81,6 +81,7 @@ struct wf_error *wf_error_create(const struct wf_error_args *args)
 		                             .attempt = args->attempt,
 		                             .payload_size = args->payload_size } };
 	wf_init(&error->refs, 1);
+	wf_init(&error->seen, 0);
 	error->pub.text = put_string(&at, text);
 	error->pub.task = put_string(&at, task);
 	error->pub.site = put_string(&at, site);
@@ -89,6 +90,8 @@ struct wf_error *wf_error_create(const struct wf_error_args *args)
 		error->pub.payload = (char *)error + payload_at;
 	}
 	if (args->cause) {
+		/* Who is told of this one is told of its cause. */
+		wf_error_see(args->cause);
 		wf_error_retain(args->cause);
 		error->pub.cause = &args->cause->pub;
 	}

@@ -11,6 +11,7 @@
 struct wf_error {
 	struct weft_error pub;
 	struct wf_a32 refs;
+	struct wf_a32 seen; /* somebody has looked at it, or was told that nobody did */
 	bool is_static;
 	char strings[]; /* text, task, site */
 };
@@ -28,5 +29,13 @@ struct wf_error *wf_error_create(const struct wf_error_args *args);
 struct wf_error *wf_error_static(int status);
 void wf_error_retain(struct wf_error *error);
 void wf_error_release(struct wf_error *error); /* NULL accepted */
+
+/* Somebody was told of it: it will not be reported as overlooked. */
+static inline void wf_error_see(struct wf_error *error)
+{
+	/* relaxed: whoever drops the last count after this is ordered behind it by the count. */
+	if (!error->is_static)
+		wf_store_relaxed(&error->seen, 1);
+}
 
 #endif /* WF_ERROR_H */

@@ -38,16 +38,26 @@
 struct wf_cell;
 struct wf_local;
 
+/*
+ * A node. An edge of a task (struct wf_edge) has two numbers where others have their function, the
+ * second with its top bit set, which no address of a function has.
+ */
 struct wf_waiter {
 	struct wf_waiter *next;
-	/* Called once, by whoever closed the list; the node's memory may be gone on return. */
-	void (*fire)(struct wf_waiter *node, struct wf_cell *cell, struct wf_local *self);
+	union {
+		/* Called once, by whoever closed the list; the node may be gone on return. */
+		void (*fire)(struct wf_waiter *node, struct wf_cell *cell, struct wf_local *self);
+		uint64_t edge;
+	};
 };
+_Static_assert(sizeof(void (*)(void)) == sizeof(uint64_t), "an edge hides in a pointer");
 
-#define WF_W_CLOSED ((uintptr_t)1)
-#define WF_W_LOCKED ((uintptr_t)2)
-#define WF_W_ORPHAN ((uintptr_t)4)
-#define WF_W_BITS   ((uintptr_t)7)
+#define WF_WAITER_EDGE (UINT64_C(1) << 63)
+
+#define WF_W_CLOSED    ((uintptr_t)1)
+#define WF_W_LOCKED    ((uintptr_t)2)
+#define WF_W_ORPHAN    ((uintptr_t)4)
+#define WF_W_BITS      ((uintptr_t)7)
 
 enum wf_state {
 	WF_STATE_FREE = 0,
@@ -143,6 +153,32 @@ static inline bool wf_promise_push(struct wf_promise *p, struct wf_waiter *node,
 			*taken = wf_promise_close(p);
 	}
 	return true;
+}
+
+/* Keep the list of a promise that is not done as it is, and look at it. */
+static inline uintptr_t wf_promise_lock(struct wf_promise *p)
+{
+	/* relaxed: a guess for the exchange below. */
+	uintptr_t old = wf_load_relaxed(&p->waiters);
+
+	for (;;) {
+		WF_CHECK(!(old & WF_W_CLOSED));
+		if (old & WF_W_LOCKED) {
+			wf_cpu_relax();
+			/* relaxed: as above. */
+			old = wf_load_relaxed(&p->waiters);
+			continue;
+		}
+		/* acquire [P3], and the lock [P5]: the nodes and their links. */
+		if (wf_cas_acquire(&p->waiters, &old, old | WF_W_LOCKED))
+			return old;
+	}
+}
+
+static inline void wf_promise_unlock(struct wf_promise *p, uintptr_t old)
+{
+	/* release [P5]: the lock. */
+	wf_store_release(&p->waiters, old);
 }
 
 /*

@@ -86,7 +86,7 @@ static struct chunk *chunk_of(void *block)
 	return (struct chunk *)((uintptr_t)block & ~(WF_CHUNK_BYTES - 1));
 }
 
-static void outbox_send(struct wf_local *self, struct wf_outbox *box, enum wf_object kind)
+static void outbox_send(struct wf_local *self, struct wf_outbox *box, enum wf_slab_kind kind)
 {
 	if (!box->count)
 		return;
@@ -102,7 +102,7 @@ static void outbox_send(struct wf_local *self, struct wf_outbox *box, enum wf_ob
 	box->head = box->tail = NULL;
 }
 
-static void send_home(struct wf_local *self, uint16_t owner, void *object, enum wf_object kind)
+static void send_home(struct wf_local *self, uint16_t owner, void *object, enum wf_slab_kind kind)
 {
 	struct wf_outbox *box = &self->slab.outbox[kind][owner % WF_OUTBOX_SLOTS];
 	struct wf_free *item = object;
@@ -122,8 +122,8 @@ static void send_home(struct wf_local *self, uint16_t owner, void *object, enum 
 void wf_slab_flush(struct wf_local *self)
 {
 	for (uint32_t i = 0; i < WF_OUTBOX_SLOTS; i++) {
-		outbox_send(self, &self->slab.outbox[WF_OBJECT_CELL][i], WF_OBJECT_CELL);
-		outbox_send(self, &self->slab.outbox[WF_OBJECT_BLOCK][i], WF_OBJECT_BLOCK);
+		outbox_send(self, &self->slab.outbox[WF_SLAB_CELL][i], WF_SLAB_CELL);
+		outbox_send(self, &self->slab.outbox[WF_SLAB_BLOCK][i], WF_SLAB_BLOCK);
 	}
 }
 
@@ -143,10 +143,10 @@ static void mind_strangers(struct wf_local *self)
 	else if (self->shared_left)
 		self->shared_left--;
 	self->touches_seen = touches;
-	self->cell_flags = self->shared_left ? WF_CELL_SHARED : 0;
+	self->head = wf_head(self->id, self->shared_left ? WF_CELL_SHARED : 0);
 }
 
-static struct wf_free *take_inbox(struct wf_local *self, enum wf_object kind)
+static struct wf_free *take_inbox(struct wf_local *self, enum wf_slab_kind kind)
 {
 	struct wf_aptr *inbox = &self->slab.inbox[kind];
 
@@ -161,7 +161,7 @@ static struct wf_free *take_inbox(struct wf_local *self, enum wf_object kind)
 /* The chain as it came is the new list: nobody walks it, its lines are fetched one by one. */
 static bool drain_cells(struct wf_local *self)
 {
-	struct wf_free *chain = take_inbox(self, WF_OBJECT_CELL);
+	struct wf_free *chain = take_inbox(self, WF_SLAB_CELL);
 
 	WF_DEBUG(!self->slab.cells_free);
 	self->slab.cells_free = (struct wf_cell *)(void *)chain;
@@ -171,7 +171,7 @@ static bool drain_cells(struct wf_local *self)
 /* Sort the blocks that others sent home into the lists of their classes. */
 static bool drain_blocks(struct wf_local *self)
 {
-	struct wf_free *item = take_inbox(self, WF_OBJECT_BLOCK);
+	struct wf_free *item = take_inbox(self, WF_SLAB_BLOCK);
 	bool any = item != NULL;
 
 	while (item) {
@@ -269,8 +269,8 @@ void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell)
 	/* relaxed: see wf_cell_of(). */
 	wf_store_relaxed(&cell->gen, self->rt->salt | count);
 	wf_store_relaxed(&cell->promise.state, WF_STATE_FREE);
-	if (cell->owner != self->id)
-		send_home(self, cell->owner, cell, WF_OBJECT_CELL);
+	if (wf_cell_owner(cell) != self->id)
+		send_home(self, wf_cell_owner(cell), cell, WF_SLAB_CELL);
 	else if (tired)
 		rest(&self->slab, cell);
 	else {
@@ -374,6 +374,8 @@ void *wf_block_alloc(struct wf_local *self, size_t bytes, uint32_t *got)
 	if (WF_UNLIKELY(!block))
 		return block_alloc_slow(self, c);
 	self->slab.blocks_free[c] = block->next;
+	/* As for cells: the next one's line may be far away. */
+	__builtin_prefetch(block->next, 1);
 	return block;
 }
 
@@ -383,11 +385,35 @@ void wf_block_free(struct wf_local *self, void *block, uint32_t got)
 
 	WF_CHECK(got && got <= WF_BLOCK_CLASSES && chunk->block_class == got - 1);
 	if (chunk->owner != self->id) {
-		send_home(self, chunk->owner, block, WF_OBJECT_BLOCK);
+		send_home(self, chunk->owner, block, WF_SLAB_BLOCK);
 		return;
 	}
 	struct wf_free *item = block;
 
 	item->next = self->slab.blocks_free[got - 1];
 	self->slab.blocks_free[got - 1] = item;
+}
+
+size_t wf_block_room(struct wf_arena *arena, const void *p)
+{
+	uint32_t unlocked = 0;
+	size_t room = 0;
+
+	/* acquire [A1], release [A1]: the list; regions only ever join it. */
+	while (!wf_cas_acquire(&arena->region_lock, &unlocked, 1)) {
+		unlocked = 0;
+		wf_cpu_relax();
+	}
+	/* relaxed: under the lock. */
+	uintptr_t region = wf_load_relaxed(&arena->regions);
+
+	while (region && !room) {
+		uintptr_t offset = (uintptr_t)p - (region & ~(WF_CHUNK_BYTES - 1));
+
+		if (offset < REGION_BYTES)
+			room = REGION_BYTES - offset;
+		region = (uintptr_t)((struct region *)region)->next;
+	}
+	wf_store_release(&arena->region_lock, 0); /* release [A1] */
+	return room;
 }

@@ -23,8 +23,12 @@
 #define WF_BLOCK_MAX_BYTES 4224 /* an argument or a payload of 4 KiB with its head */
 #define WF_CHUNK_BYTES     ((size_t)64 << 10)
 #define WF_OUTBOX_SLOTS    8
-#define WF_OUTBOX_BATCH    64
-#define WF_REST_MASK       0xfffffu
+#ifdef WF_SIM
+#define WF_OUTBOX_BATCH 2 /* so that a simulation's few tasks fill it */
+#else
+#define WF_OUTBOX_BATCH 64
+#endif
+#define WF_REST_MASK 0xfffffu
 
 /* The head of a freed object; offset 24 of a cell is `next`, so blocks link there as well. */
 struct wf_free {
@@ -33,7 +37,7 @@ struct wf_free {
 };
 _Static_assert(offsetof(struct wf_free, next) == offsetof(struct wf_cell, next), "one link place");
 
-enum wf_object { WF_OBJECT_CELL = 0, WF_OBJECT_BLOCK };
+enum wf_slab_kind { WF_SLAB_CELL = 0, WF_SLAB_BLOCK };
 
 struct wf_outbox {
 	uint16_t owner;
@@ -49,7 +53,7 @@ struct wf_slab {
 	struct wf_cell *rest_head, *rest_tail; /* quarantine; owner only */
 	uint32_t rest_count;
 	uint32_t carve_cells;                        /* size of the next carve */
-	struct wf_outbox outbox[2][WF_OUTBOX_SLOTS]; /* owner only; by enum wf_object */
+	struct wf_outbox outbox[2][WF_OUTBOX_SLOTS]; /* owner only; by enum wf_slab_kind */
 	WF_ALIGNED(64) struct wf_aptr inbox[2];      /* what others sent home, likewise */
 };
 
@@ -68,9 +72,17 @@ void wf_arena_fini(struct wf_arena *arena);
 
 struct wf_cell *wf_cell_alloc_slow(struct wf_local *self);
 void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell);
-/* `bytes` of 64-byte-aligned memory up to WF_BLOCK_MAX_BYTES, or NULL. *got is what to free with. */
+/*
+ * `bytes` of 64-byte-aligned memory up to WF_BLOCK_MAX_BYTES, or NULL. *got is what to free with.
+ * plain.h has a quick way for small ones.
+ */
 void *wf_block_alloc(struct wf_local *self, size_t bytes, uint32_t *got);
 void wf_block_free(struct wf_local *self, void *block, uint32_t got);
+/*
+ * Bytes from `p` on that may be read as long as the runtime lives, whatever they hold by now; 0:
+ * `p` is not in a chunk of blocks. Walks the regions: for searches, not for every day.
+ */
+size_t wf_block_room(struct wf_arena *arena, const void *p);
 /* Send everything in the outbox home: before sleeping, and when a thread leaves. */
 void wf_slab_flush(struct wf_local *self);
 

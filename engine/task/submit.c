@@ -8,32 +8,18 @@
 #include <errno.h>
 #include <string.h>
 
-#include "runtime.h"
-
-#define BASE_DEPTH_MAX 8
-#define NAME_MAX_BYTES 255
-
-/* The fields every fresh cell has. */
-static inline void cell_start(struct wf_local *self, struct wf_cell *cell, uint32_t kind,
-                              enum wf_state state, uint32_t size)
-{
-	wf_init(&cell->promise.waiters, 0);
-	wf_init(&cell->promise.refs, 0);
-	wf_init(&cell->cancel, WF_CANCEL_NO);
-	cell->ext = NULL;
-	wf_init(&cell->flags, (uint8_t)(kind | self->cell_flags));
-	wf_init(&cell->place, wf_place(self->group));
-	wf_init(&cell->mark.all, wf_mark(0, size, 0));
-	/* relaxed: published by the queue or by the handle. */
-	wf_store_relaxed(&cell->promise.state, (uint32_t)state);
-}
+#include "keyed.h"
+#include "options.h"
+#include "plain.h"
 
 struct wf_cell *wf_cell_start(struct wf_local *self, uint32_t kind, enum wf_state state)
 {
 	struct wf_cell *cell = wf_cell_alloc(self);
 
-	if (cell)
-		cell_start(self, cell, kind, state, 0);
+	if (!cell)
+		return NULL;
+	cell->parent = WF_TAG_NONE;
+	wf_cell_init(self, cell, kind, state, 0);
 	return cell;
 }
 
@@ -63,7 +49,12 @@ WF_NOINLINE static int spawn_slow(weft *rt, weft_task_fn *fn, const void *arg, s
                                   weft_ref *out)
 {
 	struct weft_call call = { .fn = fn, .arg = arg, .arg_size = (uint32_t)size };
+	struct wf_local *self = wf_self();
 
+	/* relaxed: as in weft_spawn(). */
+	if (self && self->fast_rt == rt && fn && arg && size > WF_INLINE_BYTES &&
+	    size <= WF_PLAIN_ARG && !wf_load_relaxed(&rt->gate))
+		return wf_plain_spawn(self, fn, arg, size, out);
 	if (size > WEFT_ARG_MAX)
 		return -EMSGSIZE;
 	return weft_submit_call(rt, &call, out);
@@ -74,117 +65,39 @@ int weft_spawn(weft *rt, weft_task_fn *fn, const void *arg, size_t size, weft_re
 	struct wf_local *self = wf_self();
 
 	/* relaxed: a gate that shuts now may be seen a little later. */
-	if (WF_UNLIKELY(!self || self->rt != rt || !self->fast || !fn || size > WF_INLINE_BYTES ||
+	if (WF_UNLIKELY(!self || self->fast_rt != rt || !fn || size > WF_INLINE_BYTES ||
 	                (size && !arg) || wf_load_relaxed(&rt->gate)))
 		return spawn_slow(rt, fn, arg, size, out);
 	struct wf_deque *deque = &wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL];
 	struct wf_cell *cell = self->slab.cells_free;
+	uint32_t b = wf_deque_bottom_local(deque);
 
-	/* With a cell and a slot at hand nothing can fail, and nothing below is a call. */
-	if (WF_UNLIKELY(!cell || !wf_deque_has_room_local(deque)))
+	/*
+	 * With a cell and a slot at hand nothing can fail, and there is no call below that returns
+	 * here: no register has to be saved.
+	 */
+	if (WF_UNLIKELY(!cell || !wf_deque_has_room_local(deque, b)))
 		return spawn_slow(rt, fn, arg, size, out);
-	cell = wf_cell_alloc(self);
-	cell_start(self, cell, out ? WF_CELL_TASK : WF_CELL_TASK | WF_CELL_FORGET, WF_STATE_QUEUED,
-	           (uint32_t)size);
+	wf_cell_unlink(self, cell);
+	cell->parent = wf_tag_of(self->current);
+	/* Twice, so that neither decides about the flag. */
+	if (WF_LIKELY(out != NULL)) {
+		wf_cell_init(self, cell, WF_CELL_TASK, WF_STATE_QUEUED, (uint32_t)size);
+		*out = wf_ref_of(rt, cell);
+	} else {
+		wf_cell_init(self, cell, WF_CELL_TASK | WF_CELL_FORGET, WF_STATE_QUEUED,
+		             (uint32_t)size);
+	}
 	cell->u.fn = fn;
 	wf_copy_inline(cell->data, arg, size);
-	if (out)
-		*out = wf_ref_of(rt, cell);
 	wf_bump(&self->submitted);
-	wf_deque_put_local(deque, cell);
-	return wf_pushed_put(wf_worker_of(self));
-}
-
-/* ---- Options ------------------------------------------------------------------------------- */
-
-/* Copy a versioned struct: shorter ones are zero-extended, unknown tails must be zero. */
-int wf_options_read(void *to, size_t known, const void *from)
-{
-	size_t size;
-
-	memcpy(&size, from, sizeof(size));
-	if (size < sizeof(size) || size > 4096)
-		return -EINVAL;
-	for (size_t i = known; i < size; i++) {
-		if (((const unsigned char *)from)[i])
-			return -EINVAL;
-	}
-	memset(to, 0, known);
-	memcpy(to, from, size < known ? size : known);
-	return 0;
-}
-
-static void merge(struct weft_task_options *to, const struct weft_task_options *base)
-{
-#define INHERIT(field) \
-	if (!to->field) \
-	to->field = base->field
-	INHERIT(name);
-	INHERIT(flags);
-	INHERIT(n_outputs);
-	INHERIT(priority);
-	INHERIT(on_input_error);
-	INHERIT(retries);
-	INHERIT(cpus);
-	INHERIT(deadline);
-	INHERIT(group.bits);
-	INHERIT(arg_drop);
-#undef INHERIT
-}
-
-static int check_options(const struct weft_task_options *o)
-{
-	for (size_t i = 0; i < sizeof(o->reserved) / sizeof(*o->reserved); i++) {
-		if (o->reserved[i])
-			return -EINVAL;
-	}
-	if (o->flags & ~(uint32_t)(WEFT_TASK_STAY | WEFT_TASK_BLOCKING))
-		return -EINVAL;
-	if (o->n_outputs != WEFT_OUTPUTS_NONE && o->n_outputs > WEFT_OUTPUTS_MAX)
-		return -EINVAL;
-	if (o->priority > WEFT_PRIORITY_LOW || o->on_input_error > WEFT_INPUT_IGNORE)
-		return -EINVAL;
-	if (o->retries != WEFT_RETRIES_NONE && o->retries > 254)
-		return -EINVAL;
-	if (o->deadline < 0 || (o->name && strnlen(o->name, NAME_MAX_BYTES + 1) > NAME_MAX_BYTES))
-		return -EINVAL;
-	if ((o->cpus > 1 && o->cpus != WEFT_CPUS_NONE) || o->group.bits)
-		return -ENOTSUP;
-	return 0;
-}
-
-static int resolve(const struct weft_task_options *opts, struct weft_task_options *out)
-{
-	struct weft_task_options one;
-	uint32_t depth = 0;
-
-	memset(out, 0, sizeof(*out));
-	for (; opts; opts = one.base) {
-		int rc = depth++ > BASE_DEPTH_MAX ? -EINVAL
-						  : wf_options_read(&one, sizeof(one), opts);
-
-		if (rc)
-			return rc;
-		merge(out, &one);
-		for (size_t i = 0; i < sizeof(one.reserved) / sizeof(*one.reserved); i++)
-			out->reserved[i] |= one.reserved[i];
-	}
-	int rc = check_options(out);
-
-	if (rc)
-		return rc;
-	if (out->n_outputs == 0)
-		out->n_outputs = 1;
-	else if (out->n_outputs == WEFT_OUTPUTS_NONE)
-		out->n_outputs = 0;
-	if (out->retries == WEFT_RETRIES_NONE)
-		out->retries = 0;
-	return 0;
+	wf_deque_put_local(deque, b, cell);
+	return wf_pushed_put(rt, wf_worker_of(self));
 }
 
 /* ---- The long way -------------------------------------------------------------------------- */
 
-static int check_call(weft *rt, const struct weft_call *call)
+int wf_submit_check(weft *rt, const struct weft_call *call)
 {
 	uint32_t edges = (uint32_t)call->n_inputs + call->n_after;
 
@@ -193,17 +106,48 @@ static int check_call(weft *rt, const struct weft_call *call)
 	if (call->arg_size > WEFT_ARG_MAX)
 		return -EMSGSIZE;
 	for (uint32_t i = 0; i < edges; i++) {
-		if (!wf_cell_of(rt, call->inputs[i]))
+		const struct wf_cell *cell = wf_cell_of(rt, call->inputs[i]);
+
+		if (!cell || wf_cell_is_stream(cell))
 			return -EINVAL;
 	}
 	return 0;
 }
 
-static bool needs_ext(const struct weft_call *call, const struct weft_task_options *o, weft *rt)
+/* Cells that hold outputs: a stream's or a list's items are not among them. */
+static inline uint32_t outputs_of(const struct weft_task_options *o)
 {
+	return o->n_outputs > WEFT_OUTPUTS_MAX ? 1 : o->n_outputs;
+}
+
+/* One submit, as it is being built. */
+struct build {
+	const struct weft_call *call;
+	const struct weft_task_options *o;
+	const struct wf_setup *setup; /* NULL: default options, or the library's own task */
+	struct wf_legacy legacy;
+	struct wf_class *class; /* consumed by the cold block; NULL: no request */
+	struct wf_keyed *keyed; /* NULL: no key */
+	struct wf_group *group; /* entered; NULL: none */
+	struct wf_tag parent;
+	bool forget;
+	bool abandon; /* what its getters wait for is a further output */
+};
+
+static bool needs_plus(const struct build *b)
+{
+	return b->legacy.context || b->legacy.identity || (b->setup && b->setup->plus);
+}
+
+static bool needs_ext(const struct build *b, weft *rt)
+{
+	const struct weft_call *call = b->call;
+	const struct weft_task_options *o = b->o;
+
 	return call->n_inputs || call->n_after || call->arg_size > WF_INLINE_BYTES || call->site ||
 		o->name || o->flags || o->n_outputs > 1 || o->priority || o->on_input_error ||
-		o->retries || o->deadline || o->arg_drop || rt->timing;
+		o->deadline || o->arg_drop || rt->timing || b->class || b->keyed || b->group ||
+		needs_plus(b);
 }
 
 /* The further cells. False: no memory; those that were made are in the list, the others 0. */
@@ -237,8 +181,10 @@ static void ext_undo(struct wf_local *self, struct wf_ext *ext)
 		if (outs[i])
 			wf_cell_free(self, &self->rt->cells[outs[i]]);
 	}
-	if (wf_ext_more(ext))
+	if (wf_ext_more(ext)) {
 		wf_ext_more(ext)->arg_drop = NULL;
+		wf_ext_more(ext)->keyed = NULL;
+	}
 	ext->flags |= WF_EXT_RELEASED;
 	wf_ext_free(self, ext, false);
 }
@@ -247,47 +193,89 @@ static struct wf_ext *ext_alloc(struct wf_local *self, const struct wf_ext *head
 {
 	size_t bytes = wf_ext_arg_at(head) + (head->flags & WF_EXT_ARG ? head->arg_size : 0);
 	uint32_t got = 0;
-	struct wf_ext *ext =
-		bytes <= WF_BLOCK_MAX_BYTES ? wf_block_alloc(self, bytes, &got) : wf_malloc(bytes);
+	struct wf_ext *ext = bytes <= WF_BLOCK_MAX_BYTES ? wf_block_alloc(self, bytes, &got)
+							 : wf_big_alloc(self, head, bytes);
 
 	if (!ext)
 		return NULL;
-	*ext = *head;
-	ext->block = (uint8_t)got;
+	if (got) {
+		*ext = *head;
+		ext->block = got & 15;
+	}
+	if (head->call)
+		memset((char *)ext + sizeof(*ext) + wf_ext_edge_count(ext) * sizeof(struct wf_edge),
+		       0, head->call * 16u);
 	return ext;
 }
 
-static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell,
-                                 const struct weft_call *call, const struct weft_task_options *o,
-                                 bool forget)
+static void ext_head(struct wf_ext *head, const weft *rt, const struct wf_cell *cell,
+                     const struct build *b)
 {
-	bool more = o->name || o->arg_drop || o->deadline || self->rt->timing;
-	bool arg = call->arg_size > WF_INLINE_BYTES || (o->arg_drop && call->arg_size);
-	struct wf_ext head = { .site = call->site,
-		               .cell = (uint32_t)(cell - self->rt->cells),
-		               .n_inputs = call->n_inputs,
-		               .n_after = call->n_after,
-		               .n_outputs = (uint16_t)o->n_outputs,
-		               .arg_size = (uint16_t)call->arg_size,
-		               .policy = (uint8_t)o->on_input_error,
-		               .priority = (uint8_t)o->priority,
-		               .flags = (uint8_t)(o->flags | (more ? WF_EXT_MORE : 0) |
-		                                  (arg ? WF_EXT_ARG : 0)),
-		               .retries_left = (uint8_t)o->retries };
+	const struct weft_call *call = b->call;
+	const struct weft_task_options *o = b->o;
+	bool more = o->name || o->arg_drop || o->deadline || rt->timing || b->keyed ||
+		o->flags & (WEFT_TASK_EMITS | WEFT_TASK_ABANDON);
+	/* Of a call of an actor the argument is here, because its link lies in the cell. */
+	bool of_actor = call->actor.bits;
+	bool arg =
+		call->arg_size > WF_INLINE_BYTES || ((o->arg_drop || of_actor) && call->arg_size);
+
+	*head = (struct wf_ext){
+		.parent = b->parent,
+		.site_bits = (uintptr_t)call->site,
+		.cell = (uint32_t)(cell - rt->cells),
+		.n_inputs = call->n_inputs,
+		.n_after = call->n_after,
+		.n_outputs = (outputs_of(o) + b->abandon) & 2047,
+		.arg_size = call->arg_size,
+		.policy = o->on_input_error & 3,
+		.priority = o->priority & 3,
+		.flags = (uint8_t)((o->flags &
+		                    (WEFT_TASK_STAY | WEFT_TASK_BLOCKING | WEFT_TASK_EMITS |
+		                     WF_EXT_ALWAYS)) |
+		                   (more ? WF_EXT_MORE : 0) | (arg ? WF_EXT_ARG : 0)),
+		.parts = (uint8_t)(((b->class ? WF_PART_REQUEST : 0) |
+		                    (needs_plus(b) ? WF_PART_PLUS : 0) |
+		                    (o->flags & WEFT_TASK_SKIP_EMPTY ? WF_PART_SKIP_EMPTY : 0) |
+		                    (b->group ? WF_PART_GROUP : 0)) &
+		                   15),
+		.call = of_actor ? 2 : 0,
+	};
+}
+
+static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell, struct build *b)
+{
+	struct wf_ext head;
+	const struct weft_task_options *o = b->o;
+
+	ext_head(&head, self->rt, cell, b);
 	struct wf_ext *ext = ext_alloc(self, &head);
 
 	if (!ext)
 		return NULL;
-	if (more)
+	if (b->class)
+		wf_request_init(wf_ext_request(ext), b->class);
+	b->class = NULL;
+	if (wf_ext_more(ext))
 		*wf_ext_more(ext) = (struct wf_more){ .name = o->name,
 			                              .arg_drop = o->arg_drop,
-			                              .deadline = o->deadline,
+			                              .deadline.until = o->deadline,
+			                              .abandon = b->abandon,
+			                              .keyed = b->keyed,
 			                              .submit_ns = self->rt->timing
 			                                      ? wf_clock_now(&self->rt->clock)
 			                                      : 0 };
-	if (arg)
-		memcpy(wf_ext_arg(ext), call->arg, call->arg_size);
-	if (!ext_outs(self, ext, cell, forget)) {
+	if (ext->flags & WF_EXT_ARG)
+		memcpy(wf_ext_arg(ext), b->call->arg, b->call->arg_size);
+	WF_DEBUG(ext->arg_size <= WEFT_ARG_MAX);
+	bool made = !wf_ext_plus(ext) || wf_plus_init(wf_ext_plus(ext), b->setup, &b->legacy);
+
+	made = ext_outs(self, ext, cell, b->forget) && made;
+	if (made && o->flags & WEFT_TASK_EMITS) {
+		wf_ext_more(ext)->stream = wf_stream_create(self, cell, o, b->forget);
+		made = wf_ext_more(ext)->stream;
+	}
+	if (!made) {
 		ext_undo(self, ext);
 		return NULL;
 	}
@@ -299,14 +287,11 @@ static void link_edges(struct wf_local *self, struct wf_ext *ext, const struct w
 {
 	uint32_t edges = wf_ext_edge_count(ext);
 
-	wf_init(&ext->unready, edges + 1);
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = wf_cell_of(self->rt, call->inputs[i]);
 
 		wf_promise_retain(&src->promise);
-		ext->edges[i] = (struct wf_edge){ .waiter.fire = wf_edge_fire,
-			                          .src = (uint32_t)(src - self->rt->cells),
-			                          .position = i };
+		ext->edges[i] = wf_edge_to((uint32_t)(src - self->rt->cells), i);
 	}
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
@@ -318,11 +303,14 @@ static void link_edges(struct wf_local *self, struct wf_ext *ext, const struct w
 			wf_edge_fire(&ext->edges[i].waiter, src, self);
 		else if (foreign)
 			/* relaxed: a hint, see mind_strangers(). */
-			wf_add_relaxed(&self->rt->locals[src->owner]->foreign_touches, 1);
+			wf_add_relaxed(&self->rt->locals[wf_cell_owner(src)]->foreign_touches, 1);
 		if (taken)
 			wf_cell_fire(self, src, taken);
 	}
-	wf_ext_linked(self, ext);
+	if (WF_UNLIKELY(ext->parts & WF_PART_REQUEST))
+		wf_ext_linked_gpu(self, ext);
+	else
+		wf_ext_linked(self, ext);
 }
 
 static void give_refs(weft *rt, struct wf_cell *cell, struct wf_ext *ext,
@@ -330,46 +318,97 @@ static void give_refs(weft *rt, struct wf_cell *cell, struct wf_ext *ext,
 {
 	if (!out || !o->n_outputs)
 		return;
-	out[0] = wf_ref_of(rt, cell);
-	for (uint32_t i = 1; i < o->n_outputs; i++)
+	if (o->flags & WEFT_TASK_ABANDON) {
+		out[0] = wf_ref_of(rt, &rt->cells[wf_ext_outs(ext)[0]]);
+		/* The outcome holds it. */
+		WF_CHECK(!wf_promise_drop(&cell->promise));
+		return;
+	}
+	out[0] =
+		wf_ref_of(rt, o->n_outputs == WEFT_OUTPUTS_STREAM ? wf_ext_stream(ext)->gen : cell);
+	for (uint32_t i = 1; i < ext->n_outputs; i++)
 		out[i] = wf_ref_of(rt, &rt->cells[wf_ext_outs(ext)[i - 1]]);
 }
 
-static int submit(struct wf_local *self, const struct weft_call *call,
-                  const struct weft_task_options *o, weft_ref *out)
+/*
+ * From here on its deadline may end it. One that waits has its guard of the linker, the ext stays;
+ * one that does not is RUNNING until it is queued, which keeps cancellers off its ext.
+ */
+static void arm(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext, bool forget)
+{
+	/* Of one that nobody has a ref of, the timer has the first count. */
+	if (!forget)
+		wf_promise_retain(&cell->promise);
+	WF_DEBUG(!(wf_flags(cell) & WF_CELL_FORGET));
+	WF_DEBUG(wf_ext_more(ext) && wf_ext_more(ext)->deadline.until > 0);
+	wf_timer_add_task(self->rt, &wf_ext_more(ext)->deadline,
+	                  (uint32_t)(cell - self->rt->cells));
+}
+
+/* Everything is taken: start it, or let it wait for its inputs. */
+static void start(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext,
+                  const struct build *b)
+{
+	bool edges = b->call->n_inputs || b->call->n_after, request = ext->parts & WF_PART_REQUEST;
+
+	WF_DEBUG(cell->ext_word == ext && ext->cell == (uint32_t)(cell - self->rt->cells));
+
+	if (edges)
+		wf_init(&ext->unready, (wf_ext_edge_count(ext) + 1) | WF_UNREADY_LINKING);
+	if (b->o->deadline)
+		arm(self, cell, ext, b->forget);
+	if (edges) {
+		link_edges(self, ext, b->call);
+		if (b->group)
+			wf_group_linked(self, b->group, cell);
+	} else if (request) {
+		wf_admit(self, cell);
+	} else {
+		uint32_t ready = wf_ext_ready(ext);
+
+		/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
+		wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+		wf_ready_cell(self, cell, ready);
+	}
+}
+
+static int submit(struct wf_local *self, struct build *b, weft_ref *out)
 {
 	weft *rt = self->rt;
-	bool forget = !out || !o->n_outputs;
+	const struct weft_call *call = b->call;
 	bool edges = call->n_inputs || call->n_after;
-	struct wf_cell *cell =
-		wf_cell_start(self, WF_CELL_TASK, edges ? WF_STATE_WAITING : WF_STATE_QUEUED);
+	enum wf_state state = b->o->deadline ? WF_STATE_RUNNING : WF_STATE_QUEUED;
+	struct wf_cell *cell = wf_cell_start(self, WF_CELL_TASK, edges ? WF_STATE_WAITING : state);
 	struct wf_ext *ext = NULL;
 
 	if (!cell)
 		return -ENOMEM;
 	cell->u.fn = call->fn;
-	if (forget)
+	cell->parent = b->parent;
+	if (b->forget && !b->o->deadline)
 		wf_flags_add(cell, WF_CELL_FORGET);
+	if (b->group)
+		/* relaxed: published with the task. */
+		wf_store_relaxed(&cell->place, wf_place(b->group->index));
 	if (call->arg_size <= WF_INLINE_BYTES) {
 		wf_copy_inline(cell->data, call->arg, call->arg_size);
 		cell->mark.size = (uint8_t)call->arg_size;
 	}
-	if (needs_ext(call, o, rt)) {
-		ext = cell->ext = ext_create(self, cell, call, o, forget);
+	if (needs_ext(b, rt)) {
+		ext = ext_create(self, cell, b);
 		if (!ext) {
 			wf_cell_free(self, cell);
 			return -ENOMEM;
 		}
+		wf_cell_set_ext(cell, ext);
 	}
+	WF_DEBUG(!b->class && (ext || !edges));
 	/* Counted first: the sums must never show more ends than submits. */
 	wf_bump(&self->submitted);
 	if (ext) {
 		/* From the next step on the task may end, and its ext with it. */
-		give_refs(rt, cell, ext, o, out);
-		if (edges)
-			link_edges(self, ext, call);
-		else
-			wf_ready_cell(self, cell, o->priority);
+		give_refs(rt, cell, ext, b->o, out);
+		start(self, cell, ext, b);
 		return 0;
 	}
 	weft_ref ref = wf_ref_of(rt, cell);
@@ -380,40 +419,207 @@ static int submit(struct wf_local *self, const struct weft_call *call,
 		wf_cell_free(self, cell);
 		return rc;
 	}
-	if (out && o->n_outputs)
+	if (out && b->o->n_outputs)
 		out[0] = ref;
 	return 0;
 }
 
-int weft_submit_call(weft *rt, const struct weft_call *call, weft_ref *out)
+/* Which group a task is in, which counts it from here on. */
+static int enter_group(weft *rt, struct wf_local *self, struct build *b)
 {
-	static const struct weft_task_options plain = { .n_outputs = 1 };
-	const struct weft_task_options *o = &plain;
-	struct weft_task_options given;
-	int rc = 0;
+	weft_group wanted = { b->setup ? b->setup->o.group.bits : 0 };
 
-	if (!rt || !call)
-		return -EINVAL;
-	if (call->opts) {
-		rc = resolve(call->opts, &given);
-		o = &given;
-	}
-	if (!rc)
-		rc = check_call(rt, call);
-	if (!rc)
-		rc = wf_gate_check(rt);
-	if (rc)
-		return rc;
+	return wf_group_enter(rt, self, wanted, &b->group);
+}
+
+static int submit_checked(weft *rt, struct build *b, weft_ref *out)
+{
 	struct wf_local *self = wf_local_of(rt);
 
-	return self ? submit(self, call, o, out) : -ENOMEM;
+	WF_DEBUG(b->o && b->call);
+	if (!self)
+		return -ENOMEM;
+	b->forget = !out || !b->o->n_outputs;
+	/* relaxed: whoever knows of a group has seen the table come. */
+	int rc = WF_UNLIKELY(wf_load_relaxed(&rt->groups)) ? enter_group(rt, self, b) : 0;
+
+	if (rc)
+		return rc;
+	b->parent = wf_tag_here(self);
+	b->legacy = wf_legacy_of(self, b->setup);
+	if (b->setup && b->setup->request) {
+		b->class = wf_admit_class(rt, &b->setup->shape);
+		rc = b->class ? 0 : -ENOMEM;
+	}
+	if (!rc && b->o->deadline)
+		rc = wf_timer_reserve(rt);
+	bool reserved = !rc && b->o->deadline;
+
+	b->abandon = b->o->flags & WEFT_TASK_ABANDON && !b->forget;
+	if (!rc)
+		rc = submit(self, b, out);
+	if (rc && reserved)
+		wf_timer_unreserve(rt);
+	WF_DEBUG(rc || !b->class);
+	if (b->class)
+		wf_admit_class_drop(rt, b->class);
+	if (rc)
+		wf_group_undo(self, b->group);
+	return rc;
+}
+
+/* ---- Calls of actors ------------------------------------------------------------------------- */
+
+struct wf_cell *wf_submit_prepare(struct wf_local *self, const struct weft_call *call,
+                                  const struct weft_task_options *o, const struct wf_setup *setup,
+                                  struct wf_tag parent, bool forget)
+{
+	struct build b = {
+		.call = call, .o = o, .setup = setup, .parent = parent, .forget = forget
+	};
+	struct wf_cell *cell = wf_cell_start(self, WF_CELL_TASK, WF_STATE_RUNNING);
+
+	if (!cell)
+		return NULL;
+	cell->u.fn = call->fn;
+	if (forget && !o->deadline)
+		wf_flags_add(cell, WF_CELL_FORGET);
+	b.legacy = wf_legacy_of(self, setup);
+	struct wf_ext *ext = ext_create(self, cell, &b);
+
+	if (!ext) {
+		wf_cell_free(self, cell);
+		return NULL;
+	}
+	wf_cell_set_ext(cell, ext);
+	return cell;
+}
+
+void wf_submit_inputs(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call)
+{
+	for (uint32_t i = 0; i < wf_ext_edge_count(ext); i++) {
+		struct wf_cell *src = wf_cell_of(self->rt, call->inputs[i]);
+
+		WF_CHECK(src && wf_promise_is_done(&src->promise));
+		wf_promise_retain(&src->promise);
+		ext->edges[i] = wf_edge_to((uint32_t)(src - self->rt->cells), i);
+	}
+}
+
+void wf_submit_undo(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext)
+{
+	ext_undo(self, ext);
+	wf_cell_free(self, cell);
+}
+
+int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct weft_call *call,
+                 const struct weft_task_options *o, const struct wf_setup *setup, weft_ref *out)
+{
+	bool forget = !out || !o->n_outputs;
+	struct wf_cell *cell = wf_submit_prepare(self, call, o, setup, wf_tag_here(self), forget);
+	struct wf_ext *ext = cell ? wf_cell_ext(cell) : NULL;
+
+	if (!cell)
+		return -ENOMEM;
+	WF_DEBUG(to->actor && ext->call == 2);
+	/* Not to be found by a walker before it is let in. */
+	cell->parent = WF_TAG_NONE;
+	int rc = o->deadline ? wf_timer_reserve(self->rt) : 0;
+	bool reserved = o->deadline && !rc;
+
+	if (!rc)
+		rc = wf_call_admit(self, to, cell, ext, call->n_inputs || call->n_after);
+	if (rc < 0 && reserved)
+		wf_timer_unreserve(self->rt);
+	if (rc < 0 && (rc != WEFT_EACTOR || forget)) {
+		wf_submit_undo(self, cell, ext);
+		return rc;
+	}
+	if (rc >= 0 && reserved)
+		arm(self, cell, ext, forget);
+	wf_bump(&self->submitted);
+	give_refs(self->rt, cell, ext, o, out);
+	if (rc > 0) {
+		link_edges(self, ext, call);
+	} else if (!rc) {
+		wf_call_post(self, cell);
+	} else {
+		/* It holds no edges yet; the ref says that the actor is dead. */
+		ext->flags |= WF_EXT_RELEASED;
+		wf_cell_set_ext(cell, ext);
+		wf_task_refuse(self, cell, wf_call_error(self->rt, to->actor));
+	}
+	return 0;
+}
+
+static int submit_call_of(weft *rt, const struct build *b, weft_ref *out)
+{
+	struct wf_target to;
+	/* A call takes its slot from its actor: requests of its own come later. */
+	int rc = b->setup && b->setup->request ? -ENOTSUP : wf_call_target(rt, b->call, b->o, &to);
+	struct wf_local *self = rc ? NULL : wf_local_of(rt);
+
+	if (!self)
+		return rc ? rc : -ENOMEM;
+	to.caller = wf_caller_of(self);
+	return wf_submit_to(self, &to, b->call, b->o, b->setup, out);
+}
+
+WF_NOINLINE static WF_SUSPENDS int submit_any(weft *rt, const struct weft_call *call, weft_ref *out)
+{
+	static const struct weft_task_options plain = { .n_outputs = 1 };
+	struct build b = { .call = call, .o = &plain };
+	struct wf_setup setup;
+	int rc = 0;
+
+	if (call->opts) {
+		rc = wf_setup_read(rt, call->opts, &setup);
+		b.setup = &setup;
+		b.o = &setup.o;
+	}
+	if (!rc)
+		rc = wf_submit_check(rt, call);
+	if (!rc)
+		rc = wf_gate_check(rt);
+	if (!rc && call->actor.bits)
+		return submit_call_of(rt, &b, out);
+	if (!rc && call->opts)
+		rc = b.o->actor_group || b.o->actor_class ? -EINVAL : wf_keyed_wanted(rt, b.o);
+	if (rc)
+		return rc > 0 ? wf_keyed_submit(rt, call, b.o, out) : rc;
+	return submit_checked(rt, &b, out);
+}
+
+int wf_submit_keyed(weft *rt, const struct weft_call *call, const struct weft_task_options *o,
+                    struct wf_keyed *keyed, weft_ref *out)
+{
+	/* The options are those that weft_submit_call() has read. */
+	const struct wf_setup *setup =
+		(const void *)((const char *)o - offsetof(struct wf_setup, o));
+	struct build b = { .call = call, .o = o, .setup = setup, .keyed = keyed };
+	int rc = wf_gate_check(rt);
+
+	return rc ? rc : submit_checked(rt, &b, out);
+}
+
+int weft_submit_call(weft *rt, const struct weft_call *call, weft_ref *out)
+{
+	if (!rt || !call)
+		return -EINVAL;
+	struct wf_local *me = wf_self();
+
+	/* relaxed: as in weft_spawn(). */
+	if (WF_LIKELY(me && me->fast_rt == rt && !wf_load_relaxed(&rt->gate)) &&
+	    wf_call_is_plain(call))
+		return wf_plain_submit(me, call, out);
+	return submit_any(rt, call, out);
 }
 
 /* Fire and forget, with flags that the public door refuses; the options are right as they are. */
 int wf_submit_internal(weft *rt, const struct weft_call *call)
 {
 	struct weft_task_options o = *call->opts;
-	int rc = check_call(rt, call);
+	int rc = wf_submit_check(rt, call);
 
 	if (!rc)
 		rc = wf_gate_check(rt);
@@ -422,7 +628,61 @@ int wf_submit_internal(weft *rt, const struct weft_call *call)
 	struct wf_local *self = wf_local_of(rt);
 
 	o.n_outputs = 1;
-	return self ? submit(self, call, &o, NULL) : -ENOMEM;
+	/* Nobody's child: what the library does for a task goes on when that is cancelled. */
+	struct build b = { .call = call, .o = &o, .parent = WF_TAG_NONE, .forget = true };
+
+	return self ? submit(self, &b, NULL) : -ENOMEM;
+}
+
+/* A call that goes the short way. */
+static inline bool is_plain(const struct weft_call *call)
+{
+	return call->fn && !call->actor.bits && !call->opts && !call->site && !call->inputs &&
+		!call->n_inputs && !call->n_after && call->arg_size <= WF_INLINE_BYTES &&
+		(call->arg || !call->arg_size);
+}
+
+#define BATCH_LOOK 64u /* pushes between two looks for who is hungry */
+
+/*
+ * Plain calls from the front, the short way, with everything looked up once and hungry workers
+ * looked for now and then: after the second, so that they begin early, and then once per
+ * BATCH_LOOK. How many went.
+ */
+static uint32_t spawn_batch(struct wf_local *self, const struct weft_call *calls, uint32_t n,
+                            weft_ref *out)
+{
+	weft *rt = self->rt;
+	struct wf_worker *worker = wf_worker_of(self);
+	struct wf_deque *deque = &worker->deque[WEFT_PRIORITY_NORMAL];
+	uint32_t kind = out ? WF_CELL_TASK : WF_CELL_TASK | WF_CELL_FORGET;
+	struct wf_tag parent = wf_tag_of(self->current);
+	uint32_t i;
+
+	WF_DEBUG(self->worker && self->fast_rt == rt);
+	for (i = 0; i < n; i++) {
+		const struct weft_call *call = &calls[i];
+		struct wf_cell *cell = self->slab.cells_free;
+		uint32_t b = wf_deque_bottom_local(deque);
+
+		if (!is_plain(call) || !cell || !wf_deque_has_room_local(deque, b))
+			break;
+		wf_cell_unlink(self, cell);
+		cell->parent = parent;
+		wf_cell_init(self, cell, kind, WF_STATE_QUEUED, call->arg_size);
+		cell->u.fn = call->fn;
+		wf_copy_inline(cell->data, call->arg, call->arg_size);
+		if (out)
+			out[i] = wf_ref_of(rt, cell);
+		wf_bump(&self->submitted);
+		wf_deque_put_local(deque, b, cell);
+		if (i % BATCH_LOOK == 1)
+			wf_pushed_put(rt, worker);
+	}
+	if (i)
+		wf_pushed_put(rt, worker);
+	WF_DEBUG(i <= n);
+	return i;
 }
 
 int weft_submit_many(weft *rt, const struct weft_call *calls, uint32_t n, weft_ref *out)
@@ -430,17 +690,24 @@ int weft_submit_many(weft *rt, const struct weft_call *calls, uint32_t n, weft_r
 	if (!rt || (n && !calls) || n > INT32_MAX)
 		return -EINVAL;
 	for (uint32_t i = 0; i < n; i++) {
-		struct weft_task_options o;
-		int rc = calls[i].opts ? resolve(calls[i].opts, &o) : 0;
+		struct wf_local *self = wf_self();
+		struct wf_setup setup;
+
+		/* relaxed: a gate that shuts now may be seen a little later. */
+		if (self && self->fast_rt == rt && !wf_load_relaxed(&rt->gate))
+			i += spawn_batch(self, &calls[i], n - i, out ? &out[i] : NULL);
+		if (i == n)
+			break;
+		int rc = calls[i].opts ? wf_setup_read(rt, calls[i].opts, &setup) : 0;
 
 		/* One ref per call: further outputs would have no place. */
-		if (!rc && calls[i].opts && o.n_outputs > 1)
+		if (!rc && calls[i].opts && outputs_of(&setup.o) > 1)
 			rc = -EINVAL;
 		if (!rc)
 			rc = weft_submit(rt, &calls[i], out ? &out[i] : NULL);
 		if (rc)
 			return i ? (int)i : rc;
-		if (out && calls[i].opts && !o.n_outputs)
+		if (out && calls[i].opts && !setup.o.n_outputs)
 			out[i] = (weft_ref){ 0 };
 	}
 	return (int)n;

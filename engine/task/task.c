@@ -7,81 +7,59 @@
  * A task ends exactly once: by the runner that took it off its queue, or, while it still waits
  * for inputs, by whoever sets WF_UNREADY_EARLY in ext->unready (a failed input, a cancel). The
  * cold block of a task that ended early lives until its last edge has fired.
- *
- * Cancel against completion: a canceller swaps WF_CANCEL_LOCKED into cell->cancel, makes that
- * visible to the runner's side by a membarrier [C1], and only then looks at state and ext. Whoever
- * frees the ext has changed the state before and spins while it reads LOCKED. So the ext that a
- * canceller sees in state WAITING stays until the canceller has unlocked.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "gpu.h"
+#include "keyed.h"
+#include "plain.h"
 
 /* ---- The cold block ------------------------------------------------------------------------ */
-
-/* Nobody may look at an ext while it goes: wait for a canceller that locked the cell. */
-static void wait_for_canceller(struct wf_local *self, struct wf_cell *cell)
-{
-	if (self->rt->asymmetric)
-		wf_fence_compiler();
-	else
-		wf_fence_seq_cst();
-	/* acquire [C1]: the canceller's accesses are over. */
-	while (wf_load_acquire(&cell->cancel) == WF_CANCEL_LOCKED)
-		wf_cpu_relax();
-}
 
 void wf_ext_free(struct wf_local *self, struct wf_ext *ext, bool keep)
 {
 	struct wf_more *more = wf_ext_more(ext);
 	uint32_t edges = ext->flags & WF_EXT_RELEASED ? 0 : wf_ext_edge_count(ext);
+	struct wf_plus *plus = wf_ext_plus(ext);
 
+	if (ext->call)
+		wf_call_settle(self, ext);
 	for (uint32_t i = 0; i < edges; i++)
 		wf_cell_release(self, &self->rt->cells[ext->edges[i].src]);
 	ext->flags |= WF_EXT_RELEASED;
 	if (more && more->arg_drop) {
+		weft *fast_rt = self->fast_rt;
+
+		/* The program's code, but no body: what it submits is nobody's child. */
+		self->fast_rt = WF_RT_NONE;
 		more->arg_drop(wf_ext_arg(ext), ext->arg_size);
+		self->fast_rt = fast_rt;
 		more->arg_drop = NULL;
 	}
+	if (more && more->keyed) {
+		wf_keyed_drop(self->rt, more->keyed);
+		more->keyed = NULL;
+	}
+	if (more && more->deadline.cell) {
+		uint32_t cell = more->deadline.cell;
+		bool ours = wf_timer_remove_task(self->rt, &more->deadline);
+
+		more->deadline.cell = 0;
+		if (ours)
+			wf_cell_release(self, &self->rt->cells[cell]);
+	}
+	/* One that never asked for its resources has its class to let go. */
+	if (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->state != WF_REQUEST_OVER)
+		wf_admit_end(self, ext);
+	if (plus)
+		wf_plus_fini(plus);
 	if (keep)
 		return;
 	if (ext->block)
 		wf_block_free(self, ext, ext->block);
 	else
-		wf_free(ext);
-}
-
-const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn)
-{
-	const struct wf_more *more = cell->ext ? wf_ext_more(cell->ext) : NULL;
-	Dl_info info;
-
-	if (more && more->name)
-		return more->name;
-	if (cell->ext && cell->ext->site)
-		return cell->ext->site;
-	if (fn && dladdr((void *)(uintptr_t)fn, &info) && info.dli_sname)
-		return info.dli_sname;
-	return "task";
-}
-
-const char *wf_task_site(const struct wf_ext *ext)
-{
-	return ext && ext->site ? ext->site + strlen(ext->site) + 1 : "";
-}
-
-struct wf_error *wf_task_error(const struct wf_cell *cell, weft_task_fn *fn, int status,
-                               struct wf_error *cause)
-{
-	return wf_error_create(
-		&(struct wf_error_args){ .status = status,
-	                                 .code = status,
-	                                 .attempt = wf_load_relaxed(&cell->mark.attempt),
-	                                 .task = wf_task_name(cell, fn),
-	                                 .site = wf_task_site(cell->ext),
-	                                 .cause = cause });
+		wf_big_free(self->rt, ext);
 }
 
 /* ---- Completion ---------------------------------------------------------------------------- */
@@ -94,7 +72,7 @@ void wf_cell_complete(struct wf_local *self, struct wf_cell *cell)
 	if (wf_flags(cell) & WF_CELL_FORGET) {
 		wf_cell_destroy(self, cell);
 	} else {
-		if (cell->owner == self->id && !(wf_flags(cell) & WF_CELL_SHARED))
+		if (wf_cell_owner(cell) == self->id && !(wf_flags(cell) & WF_CELL_SHARED))
 			list = wf_promise_complete_private(&cell->promise);
 		else
 			list = wf_promise_complete_shared(&cell->promise);
@@ -105,21 +83,88 @@ void wf_cell_complete(struct wf_local *self, struct wf_cell *cell)
 		wf_bump(&self->completed);
 }
 
-static void complete_outs(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
+/* What a body has left in further outputs from `first` on, and nobody will read. */
+void wf_drop_outs(struct wf_local *self, struct wf_ext *ext, uint32_t first)
 {
-	for (uint32_t i = 0; i + 1 < ext->n_outputs; i++) {
-		struct wf_cell *out = &self->rt->cells[wf_ext_outs(ext)[i]];
+	for (uint32_t i = first ? first : 1; i < ext->n_outputs; i++) {
+		struct wf_cell *out = &self->rt->cells[wf_ext_outs(ext)[i - 1]];
 
-		if (error) {
-			if (wf_flags(out) & WF_CELL_BIG)
-				wf_payload_free(self, out->u.payload);
-			wf_flags_drop(out, WF_CELL_BIG);
+		if (wf_flags(out) & WF_CELL_BIG)
+			wf_payload_free(self, out->u.payload);
+		wf_flags_drop(out, WF_CELL_BIG);
+		out->mark.size = 0;
+	}
+}
+
+/* What the body of a task with WEFT_TASK_ABANDON has given is its outcome's, unless it was left. */
+static void complete_outcome(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+{
+	struct wf_cell *out = &self->rt->cells[wf_ext_outs(cell->ext_word)[0]];
+
+	WF_DEBUG(cell->ext_word->n_outputs == 2 && out > self->rt->cells);
+	if (wf_spare_outcome_end(self, out)) {
+		wf_log(self->rt, WEFT_LOG_INFO, "an abandoned body has returned");
+		return;
+	}
+	WF_CHECK(!wf_promise_is_done(&out->promise) && out->main == cell);
+	if (error) {
+		out->u.error = error;
+		wf_error_retain(error);
+		wf_flags_add(out, WF_CELL_ERROR);
+	} else if (wf_flags(cell) & WF_CELL_BIG) {
+		/* Sealed already. */
+		out->u.payload = cell->u.payload;
+		wf_flags_add(out, WF_CELL_BIG);
+		wf_flags_drop(cell, WF_CELL_BIG);
+	} else {
+		memcpy(out->data, cell->data, WF_INLINE_BYTES);
+		out->mark.size = cell->mark.size;
+	}
+	cell->mark.size = 0;
+	wf_cell_complete(self, out);
+	wf_wait_for_canceller(self, out);
+}
+
+/* The first `good` outputs keep their values, the further ones fail with `error`. */
+static void complete_outs(struct wf_local *self, struct wf_ext *ext, struct wf_error *error,
+                          uint32_t good)
+{
+	if (error)
+		wf_drop_outs(self, ext, good);
+	for (uint32_t i = 1; i < ext->n_outputs; i++) {
+		struct wf_cell *out = &self->rt->cells[wf_ext_outs(ext)[i - 1]];
+
+		if (wf_flags(out) & WF_CELL_BIG)
+			wf_payload_seal(self->rt, out->u.payload);
+		if (error && i >= good) {
 			wf_flags_add(out, WF_CELL_ERROR);
 			out->u.error = error;
 			wf_error_retain(error);
 		}
 		wf_cell_complete(self, out);
+		/* It may be free or another's by now: then this waits for a moment in vain. */
+		wf_wait_for_canceller(self, out);
 	}
+}
+
+/* Further cells that hold the main one until both are done, see cancel_output(). */
+static uint32_t holding_outs(const weft *rt, const struct wf_cell *cell)
+{
+	struct wf_ext *ext = wf_cell_ext(cell);
+
+	WF_DEBUG(cell > rt->cells);
+	if (!ext || ext->n_outputs < 2)
+		return 0;
+	/* Those that nobody has a ref of hold nothing. */
+	const struct wf_cell *out = &rt->cells[wf_ext_outs(ext)[0]];
+
+	return wf_flags(out) & WF_CELL_FORGET ? 0 : ext->n_outputs - 1u;
+}
+
+static void outs_let_go(struct wf_local *self, struct wf_cell *cell, uint32_t outs)
+{
+	for (uint32_t i = 0; i < outs; i++)
+		wf_cell_release(self, cell);
 }
 
 static void count_end(struct wf_local *self, const struct wf_error *error)
@@ -129,70 +174,140 @@ static void count_end(struct wf_local *self, const struct wf_error *error)
 		                                        : &self->count.failed);
 }
 
-/* The end of a task with a cold block or an error. `error` is consumed; NULL: the value stands. */
-static void finish(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+/*
+ * The task's own cell, then the end of its stream: whoever finds the end finds the task ended. The
+ * ext is gone; `error` is in the cell, which may be gone as soon as it is complete.
+ */
+static void complete_task(struct wf_local *self, struct wf_cell *cell, struct wf_stream *s,
+                          struct wf_error *error)
 {
-	struct wf_ext *ext = cell->ext;
+	if (WF_LIKELY(!s)) {
+		wf_cell_complete(self, cell);
+		return;
+	}
+	if (error)
+		wf_error_retain(error);
+	wf_cell_complete(self, cell);
+	wf_stream_end(self, s, error);
+	wf_error_release(error);
+}
+
+/* The end of a task with a cold block or an error. `error` is consumed; NULL: the value stands. */
+void wf_task_finish(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+{
+	struct wf_ext *ext = wf_cell_ext(cell);
+	uint32_t outs = holding_outs(self->rt, cell), good = 0;
+	struct wf_stream *s = wf_ext_stream(ext);
+
+	if (s)
+		good = wf_stream_outputs(cell, &error);
+	/* All outputs were given before the body failed: nobody will find that on a ref. */
+	bool hidden = error && good && good == ext->n_outputs;
+	uint32_t group = wf_cell_group(cell);
+	int status = error ? error->pub.status : 0;
 
 	count_end(self, error);
 	if (ext) {
+		if (ext->parts & WF_PART_REQUEST)
+			wf_admit_end(self, ext);
 		bool keep = self->rt->timing && wf_ext_more(ext);
 
 		if (keep)
 			wf_ext_more(ext)->end_ns = wf_clock_now(&self->rt->clock);
-		complete_outs(self, ext, error);
-		wait_for_canceller(self, cell);
+		if (WF_UNLIKELY(wf_ext_abandonable(ext)))
+			complete_outcome(self, cell, error);
+		else
+			complete_outs(self, ext, error, good);
+		wf_wait_for_canceller(self, cell);
+		if (ext->pinned)
+			wf_inputs_unhold(self, ext);
 		wf_ext_free(self, ext, keep);
 		if (keep)
 			wf_flags_add(cell, WF_CELL_TIMED);
 	}
-	if (error) {
+	if (error && good) {
+		if (hidden)
+			wf_error_overlooked(self->rt, error);
+		wf_error_release(error);
+		error = NULL;
+	} else if (error) {
 		cell->u.error = error;
 		wf_flags_add(cell, WF_CELL_ERROR);
 	}
-	wf_cell_complete(self, cell);
+	complete_task(self, cell, s, error);
+	outs_let_go(self, cell, outs);
+	/* Last: who has waited for the whole group finds everything done. */
+	if (WF_UNLIKELY(group))
+		wf_group_end(self, group, status);
 }
 
 /* ---- The early end ------------------------------------------------------------------------- */
 
+/* The last input is there. */
+static inline void all_ready(struct wf_local *self, struct wf_cell *cell, uint32_t priority)
+{
+	/* relaxed: a hint. */
+	if (WF_UNLIKELY(wf_load_relaxed(&self->rt->spilled)))
+		wf_inputs_prefetch(self->rt, cell->ext_word);
+	if (cell->ext_word->parts & WF_PART_REQUEST) {
+		wf_admit(self, cell);
+		return;
+	}
+	if (cell->ext_word->call) {
+		wf_call_ready(self, cell->ext_word);
+		return;
+	}
+	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
+	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	/* From here on a canceller may end it: the ext is not ours to read any more. */
+	wf_ready_soon(self, cell, priority);
+}
+
+/* The count of an ext that ended early was the last. */
+WF_NOINLINE static void early_gone(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext)
+{
+	wf_wait_for_canceller(self, cell);
+	wf_ext_free(self, ext, false);
+}
+
 /* One count of ext->unready goes; the last one readies the task or frees what ended early. */
-static void unready_drop(struct wf_local *self, struct wf_ext *ext)
+static inline void unready_drop(struct wf_local *self, struct wf_ext *ext)
 {
 	/* Read before: unless it was the last count, somebody else may free the ext right after. */
 	struct wf_cell *cell = &self->rt->cells[ext->cell];
-	uint32_t priority = ext->priority;
+	uint32_t priority = wf_ext_ready(ext);
 	/* acq_rel [U1]: the results of all inputs, to whoever drops the last. */
 	uint32_t old = wf_add_acq_rel(&ext->unready, (uint32_t)-1);
 
-	WF_DEBUG((old & ~WF_UNREADY_EARLY) > 0);
-	if ((old & ~WF_UNREADY_EARLY) != 1)
+	WF_DEBUG((old & WF_UNREADY_COUNT) > 0);
+	if ((old & WF_UNREADY_COUNT) != 1)
 		return;
-	if (old & WF_UNREADY_EARLY) {
-		wait_for_canceller(self, cell);
-		wf_ext_free(self, ext, false);
+	if (WF_UNLIKELY(old & (WF_UNREADY_EARLY | WF_UNREADY_AHEAD))) {
+		if (old & WF_UNREADY_AHEAD)
+			wf_gpu_inputs_done(self, ext);
+		else
+			early_gone(self, cell, ext);
 		return;
 	}
-	/* release [C1]: a canceller that sees QUEUED frees the ext that was read above. */
-	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
-	/* From here on a canceller may end it: the ext is not ours to read any more. */
-	wf_ready_cell(self, cell, priority);
+	WF_DEBUG(!(old & WF_UNREADY_LINKING));
+	all_ready(self, cell, priority);
+}
+
+void wf_unready_drop(struct wf_local *self, struct wf_ext *ext)
+{
+	unready_drop(self, ext);
 }
 
 /*
  * A task that ended early lets go of the inputs that are still pending, or an event that is only
- * held by its own dead dependents would never be freed. Done once, by the ender or by a submitter
- * that was still linking; the caller's own count keeps the ext.
+ * held by its own dead dependents would never be freed. Done once: by the ender, or, when the task
+ * ended while its submitter was still linking, by the submitter. The caller's own count keeps the
+ * ext.
  */
 static void unlink_edges(struct wf_local *self, struct wf_ext *ext)
 {
 	uint32_t edges = wf_ext_edge_count(ext);
-	uint8_t linked = 1;
 
-	/* Between EARLY and the look at `linked`, and between `linked` and the look at EARLY. */
-	wf_fence_seq_cst();
-	/* acquire [U2]: the edges' links. */
-	if (!wf_cas_acq_rel(&ext->linked, &linked, 2))
-		return;
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
 
@@ -202,25 +317,49 @@ static void unlink_edges(struct wf_local *self, struct wf_ext *ext)
 	}
 }
 
-void wf_ext_linked(struct wf_local *self, struct wf_ext *ext)
+static inline void ext_linked(struct wf_local *self, struct wf_ext *ext, bool may_be_ahead)
 {
-	/* release [U2] */
-	wf_store_release(&ext->linked, 1);
-	wf_fence_seq_cst();
-	/* acquire [U1]: whoever ended it. Our guard keeps the ext. */
-	if (wf_load_acquire(&ext->unready) & WF_UNREADY_EARLY)
-		unlink_edges(self, ext);
-	unready_drop(self, ext);
+	/* Read before, as in unready_drop(). */
+	struct wf_cell *cell = &self->rt->cells[ext->cell];
+	uint32_t priority = wf_ext_ready(ext);
+	/* relaxed: a guess for the exchange, which decides who unlinks. */
+	uint32_t old = wf_load_relaxed(&ext->unready);
+
+	do {
+		if (WF_UNLIKELY(old & WF_UNREADY_EARLY)) {
+			unlink_edges(self, ext);
+			unready_drop(self, ext);
+			return;
+		}
+		/* acq_rel [U1]: the links, to an ender; the results, when all inputs are done. */
+	} while (!wf_cas_acq_rel(&ext->unready, &old, old - WF_UNREADY_LINKING - 1));
+	if ((old & WF_UNREADY_COUNT) != 1)
+		return;
+	if (may_be_ahead && old & WF_UNREADY_AHEAD)
+		wf_gpu_inputs_done(self, ext);
+	else
+		all_ready(self, cell, priority);
 }
 
-/* Win the right to end a task early: its count keeps the ext until early_finish() is over. */
-static bool early_claim(struct wf_ext *ext)
+void wf_ext_linked(struct wf_local *self, struct wf_ext *ext)
+{
+	ext_linked(self, ext, false);
+}
+
+void wf_ext_linked_gpu(struct wf_local *self, struct wf_ext *ext)
+{
+	wf_gpu_linked(self, ext);
+	ext_linked(self, ext, true);
+}
+
+/* The claim's count keeps the ext until early_finish() is over. */
+bool wf_early_claim(struct wf_ext *ext)
 {
 	/* relaxed: a guess for the exchange. */
 	uint32_t old = wf_load_relaxed(&ext->unready);
 
 	do {
-		if (old & WF_UNREADY_EARLY || !old)
+		if (old & (WF_UNREADY_EARLY | WF_UNREADY_AHEAD) || !old)
 			return false;
 		/* acq_rel [U1]: one ender. */
 	} while (!wf_cas_acq_rel(&ext->unready, &old, (old | WF_UNREADY_EARLY) + 1));
@@ -230,24 +369,33 @@ static bool early_claim(struct wf_ext *ext)
 static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
 {
 	struct wf_cell *cell = &self->rt->cells[ext->cell];
+	uint32_t outs = holding_outs(self->rt, cell), group = wf_cell_group(cell);
+	int status = error->pub.status;
 
 	count_end(self, error);
 	wf_bump(&self->count.early);
+	if (ext->call)
+		wf_call_gone(self, ext, error);
 	/* relaxed: only tells a canceller that the ext is about to go, see [C1]. */
 	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
-	complete_outs(self, ext, error);
+	complete_outs(self, ext, error, 0);
 	cell->u.error = error;
 	wf_flags_add(cell, WF_CELL_ERROR);
-	wf_cell_complete(self, cell);
-	unlink_edges(self, ext);
+	complete_task(self, cell, wf_ext_stream(ext), error);
+	outs_let_go(self, cell, outs);
+	/* relaxed: fixed since the claim [U1], which has brought the links. */
+	if (!(wf_load_relaxed(&ext->unready) & WF_UNREADY_LINKING))
+		unlink_edges(self, ext);
 	unready_drop(self, ext);
+	if (WF_UNLIKELY(group))
+		wf_group_end(self, group, status);
 }
 
 /*
  * End a claimed task, its dependents, theirs, and so on: a failure may run down a chain of any
  * length, so what is claimed meanwhile waits in a list instead of on the stack.
  */
-static void early_end(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
+void wf_early_end(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
 {
 	struct wf_cell *cell = &self->rt->cells[ext->cell];
 
@@ -261,164 +409,116 @@ static void early_end(struct wf_local *self, struct wf_ext *ext, struct wf_error
 	while (self->early) {
 		cell = self->early;
 		memcpy(&self->early, cell->data, sizeof(self->early));
-		early_finish(self, cell->ext, cell->u.error);
+		early_finish(self, wf_cell_ext(cell), cell->u.error);
 	}
 	self->early_busy = false;
 }
 
 /* What a failed input does to its dependent; when all is cancelled, that is the reason. */
-static struct wf_error *input_error(struct wf_local *self, struct wf_cell *cell,
-                                    struct wf_error *cause)
+struct wf_error *wf_input_error(struct wf_local *self, struct wf_cell *cell, struct wf_error *cause)
 {
 	if (wf_cancelling_all(self->rt))
 		return wf_task_error(cell, NULL, -ECANCELED, NULL);
 	return wf_task_error(cell, NULL, WEFT_EDEP, cause);
 }
 
+/* A failed input ends its dependent, unless that wants to know. */
+WF_NOINLINE static void edge_failed(struct wf_ext *ext, struct wf_cell *src, struct wf_local *self)
+{
+	wf_error_see(src->u.error);
+	/* Claimed first: until then another failed input may end the task and free its cell. */
+	if (ext->policy == WEFT_INPUT_FAIL_FAST && wf_early_claim(ext))
+		wf_early_end(self, ext,
+		             wf_input_error(self, &self->rt->cells[ext->cell], src->u.error));
+}
+
 void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *self)
 {
 	struct wf_edge *edge = wf_container_of(node, struct wf_edge, waiter);
-	struct wf_ext *ext = wf_container_of(edge - edge->position, struct wf_ext, edges[0]);
+	struct wf_ext *ext = wf_ext_of_edge(edge);
 
-	/* Claimed first: until then another failed input may end the task and free its cell. */
-	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR) && ext->policy == WEFT_INPUT_FAIL_FAST &&
-	    early_claim(ext))
-		early_end(self, ext, input_error(self, &self->rt->cells[ext->cell], src->u.error));
+	if (WF_UNLIKELY(wf_flags(src) & WF_CELL_ERROR))
+		edge_failed(ext, src, self);
 	unready_drop(self, ext);
 }
 
-/* ---- Cancel -------------------------------------------------------------------------------- */
+/* ---- The end by a canceller, see cancel.c ------------------------------------------------- */
 
 /*
  * A queued task ends now; the entry in some queue becomes a count of the cell, which whoever pops
  * it drops. Completed in the shared way, because that pop stores to `state`.
  */
-static void end_queued(struct wf_local *self, struct wf_cell *cell)
+void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how)
 {
-	struct wf_error *error = wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
+	int status = how == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
+	struct wf_error *error = wf_task_error(cell, cell->u.fn, status, NULL);
+	struct wf_ext *ext = wf_cell_ext(cell);
 
-	wf_promise_retain(&cell->promise);
+	/* While the runner waits for us: what it finds ended holds nothing of its actor. */
+	if (ext && ext->call)
+		wf_call_settle(self, ext);
+	if (ext && ext->parts & WF_PART_REQUEST && wf_admit_withdraw(self, ext))
+		/* It waited for resources: there is no entry. */
+		wf_bump(&self->count.early);
+	else
+		wf_promise_retain(&cell->promise);
 	wf_flags_add(cell, WF_CELL_SHARED);
 	/* release [C1] */
 	wf_store_release(&cell->cancel, WF_CANCEL_ENDED);
-	finish(self, cell, error);
+	wf_task_finish(self, cell, error);
 }
 
 /* A waiting task ends now, unless its last input is just becoming ready. */
-static void end_waiting(struct wf_local *self, struct wf_cell *cell)
+void wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how)
 {
-	struct wf_ext *ext = cell->ext;
-	struct wf_error *error = wf_task_error(cell, NULL, -ECANCELED, NULL);
-	bool ours = early_claim(ext);
+	int status = how == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
+	struct wf_ext *ext = wf_cell_ext(cell);
+	struct wf_error *error = wf_task_error(cell, NULL, status, NULL);
+	bool ours = wf_early_claim(ext);
 
 	/* release [C1]: unlocked before the end, whose last step waits for cancellers. */
-	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+	wf_store_release(&cell->cancel, how);
 	if (ours)
-		early_end(self, ext, error);
+		wf_early_end(self, ext, error);
 	else
 		wf_error_release(error);
-}
-
-/* Cancel a task that has not begun, or leave the request for the body. */
-static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell)
-{
-	uint8_t old = WF_CANCEL_NO;
-
-	/* acquire [C1]: one canceller. Asked, locked or ended before: somebody saw to it. */
-	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
-		return;
-	if (self->rt->asymmetric)
-		wf_membarrier();
-	else
-		wf_fence_seq_cst();
-	/* acquire [C1]: a start that this does not see will see LOCKED. */
-	uint32_t state = wf_load_acquire(&cell->promise.state);
-	bool done = wf_promise_is_done(&cell->promise);
-
-	if (state == WF_STATE_WAITING && !done)
-		end_waiting(self, cell);
-	else if (state == WF_STATE_QUEUED && !done)
-		end_queued(self, cell);
-	else
-		/* release [C1] */
-		wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
-}
-
-/* For a walker that holds no count: only what waits. Queued tasks find out when they start. */
-void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell)
-{
-	uint8_t old = WF_CANCEL_NO;
-
-	/* acquire [C1]: as in cancel_unbegun(). */
-	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
-		return;
-	if (self->rt->asymmetric)
-		wf_membarrier();
-	else
-		wf_fence_seq_cst();
-	/* acquire [C1]: the ext stays until we unlock; a submit that is being built has none yet. */
-	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
-	    !wf_promise_is_done(&cell->promise) && cell->ext && !(cell->ext->flags & WF_EXT_ALWAYS))
-		end_waiting(self, cell);
-	else
-		/* release [C1] */
-		wf_store_release(&cell->cancel, WF_CANCEL_NO);
-}
-
-int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell)
-{
-	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
-	uint8_t no = WF_CANCEL_NO;
-
-	if (kind == WF_CELL_OUTPUT)
-		cell = cell->main;
-	else if (kind != WF_CELL_TASK)
-		return -EINVAL;
-	if (wf_promise_is_done(&cell->promise))
-		return 0;
-	/* acquire [C2]: a state only moves forward, but for the resting between retries. */
-	uint32_t state = wf_load_acquire(&cell->promise.state);
-
-	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)
-		cancel_unbegun(self, cell);
-	else
-		/* acq_rel [C3]: a full exchange, so that either the sleeper sees it or we see
-		 * the sleeper. */
-		wf_cas_acq_rel(&cell->cancel, &no, WF_CANCEL_ASKED);
-	wf_cancel_blocked(self, cell);
-	return 0;
 }
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
 /* The error that a returned code stands for; the frame's own text when it has one. */
-static struct wf_error *body_error(struct weft_task *frame, int code)
+struct wf_error *wf_body_error(struct weft_task *frame, int code)
 {
-	struct wf_error *error = frame->error;
+	struct wf_error *error = wf_frame_take_error(frame);
 	bool stopped = code == -ECANCELED || code == -EINTR;
 
-	frame->error = NULL;
+	/* What the store has noted counts when it is why the body gives up. */
+	if (error && error->pub.status == WEFT_ESTOREFULL && code != WEFT_ESTOREFULL) {
+		wf_error_release(error);
+		error = NULL;
+	}
 	if (error)
 		return error;
 	if (stopped && wf_task_stopping(frame))
-		return wf_task_error(frame->cell, frame->fn, -ECANCELED, NULL);
+		return wf_task_error(frame->cell, frame->fn, wf_stop_status(frame->cell), NULL);
 	return wf_error_create(
 		&(struct wf_error_args){ .status = WEFT_ETASK,
 	                                 .code = code,
-	                                 .attempt = frame->attempt,
+	                                 .attempt = weft_task_attempt(frame),
 	                                 .text = "",
 	                                 .task = wf_task_name(frame->cell, frame->fn),
-	                                 .site = wf_task_site(frame->cell->ext) });
+	                                 .site = wf_task_site(wf_cell_ext(frame->cell)) });
 }
 
 /* Put the frame's output 0 in place, or drop it. */
-static void take_result(struct wf_local *self, struct weft_task *frame, bool keep)
+void wf_take_result(struct wf_local *self, struct weft_task *frame, bool keep)
 {
 	struct wf_cell *cell = frame->cell;
 
 	if (!frame->payload)
 		return;
 	if (keep) {
+		wf_payload_seal(self->rt, frame->payload);
 		cell->u.payload = frame->payload;
 		wf_flags_add(cell, WF_CELL_BIG);
 	} else {
@@ -427,62 +527,26 @@ static void take_result(struct wf_local *self, struct weft_task *frame, bool kee
 	frame->payload = NULL;
 }
 
-WF_NOINLINE static void run_failed(struct wf_local *self, struct weft_task *frame, int code)
+WF_NOINLINE WF_SUSPENDS void wf_run_failed(struct wf_local *self, struct weft_task *frame, int code)
 {
+	if (code == WEFT_AGAIN) {
+		code = wf_body_again(frame);
+		self = wf_self();
+	}
 	if (code >= 0) {
 		/* weft_fail() and then success: the value counts. */
-		wf_error_release(frame->error);
-		take_result(self, frame, true);
-		finish(self, frame->cell, NULL);
+		wf_frame_clear(frame);
+		wf_take_result(self, frame, true);
+		wf_task_finish(self, frame->cell, NULL);
 		return;
 	}
-	take_result(self, frame, false);
-	finish(self, frame->cell, body_error(frame, code));
-}
+	/* What a generator with a number of outputs has given before it failed stays. */
+	struct wf_stream *s = wf_ext_stream(wf_cell_ext(frame->cell));
+	struct wf_error *error = wf_body_error(frame, code);
 
-/* What keeps a task from running: NULL, or the error it ends with. */
-static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
-{
-	struct wf_ext *ext = cell->ext;
-
-	if (wf_task_stopping(&(struct weft_task){ .cell = cell, .rt = self->rt }))
-		return wf_task_error(cell, cell->u.fn, -ECANCELED, NULL);
-	if (!ext)
-		return NULL;
-	struct wf_more *more = wf_ext_more(ext);
-
-	if (more && more->deadline && wf_clock_now(&self->rt->clock) >= more->deadline)
-		return wf_task_error(cell, cell->u.fn, WEFT_EDEADLINE, NULL);
-	if (ext->policy != WEFT_INPUT_FAIL_FAST)
-		return NULL;
-	uint32_t edges = wf_ext_edge_count(ext);
-
-	for (uint32_t i = 0; i < edges; i++) {
-		struct wf_cell *src = &self->rt->cells[ext->edges[i].src];
-
-		if (wf_flags(src) & WF_CELL_ERROR)
-			return input_error(self, cell, src->u.error);
-	}
-	return NULL;
-}
-
-/* One attempt: the body's code, and the identity we came back with. */
-static int attempt(struct wf_local **selfp, struct weft_task *frame, const void *pristine)
-{
-	struct wf_local *self = *selfp;
-	struct wf_cell *cell = frame->cell;
-
-	memcpy(frame->data, pristine, WF_INLINE_BYTES);
-	cell->mark.size = 0;
-	frame->attempt++;
-	wf_store_relaxed(&cell->mark.attempt, (uint8_t)frame->attempt); /* relaxed: a snapshot. */
-	frame->outer = self->current;
-	self->current = frame;
-	int code = frame->fn(frame);
-
-	self = *selfp = wf_self();
-	self->current = frame->outer;
-	return code;
+	wf_frame_clear(frame);
+	wf_take_result(self, frame, s && s->mode == WF_STREAM_FIXED && s->index);
+	wf_task_finish(self, frame->cell, error);
 }
 
 /*
@@ -506,81 +570,15 @@ bool wf_ended_in_queue(struct wf_local *self, struct wf_cell *cell)
 	return true;
 }
 
-/* The long way: options, inputs, cancel, retries, times. */
-WF_NOINLINE static void run_slow(struct wf_local *self, struct wf_cell *cell)
-{
-	if (wf_ended_in_queue(self, cell))
-		return;
-	struct wf_error *error = obstacle(self, cell);
-	struct wf_ext *ext = cell->ext;
-
-	if (error) {
-		finish(self, cell, error);
-		return;
-	}
-	if (ext && ext->flags & WEFT_TASK_BLOCKING && self->worker) {
-		/* release [C2]: it waits for a thread as it waited for a worker. */
-		wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
-		if (wf_spare_run(self, cell))
-			return;
-		/* No spare thread at all: it must run somewhere, so it holds this worker. */
-		wf_store_release(&cell->promise.state, WF_STATE_RUNNING); /* release [C1] */
-		wf_fence_compiler();
-		if (wf_ended_in_queue(self, cell))
-			return;
-	}
-	WF_ALIGNED(16) unsigned char pristine[WF_INLINE_BYTES];
-	struct weft_task frame = { .cell = cell, .rt = self->rt, .fn = cell->u.fn };
-	/* A helper is a host thread that will leave: nothing can stay on it. */
-	bool stay = ext && ext->flags & WEFT_TASK_STAY && self->worker && self->fiber &&
-		!wf_worker_of(self)->helper;
-	struct wf_fiber *fiber = self->fiber;
-
-	memcpy(pristine, cell->data, WF_INLINE_BYTES);
-	frame.arg = ext && ext->flags & WF_EXT_ARG ? wf_ext_arg(ext) : frame.data;
-	frame.arg_size = ext ? ext->arg_size : cell->mark.size;
-	if (self->rt->timing && ext && wf_ext_more(ext))
-		wf_ext_more(ext)->start_ns = wf_clock_now(&self->rt->clock);
-	if (stay)
-		wf_fiber_user(fiber)->stay++;
-	for (;;) {
-		/* relaxed: a snapshot for weft_ref_info(). */
-		wf_store_relaxed(&cell->mark.worker, (uint16_t)(self->worker ? self->id + 1 : 0));
-		int code = attempt(&self, &frame, pristine);
-
-		if (code >= 0 && !frame.payload && !frame.error) {
-			if (stay)
-				wf_fiber_user(fiber)->stay--;
-			finish(self, cell, NULL);
-			return;
-		}
-		if (code >= 0 || !ext || !ext->retries_left || wf_task_stopping(&frame)) {
-			if (stay)
-				wf_fiber_user(fiber)->stay--;
-			run_failed(self, &frame, code);
-			return;
-		}
-		ext->retries_left--;
-		take_result(self, &frame, false);
-		wf_error_release(frame.error);
-		frame.error = NULL;
-	}
-}
-
-void wf_task_run_slow(struct wf_local *self, struct wf_cell *cell)
-{
-	run_slow(self, cell);
-}
-
 void wf_task_end(struct wf_local *self, struct weft_task *frame, int code)
 {
 	struct wf_cell *cell = frame->cell;
 
 	if (WF_UNLIKELY(code < 0 || frame->payload || frame->error)) {
-		run_failed(self, frame, code);
+		wf_run_failed(self, frame, code);
 		return;
 	}
-	if (WF_UNLIKELY(cell->owner != self->id ||
+	if (WF_UNLIKELY(wf_cell_owner(cell) != self->id ||
 	                wf_flags(cell) & (WF_CELL_SHARED | WF_CELL_FORGET))) {
 		wf_cell_complete(self, cell);
 		return;
@@ -596,11 +594,13 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 {
 	struct weft_task frame;
 
-	if (WF_UNLIKELY(!wf_task_begin(self, cell))) {
-		run_slow(self, cell);
+	if (!wf_task_begin(self, cell)) {
+		wf_task_run_slow(self, cell);
 		return;
 	}
-	int code = wf_task_call(self, cell, &frame);
+	int code;
 
-	wf_task_end(wf_self(), &frame, code);
+	wf_task_frame(self, cell, &frame);
+	self = wf_task_call(self, &frame, &code);
+	wf_task_end(self, &frame, code);
 }

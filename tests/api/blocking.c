@@ -75,6 +75,44 @@ Test(blocking, tasks_beyond_the_spare_threads_wait_their_turn)
 	api_close(rt);
 }
 
+/* One BLOCKING task inside the other, `depth` of them; the innermost gives 1. */
+static int blocking_nest(weft_task *self)
+{
+	const int64_t *depth = weft_task_arg(self, NULL);
+	const int64_t less = *depth - 1;
+	weft *rt = weft_task_runtime(self);
+	int64_t sum = 1;
+
+	if (less > 0)
+		sum += api_take_i64(
+			rt,
+			api_submit(rt, WEFT_TASK(blocking_nest, WEFT_ARG(less), .opts = BLOCKING)));
+	return weft_return(self, &sum, sizeof sum);
+}
+
+/* The bodies that hold all spare threads wait for tasks that would have to wait for a thread. */
+Test(blocking, spare_threads_that_wait_for_blocking_tasks_do_not_lock_them_out)
+{
+	const int64_t depth = 20;
+
+	for (uint32_t workers = 1; workers <= 2; workers++) {
+		for (uint32_t spares = 1; spares <= 3; spares++) {
+			weft *rt = NULL;
+
+			cr_assert_eq(weft_open(&rt,
+			                       WEFT_OPTIONS(.workers = workers,
+			                                    .spare_threads_max = spares)),
+			             0);
+			weft_ref ref = api_submit(
+				rt, WEFT_TASK(blocking_nest, WEFT_ARG(depth), .opts = BLOCKING));
+
+			cr_assert_eq(api_take_i64(rt, ref), depth);
+			api_await_no_tasks(rt);
+			api_close(rt);
+		}
+	}
+}
+
 static int blocking_gets(weft_task *self)
 {
 	weft *rt = weft_task_runtime(self);

@@ -373,6 +373,36 @@ Test(cq, removal_races_completion_and_the_answer_is_exact)
 	api_close(rt);
 }
 
+static int wait_for_one_item(weft_task *self)
+{
+	weft_cq *const *cq = weft_task_arg(self, NULL);
+	struct weft_cq_item item;
+	const int64_t n = weft_cq_wait(*cq, &item, 1, WEFT_FOREVER);
+
+	return weft_return(self, &n, sizeof n);
+}
+
+Test(cq, a_waiter_ends_when_the_last_registration_is_undone)
+{
+	weft *rt = api_open(2);
+	weft_cq *cq = cq_open(rt);
+	weft_ref event = api_event(rt);
+
+	for (uint64_t i = 0; i < 2; i++)
+		cr_assert_eq(weft_cq_add(cq, event, i), 0);
+	weft_ref waiter = api_spawn(rt, wait_for_one_item, &cq, sizeof cq);
+
+	api_await_state(rt, waiter, WEFT_REF_BLOCKED);
+	cr_assert_eq(weft_cq_remove(cq, event, 0), 1);
+	cr_assert_eq(api_state(rt, waiter), WEFT_REF_BLOCKED);
+	cr_assert_eq(weft_cq_remove(cq, event, 1), 1);
+	cr_assert_eq(api_take_i64(rt, waiter), -ENOENT);
+	weft_cq_destroy(cq);
+	api_release(rt, event);
+	api_await_no_tasks(rt);
+	api_close(rt);
+}
+
 Test(cq, many_refs_drain_one_by_one)
 {
 	weft *rt = api_open(2);

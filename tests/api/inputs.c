@@ -22,6 +22,30 @@ Test(inputs, values_arrive_in_order)
 	api_close(rt);
 }
 
+static int submits_after_a_failure(weft_task *self)
+{
+	weft *rt = weft_task_runtime(self);
+	const int64_t code = -3;
+	weft_ref failed = api_spawn(rt, api_body_fail, &code, sizeof(code)), late;
+	struct weft_view view;
+
+	API_CHECK(weft_get(rt, failed, WEFT_FOREVER, &view) == WEFT_ETASK);
+	late = api_submit(rt, WEFT_TASK(api_body_sum, WEFT_INPUTS(failed)));
+	API_CHECK(api_end(rt, late) == WEFT_EDEP);
+	api_release(rt, failed);
+	return 0;
+}
+
+/* From a body: there tasks end without telling other threads. */
+Test(inputs, one_that_has_failed_before_ends_its_dependent_at_once)
+{
+	weft *rt = api_open(1);
+
+	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(submits_after_a_failure))), 0);
+	api_await_no_tasks(rt);
+	api_close(rt);
+}
+
 struct expect {
 	weft_ref refs[3];
 };

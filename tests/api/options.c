@@ -120,16 +120,18 @@ Test(options, a_task_refuses_what_it_does_not_know)
 	memset(long_name, 'n', 256);
 	long_name[256] = '\0';
 	expect_submit(rt, &(const struct weft_task_options){ 0 }, -EINVAL);
-	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = 1u << 5), -EINVAL);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = 1u << 7), -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.n_outputs = WEFT_OUTPUTS_MAX + 1), -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.priority = 3), -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.on_input_error = 3), -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.name = long_name), -EINVAL);
-	expect_submit(rt, WEFT_TASK_OPTIONS(.cpus = 2), -ENOTSUP);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_ISOLATED), -ENOTSUP);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_EVENTS), -ENOTSUP);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_SPECULATION), -ENOTSUP);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.cpus = 1), 0);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.cpus = WEFT_CPUS_NONE), 0);
-	expect_submit(rt, WEFT_TASK_OPTIONS(.group = { 1 }), -ENOTSUP);
-	for (int i = 0; i < 4; i++) {
+	expect_submit(rt, WEFT_TASK_OPTIONS(.group = { 1 }), -EINVAL);
+	for (size_t i = 0; i < sizeof bad.reserved / sizeof *bad.reserved; i++) {
 		bad = *WEFT_TASK_OPTIONS(.n_outputs = 1);
 		bad.reserved[i] = 1;
 		expect_submit(rt, &bad, -EINVAL);

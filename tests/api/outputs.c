@@ -133,7 +133,7 @@ static int out_of_range(weft_task *self)
 	API_CHECK(weft_task_output(self, 1, 8, &data) == -EINVAL);
 	API_CHECK(weft_task_output(self, UINT32_MAX, 8, &data) == -EINVAL);
 	API_CHECK(data == (void *)(uintptr_t)API_POISON);
-	API_CHECK(weft_task_output(self, 0, SIZE_MAX / 2, &data) == -ENOMEM);
+	API_CHECK(weft_task_output(self, 0, SIZE_MAX / 2, &data) == WEFT_ESTOREFULL);
 	API_CHECK(data == (void *)(uintptr_t)API_POISON);
 	API_CHECK(weft_task_output(self, 0, 8, NULL) == -EINVAL);
 	return 0;

@@ -36,8 +36,10 @@ Test(regressions, a_second_failed_input_read_a_free_cell)
 		cr_assert_eq(api_get(rt, bad[i]), WEFT_ETASK);
 	}
 	for (int i = 0; i < 1000; i++)
-		cr_assert_eq(weft_submit(rt, WEFT_TASK(api_body_nothing, WEFT_INPUTS(bad[0], bad[1])),
-		                         NULL), 0);
+		cr_assert_eq(weft_submit(rt,
+		                         WEFT_TASK(api_body_nothing, WEFT_INPUTS(bad[0], bad[1])),
+		                         NULL),
+		             0);
 	cr_assert_eq(weft_release_many(rt, bad, 2), 0);
 	api_await_no_tasks(rt);
 	api_close(rt);
@@ -53,8 +55,10 @@ static int sleeps_for_months(weft_task *self)
 Test(regressions, a_blocking_body_that_slept_could_not_be_cancelled)
 {
 	weft *rt = api_open(1);
-	weft_ref ref = api_submit(rt, WEFT_TASK(sleeps_for_months,
-		.opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING)));
+	weft_ref ref =
+		api_submit(rt,
+	                   WEFT_TASK(sleeps_for_months,
+	                             .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING)));
 
 	api_await_state(rt, ref, WEFT_REF_RUNNING);
 	cr_assert_eq(weft_cancel(rt, ref), 0);
@@ -76,8 +80,13 @@ Test(regressions, a_blocking_body_that_got_itself_slept_for_ever)
 {
 	weft *rt = api_open(1);
 
-	cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(gets_itself,
-		.opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING)))), 0);
+	cr_assert_eq(
+		api_end(rt,
+	                api_submit(
+				rt,
+				WEFT_TASK(gets_itself,
+	                                  .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING)))),
+		0);
 	api_close(rt);
 }
 
@@ -106,8 +115,14 @@ static void *blocks_once(void *arg)
 	weft *rt = arg;
 
 	for (int i = 0; i < 20; i++)
-		cr_assert_eq(api_end(rt, api_submit(rt, WEFT_TASK(api_body_nothing,
-			.opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING)))), 0);
+		cr_assert_eq(
+			api_end(rt,
+		                api_submit(
+					rt,
+					WEFT_TASK(api_body_nothing,
+		                                  .opts = WEFT_TASK_OPTIONS(
+								  .flags = WEFT_TASK_BLOCKING)))),
+			0);
 	return NULL;
 }
 

@@ -143,3 +143,34 @@ Test(retry, a_failed_input_is_not_tried_again)
 	api_release(rt, bad);
 	api_close(rt);
 }
+
+static int body_first_leaves_something(weft_task *self)
+{
+	void *data;
+
+	if (weft_task_attempt(self) > 1)
+		return 0;
+	for (uint32_t i = 0; i < 3; i++)
+		API_CHECK(weft_task_output(self, i, i ? 3000 * i : 10, &data) == 0);
+	return -EIO;
+}
+
+Test(retry, outputs_of_a_failed_attempt_are_gone)
+{
+	weft *rt = api_open(2);
+	weft_ref out[3];
+	struct weft_view view;
+
+	cr_assert_eq(weft_submit(rt,
+	                         WEFT_TASK(body_first_leaves_something,
+	                                   .opts = WEFT_TASK_OPTIONS(.retries = 1, .n_outputs = 3)),
+	                         out),
+	             0);
+	for (uint32_t i = 0; i < 3; i++) {
+		cr_assert_eq(weft_get(rt, out[i], WEFT_FOREVER, &view), 0);
+		cr_assert_eq(view.size, 0, "output %u", i);
+		api_release(rt, out[i]);
+	}
+	api_await_no_tasks(rt);
+	api_close(rt);
+}

@@ -354,3 +354,59 @@ Test(submit, what_was_written_before_is_visible_to_the_body)
 	}
 	api_close(rt);
 }
+
+enum { MIXED = 3000 };
+
+/* Inside a task, where a batch goes the short way: plain calls, and others between them. */
+static int body_submits_a_mixture(weft_task *self)
+{
+	static const struct weft_task_options named = { .struct_size = sizeof named,
+		                                        .name = "named" };
+	static const int64_t numbers[2] = { 0, 0 };
+	weft *rt = weft_task_runtime(self);
+	struct weft_call *calls = calloc(MIXED, sizeof *calls);
+	weft_ref *refs = calloc(MIXED, sizeof *refs);
+	int64_t *args = calloc(MIXED, sizeof *args), sum = 0;
+
+	API_CHECK(calls && refs && args);
+	for (int64_t i = 0; i < MIXED; i++) {
+		args[i] = i;
+		calls[i] = (struct weft_call){ .fn = api_body_identity,
+			                       .arg = &args[i],
+			                       .arg_size = sizeof *args,
+			                       .opts = i % 7 == 3 ? &named : NULL };
+	}
+	API_CHECK(weft_submit_many(rt, calls, MIXED, refs) == MIXED);
+	for (int64_t i = 0; i < MIXED; i++) {
+		int64_t value = -1;
+
+		API_CHECK(weft_take(rt, refs[i], &value, sizeof value) == sizeof value);
+		API_CHECK(value == i);
+		sum += value;
+	}
+	API_CHECK(weft_submit_many(rt, calls, 100, NULL) == 100);
+	/* The first error ends it: those before are submitted, the rest is untouched. */
+	memset(refs, 0x5a, MIXED * sizeof *refs);
+	calls[20].arg = NULL;
+	API_CHECK(weft_submit_many(rt, calls, 40, refs) == 20);
+	API_CHECK(refs[20].bits == API_POISON);
+	API_CHECK(weft_release_many(rt, refs, 20) == 0);
+	calls[0] = (struct weft_call){ .fn = NULL, .arg = numbers, .arg_size = 16 };
+	API_CHECK(weft_submit_many(rt, calls, 40, refs) == -EINVAL);
+	free(calls);
+	free(refs);
+	free(args);
+	return weft_return(self, &sum, sizeof sum);
+}
+
+Test(submit, many_in_a_task_are_each_submitted_once_whatever_they_are)
+{
+	for (uint32_t workers = 1; workers <= 3; workers++) {
+		weft *rt = api_open(workers);
+
+		cr_assert_eq(api_take_i64(rt, api_spawn(rt, body_submits_a_mixture, NULL, 0)),
+		             (int64_t)MIXED * (MIXED - 1) / 2);
+		api_await_no_tasks(rt);
+		api_close(rt);
+	}
+}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """symbols: what libweft.so shows and needs.
 
-Goal: every exported symbol starts with weft_, every function the header promises is there, and
+Goal: every exported symbol starts with weft_, every function the headers promise is there, and
 the library does not bring an allocator or a C++ runtime into its host. Method: nm and readelf.
 
-usage: symbols.py LIBRARY HEADER
+usage: symbols.py LIBRARY HEADER...
 """
 import re
 import shutil
@@ -16,7 +16,7 @@ def output(*command):
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def main(library, header):
+def main(library, *headers):
     if not shutil.which("nm") or not shutil.which("readelf"):
         print("no binutils")
         return 77
@@ -25,18 +25,21 @@ def main(library, header):
                .splitlines()]
     exported = {name.split("@")[0] for name in symbols}
     bad += ["exports " + name for name in sorted(exported) if not name.startswith("weft_")]
-    with open(header, encoding="utf-8") as f:
-        code = re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
-    promised = set(re.findall(r"WEFT_API[^;{]*?\b(weft_\w+)\s*\(", code))
-    if len(promised) < 20:
-        bad.append("found only %d functions in the header" % len(promised))
+    code = ""
+    for header in headers:
+        with open(header, encoding="utf-8") as f:
+            code += re.sub(r"/\*.*?\*/", "", f.read(), flags=re.S)
+    promised = set(re.findall(r"WEFT_(?:CLIENT_)?API[^;{]*?\b(weft_\w+)\s*\(", code))
+    if len(promised) < 10:
+        bad.append("found only %d functions in the headers" % len(promised))
     bad += ["does not export " + name for name in sorted(promised - exported)]
-    bad += ["exports %s, which the header does not have" % name
+    bad += ["exports %s, which no header has" % name
             for name in sorted(exported - promised) if name.startswith("weft_")]
     dynamic = output("readelf", "-d", library)
     needed = re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic)
     bad += ["needs " + name for name in needed
-            if re.match(r"lib(jemalloc|tcmalloc|stdc\+\+)", name)]
+            if re.match(r"lib(jemalloc|tcmalloc|stdc\+\+)" +
+                        ("|lib(?!c[.])" if "client" in library else ""), name)]
     for line in bad:
         print("%s: %s" % (library, line), file=sys.stderr)
     print("%d exported, needs %s" % (len(exported), " ".join(needed)))
@@ -44,4 +47,4 @@ def main(library, header):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:3]))
+    sys.exit(main(*sys.argv[1:]))

@@ -66,3 +66,50 @@ Test(topology, every_kind_of_binding_and_number_of_workers)
 			api_close(rt);
 		}
 }
+
+/* Which heap the log line of the open must name: meson links this file with jemalloc as well. */
+#ifndef API_HEAP
+#define API_HEAP "heap malloc"
+#endif
+
+static void find_heap(void *arg, const struct weft_log_record *record)
+{
+	if (strstr(record->text, "open: ") && strstr(record->text, API_HEAP))
+		*(bool *)arg = true;
+}
+
+enum { WIDE = 600 };
+
+/* Tasks too wide for a slab's block, made on the workers of every node and freed on any. */
+static int makes_wide(weft_task *self)
+{
+	weft *rt = weft_task_runtime(self);
+	const int64_t one = 1;
+	weft_ref inputs[WIDE], sum;
+
+	for (int i = 0; i < WIDE; i++)
+		inputs[i] = api_spawn(rt, api_body_identity, &one, sizeof one);
+	const struct weft_call call = { .fn = api_body_sum, .inputs = inputs, .n_inputs = WIDE };
+
+	sum = api_submit(rt, &call);
+	API_CHECK(!weft_release_many(rt, inputs, WIDE));
+	const int64_t total = api_take_i64(rt, sum);
+
+	return weft_return(self, &total, sizeof total);
+}
+
+Test(topology, the_cold_heap_serves_every_node_and_is_named)
+{
+	weft *rt = NULL;
+	bool named = false;
+	weft_ref refs[32];
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.log = find_heap, .log_arg = &named)), 0);
+	for (int i = 0; i < 32; i++)
+		refs[i] = api_spawn(rt, makes_wide, NULL, 0);
+	for (int i = 0; i < 32; i++)
+		cr_assert_eq(api_take_i64(rt, refs[i]), WIDE);
+	api_await_no_tasks(rt);
+	api_close(rt);
+	cr_assert(named);
+}

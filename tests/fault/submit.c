@@ -101,6 +101,47 @@ static void submit_tasks(struct made *made)
 	}
 }
 
+/* From inside a task the way is another: with inputs and arguments of two sizes of block. */
+static int submit_inside(weft_task *self)
+{
+	static const char big[300];
+	struct made *made = api_arg_pointer(self);
+	weft *rt = made->rt;
+	weft_ref event = api_poison_ref();
+	int status = weft_event_create(rt, &event);
+
+	keep(made, status, &event, 1);
+	for (uint32_t i = 0; i < 3; i++) {
+		weft_ref out = api_poison_ref();
+
+		status = weft_spawn(rt, api_body_nothing, big, 40 + i * 100, &out);
+		keep(made, status, &out, 1);
+		if (made->n < 2)
+			continue;
+		out = api_poison_ref();
+		status =
+			weft_submit(rt,
+		                    WEFT_TASK(api_body_nothing, .inputs = made->refs, .n_inputs = 1,
+		                              .n_after = 1, .arg = big, .arg_size = i * 100),
+		                    &out);
+		keep(made, status, &out, 1);
+	}
+	if (event.bits != API_POISON)
+		API_CHECK(weft_event_set(rt, event, NULL, 0) == 0);
+	return 0;
+}
+
+static void submit_from_inside(struct made *made)
+{
+	weft_ref inside = api_poison_ref();
+	const int status = weft_spawn(made->rt, submit_inside, &made, sizeof made, &inside);
+
+	API_CHECK(fault_allowed(status));
+	if (!status)
+		API_CHECK(fault_allowed(api_end(made->rt, inside)));
+	made->refused += status < 0;
+}
+
 static void make_values(struct made *made)
 {
 	static char big[1 << 20];
@@ -195,6 +236,7 @@ static void submit_once(uint64_t nth)
 
 	wf_fault_arm(-1, nth);
 	submit_tasks(&made);
+	submit_from_inside(&made);
 	make_values(&made);
 	submit_bulk(&made);
 	watch(&made, &calls);

@@ -114,8 +114,8 @@ MUTATIONS = [
      "\twf_store_release(&d->bottom, b + 1);\n"
      "\twf_store_relaxed(&d->slots[b & d->mask], (uintptr_t)item);\n"),
     ("deque", "deque.h", "take trusts the slot of an empty deque",
-     "\tif (WF_UNLIKELY((int32_t)(b - wf_deque_word_split(w)) < 0)) {\n\t\t/* release",
-     "\tif (0 && w) {\n\t\t/* release"),
+     "\tif (WF_LIKELY((int32_t)(b - 1 - wf_deque_word_split(w)) >= 0))",
+     "\tif (w || 1)"),
     ("deque", "deque.h", "a count that wraps is taken for full",
      "return (wf_deque_word_split(word) - (uint32_t)(word >> 32)) & WF_DEQUE_TAIL_MASK;",
      "return wf_deque_word_split(word) - ((uint32_t)(word >> 32) & WF_DEQUE_TAIL_MASK);"),

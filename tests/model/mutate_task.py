@@ -17,15 +17,38 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 ROOMS = ["engine", "engine/base", "engine/task", "engine/sched", "engine/queue", "engine/fiber",
-         "engine/include", "tests/support"]
-FILES = {"promise": "engine/task/promise.h", "wait": "engine/sched/suspend.c"}
-SOURCES = {"promise": [], "wait": ["engine/queue/deque.c", "engine/queue/parker.c"]}
+         "engine/actor", "engine/gpu", "engine/include", "tests/support"]
+FILES = {"mailbox": "engine/actor/mailbox.h",
+         "promise": "engine/task/promise.h", "wait": "engine/sched/suspend.c"}
+SOURCES = {"mailbox": [], "promise": [], "wait": ["engine/queue/deque.c", "engine/queue/parker.c"]}
 # No planted bug of the list needs more, and what is not found would take minutes.
-BOUND = {"promise": "3", "wait": "2"}
+BOUND = {"mailbox": "2", "promise": "3", "wait": "2"}
 TIME_LIMIT_S = 200
 
 # (model test, what is planted, [(old text, new text), ...])
 MUTATIONS = [
+    ("mailbox", "nothing", []),
+    ("mailbox", "the lock is a load and a store",
+     [("!wf_cas_acquire(&box->word, &word, word | WF_BOX_LOCK);",
+       "wf_store_release(&box->word, word | WF_BOX_LOCK), false;")]),
+    ("mailbox", "the lock is taken when it is held",
+     [("\tuint32_t word = wf_load_relaxed(&box->word) & ~WF_BOX_LOCK;",
+       "\tuint32_t word = wf_load_relaxed(&box->word);")]),
+    ("mailbox", "a post does not look whether it is closed",
+     [("\tif (word & WF_BOX_CLOSED)\n\t\treturn WF_POST_CLOSED;\n", "")]),
+    ("mailbox", "a post runs before it is open", [("!(word & WF_BOX_OPEN) || ", "")]),
+    ("mailbox", "a post makes a turn beyond the limit",
+     [("group->active >= group->limit", "group->active > group->limit")]),
+    ("mailbox", "a post makes no turn", [("group->active >= group->limit", "1")]),
+    ("mailbox", "an exclusive call is handed and queued",
+     [("\t\tbox->handed = mail;\n",
+       "\t\tbox->handed = mail;\n\t\twf_call_group_append(group, mail);\n")]),
+    ("mailbox", "an append forgets the tail",
+     [("\t\tgroup->head = mail;\n\tgroup->tail = mail;\n", "\t\tgroup->head = mail;\n")]),
+    ("mailbox", "a fetch leaves the tail of an empty queue",
+     [("\tif (!group->head)\n\t\tgroup->tail = NULL;\n", "")]),
+    ("mailbox", "a fetch does not end its chain", [("\tlast->next = NULL;\n", "")]),
+    ("mailbox", "a turn that leaves is still counted", [("\tgroup->active--;\n", "")]),
     ("promise", "nothing", []),
     ("promise", "the private completer does not look at the list",
      [("if (WF_LIKELY(!wf_load_relaxed(&p->waiters)))", "if (1)")]),
@@ -49,9 +72,11 @@ MUTATIONS = [
      [("\t\tif (wf_cas_acq_rel(&p->waiters, &old, WF_W_CLOSED))\n",
        "\t\tif (wf_store_release(&p->waiters, WF_W_CLOSED), 1)\n")]),
     ("promise", "close forgets the orphan",
-     [("\t\t\treturn old;\n", "\t\t\treturn old & ~WF_W_ORPHAN;\n")]),
+     [("WF_W_CLOSED))\n\t\t\treturn old;\n",
+       "WF_W_CLOSED))\n\t\t\treturn old & ~WF_W_ORPHAN;\n")]),
     ("promise", "removal does not lock",
-     [("if (wf_cas_acquire(&p->waiters, &old, old | WF_W_LOCKED))", "if (1)")]),
+     [("if (wf_cas_acquire(&p->waiters, &old, old | WF_W_LOCKED))\n\t\t\tbreak;",
+       "if (1)\n\t\t\tbreak;")]),
     ("promise", "a removed node stays on the list", [("\t\t\t*at = node->next;\n", "")]),
     ("promise", "a count is dropped by a load and a store",
      [("\treturn wf_add_acq_rel(&p->refs, (uint32_t)-1) == 0;\n",

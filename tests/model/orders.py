@@ -54,8 +54,8 @@ NOT_OBSERVABLE = {
     ("deque.c", "reclaim", 2): BOTTOM,
     ("deque.c", "wf_deque_remove_local", 1): BOTTOM,
     ("deque.h", "wf_deque_pop_local", 1): BOTTOM,
-    ("deque.h", "wf_deque_take_local", 1): BOTTOM,
-    ("deque.h", "wf_deque_take_local", 2): BOTTOM,
+    ("deque.h", "wf_deque_take_private_local", 1): BOTTOM,
+    ("deque.h", "wf_deque_take_private_local", 2): BOTTOM,
     ("deque.c", "reclaim", 1): "publishes copies in atomic slots; what the items point to was "
                                "published by the exposure before",
     ("deque.c", "wf_deque_force_mt", 1): LOCK,

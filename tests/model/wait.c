@@ -235,6 +235,60 @@ void wf_task_run(struct wf_local *self, struct wf_cell *cell)
 	(void)cell;
 }
 
+/* No store here: nobody holds a share of it. */
+uint64_t wf_shares_out(struct wf_local *self)
+{
+	(void)self;
+	return 0;
+}
+
+void wf_shares_in(struct wf_local *self, uint64_t bytes)
+{
+	(void)self;
+	WF_CHECK(bytes == 0);
+}
+
+/* No task here is a call, or in a group. */
+bool wf_task_stopping_elsewhere(const struct weft_task *of)
+{
+	WF_CHECK(!of->cell->ext_word);
+	return false;
+}
+
+void wf_outside_sleeps(struct wf_local *self)
+{
+	(void)self;
+}
+
+void wf_outside_wakes(struct wf_local *self)
+{
+	(void)self;
+}
+
+/* No task here has a request. */
+void wf_gpu_poll_slow(struct wf_worker *worker, uint32_t us)
+{
+	(void)worker, (void)us;
+}
+
+struct wf_ext *wf_admit_leave_slow(struct wf_local *self)
+{
+	(void)self;
+	return NULL;
+}
+
+void wf_admit_back(struct wf_ext *ext)
+{
+	(void)ext;
+}
+
+bool wf_group_take_queued(struct wf_local *self, struct wf_cell *cell)
+{
+	(void)self;
+	(void)cell;
+	return false;
+}
+
 int wf_spare_take_over(struct wf_worker *worker)
 {
 	(void)worker;
@@ -373,7 +427,7 @@ static void cancel(void)
 
 	asked = true;
 	wf_cas_acq_rel(&cells[OWN].cancel, &no, WF_CANCEL_ASKED);
-	wf_cancel_blocked(&guest, &cells[OWN]);
+	wf_cancel_blocked(&guest, &cells[OWN], wf_load_relaxed(&cells[OWN].gen));
 }
 
 /* Common to all: thread 1, and thread 2 completes the first result. */

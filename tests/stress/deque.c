@@ -67,6 +67,8 @@ static void *thief_main(void *arg)
 		else
 			wf_deque_ask_mt(&run->deque);
 		(void)wf_deque_has_public(&run->deque);
+		/* Of a ring that the owner may be replacing. */
+		(void)wf_deque_oldest_mt(&run->deque);
 		STRESS_CHECK(wf_deque_count_mt(&run->deque) <= run->item_count);
 		if (wf_random_below(&random, 8) == 0)
 			sched_yield();

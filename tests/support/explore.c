@@ -244,6 +244,11 @@ void wf_sim_point(void)
 	reschedule(false);
 }
 
+uint64_t wf_sim_ticks(void)
+{
+	return ex.steps;
+}
+
 void explore_yield(void)
 {
 	if (ex.current < 0)

@@ -1,220 +1,17 @@
 /*
- * pipeline.c: goal: weft-sort's flow of tasks sorts right whatever the keys, splits skew by nested
- * levels, and turns every failure of a file, of memory or of the result into one text, without
- * taking the process with it. Method: whole jobs with tiny chunks, partitions and slices, so that
- * a few thousand records pass through many tasks and levels, compared byte by byte with a stable
- * oracle; then jobs with bad descriptors, shortened files, failing allocations and outputs that
- * were tampered with.
+ * pipeline.c: goal: weft-sort's flow of tasks sorts right whatever the keys, splits what is too
+ * large by nested levels, and turns every failure of a file, of memory or of the result into one
+ * text, without taking the process with it. Method: whole jobs with tiny chunks, partitions and
+ * slices, so that a few thousand records pass through many tasks and levels, compared byte by byte
+ * with a stable oracle; then jobs with bad descriptors, shortened files, failing allocations and
+ * outputs that were tampered with. Lines and little memory are in external.c.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "base.h"
-#include "seed.h"
-#include "sort.h"
-
-#define RECORDS_MAX 6000
-
-#if WF_TSAN || WF_ASAN
-#define RANDOM_RUNS 6
-#else
-#define RANDOM_RUNS 25
-#endif
-
-#define EXPECT(x) \
-	do { \
-		if (!(x)) { \
-			fprintf(stderr, "%s:%d: expected: %s\n", __FILE__, __LINE__, #x); \
-			exit(1); \
-		} \
-	} while (0)
-
-static uint64_t random_state;
-
-static uint64_t next_random(void)
-{
-	uint64_t x = random_state += 0x9e3779b97f4a7c15u;
-
-	x = (x ^ x >> 31) * 0xd6e8feb86659fd93u;
-	return x ^ x >> 32;
-}
-
-/* One job over two unnamed files. */
-struct trial {
-	struct wf_sort_job job;
-	struct wf_sort_journal journal;
-	uint8_t *records;
-};
-
-static int make_file(void)
-{
-	FILE *file = tmpfile();
-	int fd;
-
-	EXPECT(file != NULL);
-	fd = dup(fileno(file));
-	EXPECT(fd >= 0);
-	fclose(file);
-	return fd;
-}
-
-static void on_log(void *arg, const struct weft_log_record *record)
-{
-	(void)arg;
-	if (record->level == WEFT_LOG_ERROR)
-		fprintf(stderr, "worker %d, task %s: %s\n", record->worker, record->task,
-		        record->text);
-}
-
-static void runtime_open(struct trial *trial)
-{
-	EXPECT(weft_open(&trial->job.rt, WEFT_OPTIONS(.workers = 4, .log = on_log)) == 0);
-}
-
-/* Tiny chunks, partitions and slices; `leaf` 0 keeps what the layout chose. */
-static void trial_open(struct trial *trial, uint32_t records, uint32_t record_bytes,
-                       uint32_t key_offset, uint32_t key_bytes, uint32_t leaf)
-{
-	struct wf_sort_options options = {
-		.record_bytes = record_bytes,
-		.key_offset = key_offset,
-		.key_bytes = key_bytes,
-	};
-	struct wf_sort_layout *layout = &trial->job.layout;
-
-	*trial = (struct trial){ .records = calloc((size_t)records + 1, record_bytes) };
-	EXPECT(trial->records != NULL);
-	EXPECT(wf_sort_journal_init(&trial->journal, false) == 0);
-	EXPECT(wf_sort_layout_init(layout, (uint64_t)records * record_bytes, &options) == 0);
-	if (leaf) {
-		layout->leaf_records = leaf;
-		layout->chunk_records = 3 * (uint64_t)leaf + 1;
-		layout->chunk_count =
-			(uint32_t)((records + layout->chunk_records - 1) / layout->chunk_records);
-		layout->slice_records = leaf + 3;
-		layout->slice_count =
-			(uint32_t)((records + layout->slice_records - 1) / layout->slice_records);
-		layout->block_records = 7;
-	}
-	runtime_open(trial);
-	trial->job.journal = &trial->journal;
-	trial->job.input_name = "INPUT";
-	trial->job.output_name = "OUTPUT";
-	trial->job.check = true;
-	trial->job.input_fd = make_file();
-	trial->job.output_fd = make_file();
-}
-
-static void trial_save(struct trial *trial)
-{
-	EXPECT(wf_sort_pwrite(trial->job.input_fd, trial->records, trial->job.layout.bytes, 0) ==
-	       0);
-}
-
-/* First the runtime: when a job has failed, tasks of it may still be on their way to the files. */
-static void trial_close(struct trial *trial)
-{
-	EXPECT(weft_close(trial->job.rt, WEFT_FOREVER) == 0);
-	close(trial->job.input_fd);
-	close(trial->job.output_fd);
-	wf_sort_journal_fini(&trial->journal);
-	free(trial->records);
-}
-
-/* Run a root task; `text` gets the cause of a failure. */
-static int run_root(weft *rt, weft_task_fn *fn, const void *arg, char text[256])
-{
-	struct weft_view view;
-	weft_ref ref;
-	int status = weft_spawn(rt, fn, &arg, sizeof(arg), &ref);
-
-	if (status < 0) {
-		snprintf(text, 256, "%s", weft_strerror(status));
-		return status;
-	}
-	status = weft_get(rt, ref, WEFT_FOREVER, &view);
-	if (status < 0)
-		snprintf(text, 256, "%s", wf_sort_cause(rt, ref, status));
-	weft_release(rt, ref);
-	return status;
-}
-
-static int run(struct trial *trial, char text[256])
-{
-	return run_root(trial->job.rt, wf_sort_root, &trial->job, text);
-}
-
-static void expect_failure(struct trial *trial, const char *part)
-{
-	char text[256] = "";
-
-	EXPECT(run(trial, text) == WEFT_ETASK);
-	if (!strstr(text, part)) {
-		fprintf(stderr, "got the text \"%s\" without \"%s\"\n", text, part);
-		exit(1);
-	}
-}
-
-/* Of the oracle's comparison, which qsort() gives no argument. */
-static const struct trial *oracle;
-
-static int compare_places(const void *a, const void *b)
-{
-	const struct wf_sort_layout *layout = &oracle->job.layout;
-	uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
-	int order = memcmp(oracle->records + (size_t)i * layout->record_bytes + layout->key_offset,
-	                   oracle->records + (size_t)j * layout->record_bytes + layout->key_offset,
-	                   layout->key_bytes);
-
-	return order ? order : i < j ? -1 : i > j;
-}
-
-static void expect_sorted(const struct trial *trial)
-{
-	const struct wf_sort_layout *layout = &trial->job.layout;
-	uint32_t *places = calloc(layout->records + 1, sizeof(*places));
-	uint8_t *record = malloc(layout->record_bytes);
-
-	EXPECT(places && record);
-	for (uint32_t i = 0; i < layout->records; i++)
-		places[i] = i;
-	oracle = trial;
-	qsort(places, layout->records, sizeof(*places), compare_places);
-	for (uint64_t i = 0; i < layout->records; i++) {
-		EXPECT(wf_sort_pread(trial->job.output_fd, record, layout->record_bytes,
-		                     i * layout->record_bytes) == 0);
-		EXPECT(memcmp(record, trial->records + (size_t)places[i] * layout->record_bytes,
-		              layout->record_bytes) == 0);
-	}
-	free(places);
-	free(record);
-}
-
-static uint64_t tasks_of(const struct trial *trial, enum wf_sort_stage stage)
-{
-	/* relaxed: the job has ended. */
-	return wf_load_relaxed(&trial->journal.stages[stage].tasks);
-}
-
-/* Keys over `symbols` values; `hot` of 100 records have one and the same key. */
-static void fill(struct trial *trial, unsigned symbols, unsigned hot)
-{
-	const struct wf_sort_layout *layout = &trial->job.layout;
-
-	for (uint64_t i = 0; i < layout->records; i++) {
-		uint8_t *record = trial->records + i * layout->record_bytes;
-		bool is_hot = next_random() % 100 < hot;
-
-		for (uint32_t k = 0; k < layout->record_bytes; k++)
-			record[k] = (uint8_t)(next_random() % symbols + 100);
-		if (is_hot)
-			memset(record + layout->key_offset, 101, layout->key_bytes);
-	}
-}
+#include "trial.h"
 
 /* ---- Right results ----------------------------------------------------------------- */
 
@@ -272,7 +69,7 @@ static void no_record_and_one_record_are_sorted(void)
 	}
 }
 
-/* Too many records below one splitter that is not heavy, and a heavy key with more words. */
+/* Equal words in front of other bytes, and more of it than a table of splitters can cut. */
 static void skew_is_split_by_nested_levels(void)
 {
 	struct trial trial;
@@ -282,16 +79,17 @@ static void skew_is_split_by_nested_levels(void)
 	fill(&trial, 150, 0);
 	for (int i = 0; i < RECORDS_MAX * 3 / 4; i++)
 		memset(trial.records + (size_t)i * 24 + 2, 7, 8);
+	/* At most four partitions in a level, so four levels at least. */
+	trial.job.layout.store_bytes = 1 << 16;
 	trial_save(&trial);
 	EXPECT(run(&trial, text) == 0);
 	expect_sorted(&trial);
-	EXPECT(tasks_of(&trial, WF_SORT_STAGE_REGROUP) > 0);
-	EXPECT(tasks_of(&trial, WF_SORT_STAGE_PLAN) > 1);
+	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SPLITTERS) > 20);
 	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SORT) > RECORDS_MAX / 50 / 2);
 	trial_close(&trial);
 }
 
-static void equal_keys_are_gathered_by_many_tasks(void)
+static void equal_keys_are_copied_by_many_tasks(void)
 {
 	struct trial trial;
 	char text[256];
@@ -301,26 +99,31 @@ static void equal_keys_are_gathered_by_many_tasks(void)
 	trial_save(&trial);
 	EXPECT(run(&trial, text) == 0);
 	expect_sorted(&trial);
-	EXPECT(tasks_of(&trial, WF_SORT_STAGE_PLAN) == 1);
-	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SORT) == RECORDS_MAX / 50);
+	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SPLITTERS) == 1);
+	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SORT) == trial.job.layout.chunk_count);
 	trial_close(&trial);
 }
 
-/* Keys of 80 equal words and a last one: each level peels off one word until the limit. */
-static void levels_stop_at_their_limit(void)
+/* A last byte behind equal ones: each level looks at WF_SORT_KEY_CAP of them, until the limit. */
+static void levels_stop_at_their_limit(uint32_t levels)
 {
+	uint32_t key_bytes = levels * WF_SORT_KEY_CAP;
+	uint64_t seen = levels < WF_SORT_LEVELS_MAX ? levels : WF_SORT_LEVELS_MAX;
 	struct trial trial;
 	char text[256];
 
-	trial_open(&trial, 1000, 648, 0, 648, 20);
+	trial_open(&trial, 60, key_bytes, 0, key_bytes, 2);
 	fill(&trial, 1, 0);
-	for (uint32_t i = 0; i < 1000; i++)
-		trial.records[(size_t)i * 648 + 645] = (uint8_t)next_random();
+	for (uint32_t i = 0; i < 60; i++)
+		trial.records[(size_t)(i + 1) * key_bytes - 1] = (uint8_t)next_random();
 	trial_save(&trial);
 	EXPECT(run(&trial, text) == 0);
 	expect_sorted(&trial);
-	EXPECT(tasks_of(&trial, WF_SORT_STAGE_PLAN) == WF_SORT_LEVELS_MAX);
-	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SORT) == 1);
+	EXPECT(tasks_of(&trial, WF_SORT_STAGE_SPLITTERS) >= seen);
+	if (levels > WF_SORT_LEVELS_MAX) {
+		EXPECT(tasks_of(&trial, WF_SORT_STAGE_SPLITTERS) == WF_SORT_LEVELS_MAX);
+		EXPECT(tasks_of(&trial, WF_SORT_STAGE_SORT) == 1);
+	}
 	trial_close(&trial);
 }
 
@@ -359,7 +162,7 @@ static void full_disk_fails_the_job(void)
 	trial_open(&trial, 3000, 20, 0, 10, 100);
 	fill(&trial, 60, 0);
 	trial_save(&trial);
-	EXPECT(dup2(fd, trial.job.output_fd) >= 0);
+	EXPECT(dup2(fd, trial.job.output.fd) >= 0);
 	close(fd);
 	expect_failure(&trial, "OUTPUT: No space left on device");
 	trial_close(&trial);
@@ -390,6 +193,7 @@ static void every_failed_allocation_fails_the_job_cleanly(void)
 		if (status == 0)
 			expect_sorted(&trial);
 		EXPECT(weft_close(trial.job.rt, WEFT_FOREVER) == 0);
+		failures_are_expected = fired;
 		runtime_open(&trial);
 		if (!fired)
 			break;
@@ -404,33 +208,37 @@ static void every_failed_allocation_fails_the_job_cleanly(void)
 
 /* ---- Verification finds what is wrong ---------------------------------------------- */
 
+static int verify_root(weft_task *self)
+{
+	struct trial *trial = *(struct trial *const *)weft_task_arg(self, NULL);
+	struct wf_sort_result sum = { 0, 0 };
+	int status = wf_sort_verify_run(self, &trial->job, &sum);
+
+	return status < 0 ? status : weft_return(self, &sum, sizeof(sum));
+}
+
+/* `part` NULL: nothing but the checksum can tell. */
 static void verification_sees(struct trial *trial, const char *part)
 {
-	struct wf_sort_refs sums = { NULL, 0, 0 };
-	uint64_t checksum = 0, expected = 0, bad = 0;
 	const struct wf_sort_layout *layout = &trial->job.layout;
+	const void *arg = trial;
+	struct wf_sort_result sum;
+	uint64_t expected = 0;
+	weft_ref ref;
+	int status;
 
-	EXPECT(wf_sort_verify_submit(&trial->job, &sums) == 0);
-	for (size_t i = 0; i < sums.count; i++) {
-		struct weft_view view;
-		int status = weft_get(trial->job.rt, sums.refs[i], WEFT_FOREVER, &view);
-
-		if (status < 0) {
-			EXPECT(part &&
-			       strstr(wf_sort_cause(trial->job.rt, sums.refs[i], status), part));
-			bad++;
-			continue;
-		}
-		checksum += ((const struct wf_sort_result *)view.data)->checksum;
-	}
+	EXPECT(weft_spawn(trial->job.rt, verify_root, &arg, sizeof(arg), &ref) == 0);
+	status = (int)weft_get_copy(trial->job.rt, ref, &sum, sizeof(sum));
 	for (uint64_t i = 0; i < layout->records; i++)
 		expected += wf_sort_hash(trial->records + i * layout->record_bytes,
 		                         layout->record_bytes);
-	if (part)
-		EXPECT(bad > 0);
-	else
-		EXPECT(bad == 0 && checksum != expected);
-	wf_sort_refs_fini(trial->job.rt, &sums);
+	if (part) {
+		EXPECT(status < 0 && strstr(wf_sort_cause(trial->job.rt, ref, status), part));
+	} else {
+		EXPECT(status >= 0 && sum.records == layout->records);
+		EXPECT(sum.checksum != expected);
+	}
+	weft_release(trial->job.rt, ref);
 }
 
 static void swap_records(struct trial *trial, uint64_t i, uint64_t j)
@@ -439,10 +247,10 @@ static void swap_records(struct trial *trial, uint64_t i, uint64_t j)
 	uint8_t a[64], b[64];
 
 	EXPECT(n <= sizeof(a));
-	EXPECT(wf_sort_pread(trial->job.output_fd, a, n, i * n) == 0);
-	EXPECT(wf_sort_pread(trial->job.output_fd, b, n, j * n) == 0);
-	EXPECT(wf_sort_pwrite(trial->job.output_fd, a, n, j * n) == 0);
-	EXPECT(wf_sort_pwrite(trial->job.output_fd, b, n, i * n) == 0);
+	EXPECT(wf_sort_pread(trial->job.output.fd, a, n, i * n) == 0);
+	EXPECT(wf_sort_pread(trial->job.output.fd, b, n, j * n) == 0);
+	EXPECT(wf_sort_pwrite(trial->job.output.fd, a, n, j * n) == 0);
+	EXPECT(wf_sort_pwrite(trial->job.output.fd, b, n, i * n) == 0);
 }
 
 static void verification_finds_tampering(void)
@@ -463,45 +271,53 @@ static void verification_finds_tampering(void)
 	verification_sees(&trial, "record 53 is out of order");
 	swap_records(&trial, 52, 53);
 	/* In order, but a byte of the payload is another: only the checksum can tell. */
-	EXPECT(wf_sort_pread(trial.job.output_fd, &byte, 1, 515) == 0);
+	EXPECT(wf_sort_pread(trial.job.output.fd, &byte, 1, 515) == 0);
 	byte ^= 4;
-	EXPECT(wf_sort_pwrite(trial.job.output_fd, &byte, 1, 515) == 0);
+	EXPECT(wf_sort_pwrite(trial.job.output.fd, &byte, 1, 515) == 0);
 	verification_sees(&trial, NULL);
-	EXPECT(ftruncate(trial.job.output_fd, 9990) == 0);
+	EXPECT(ftruncate(trial.job.output.fd, 9990) == 0);
 	verification_sees(&trial, "OUTPUT: the file became shorter");
 	trial_close(&trial);
 }
 
-/* Check tasks over one chunk and two leaves with the given order. */
-static void check_sees(struct trial *trial, const uint64_t *order, const char *part)
+struct proving {
+	struct trial *trial;
+	struct wf_sort_proofs proofs;
+};
+
+static int check_root(weft_task *self)
+{
+	struct proving *proving = *(struct proving *const *)weft_task_arg(self, NULL);
+
+	return wf_sort_check_run(self, &proving->trial->job, &proving->proofs);
+}
+
+static void proof_says(struct proving *proving, const char *part)
+{
+	weft *rt = proving->trial->job.rt;
+	char text[256] = "";
+	int status = run_root(rt, check_root, proving, text);
+
+	if (part ? !strstr(text, part) : status != 0) {
+		fprintf(stderr, "the proof says \"%s\", not \"%s\"\n", text, part ? part : "");
+		exit(1);
+	}
+	wf_sort_proofs_fini(rt, &proving->proofs);
+}
+
+/* Check tasks over one piece, and its records at the places of `order`. */
+static void order_sees(struct trial *trial, const uint64_t *order, const char *part)
 {
 	weft *rt = trial->job.rt;
-	struct wf_sort_refs done = { NULL, 0, 0 };
-	struct wf_sort_leaf leaves[2];
-	uint64_t half = trial->job.layout.records / 2;
-	bool seen = false;
-	weft_ref chunk;
+	struct proving proving = { .trial = trial };
+	struct wf_sort_proof proof = { .is_leaf = true, .n_inputs = 1 };
+	weft_ref refs[2];
 
-	EXPECT(weft_put(rt, trial->records, trial->job.layout.bytes, &chunk) == 0);
-	for (uint64_t i = 0; i < 2; i++) {
-		leaves[i] = (struct wf_sort_leaf){ .first_record = i * half, .records = half };
-		EXPECT(weft_put(rt, order + i * half, half * sizeof(*order), &leaves[i].order) ==
-		       0);
-	}
-	EXPECT(wf_sort_check_submit(&trial->job, &chunk, leaves, 2, &done) == 0);
-	for (size_t i = 0; i < done.count; i++) {
-		struct weft_view view;
-		int status = weft_get(rt, done.refs[i], WEFT_FOREVER, &view);
-
-		if (status < 0)
-			seen |= part && strstr(wf_sort_cause(rt, done.refs[i], status), part);
-		EXPECT(part || status == 0);
-	}
-	EXPECT(seen == (part != NULL));
-	wf_sort_refs_fini(rt, &done);
-	weft_release(rt, leaves[0].order);
-	weft_release(rt, leaves[1].order);
-	weft_release(rt, chunk);
+	EXPECT(weft_put(rt, trial->records, trial->job.layout.bytes, &refs[0]) == 0);
+	EXPECT(weft_put(rt, order, trial->job.layout.records * sizeof(*order), &refs[1]) == 0);
+	EXPECT(wf_sort_refs_add_many(&proof.refs, refs, 2) == 0);
+	EXPECT(wf_sort_proofs_add(rt, &proving.proofs, &proof) == 0);
+	proof_says(&proving, part);
 }
 
 static void proof_finds_foreign_and_unstable_records(void)
@@ -510,28 +326,68 @@ static void proof_finds_foreign_and_unstable_records(void)
 	struct trial trial;
 
 	trial_open(&trial, 8, 20, 0, 10, 0);
-	EXPECT(trial.job.layout.chunk_count == 1);
 	fill(&trial, 1, 0);
 	for (uint64_t i = 0; i < 8; i++) {
 		order[i] = wf_sort_loc(0, i * 20);
 		trial.records[i * 20 + 19] = (uint8_t)i;
 	}
-	EXPECT(wf_sort_pwrite(trial.job.output_fd, trial.records, 160, 0) == 0);
-	check_sees(&trial, order, NULL);
-	/* The file says so too, but equal keys are not in input order; also across the leaves. */
-	for (uint64_t i = 1; i <= 3; i += 2) {
-		uint64_t first = order[i];
+	EXPECT(wf_sort_pwrite(trial.job.output.fd, trial.records, 160, 0) == 0);
+	order_sees(&trial, order, NULL);
+	/* The file says so too, but equal keys are not in input order. */
+	swap_records(&trial, 1, 2);
+	order[1] = order[2];
+	order[2] = wf_sort_loc(0, 20);
+	order_sees(&trial, order, "not in input order among equal keys");
+	order[2] = order[1];
+	order[1] = wf_sort_loc(0, 20);
+	order_sees(&trial, order, "is not the input record it came from");
+	swap_records(&trial, 1, 2);
+	order[7] = wf_sort_loc(1, 0);
+	order_sees(&trial, order, "comes from nowhere");
+	order[7] = wf_sort_loc(0, 160);
+	order_sees(&trial, order, "comes from nowhere");
+	trial_close(&trial);
+}
 
-		swap_records(&trial, i, i + 1);
-		order[i] = order[i + 1];
-		order[i + 1] = first;
-		check_sees(&trial, order, "not in input order among equal keys");
-		order[i + 1] = order[i];
-		order[i] = first;
-		swap_records(&trial, i, i + 1);
-	}
-	swap_records(&trial, 5, 6);
-	check_sees(&trial, order, "is not the input record it came from");
+/* A partition task's chunk, its one piece changed by `tamper`. */
+static void partition_sees(struct trial *trial, int tamper, const char *part)
+{
+	weft *rt = trial->job.rt;
+	uint64_t bytes = trial->job.layout.bytes;
+	uint8_t *piece = malloc(bytes + 20);
+	struct wf_sort_splitters *splitters = malloc(sizeof(*splitters));
+	struct proving proving = { .trial = trial };
+	struct wf_sort_proof proof = {
+		.partition = { &trial->job, { 0, bytes } },
+		.n_inputs = 1,
+	};
+	weft_ref refs[2];
+
+	EXPECT(piece && splitters);
+	wf_sort_splitters_init(splitters, &trial->job.layout, 0, 1, NULL, 0);
+	memcpy(piece, trial->records, bytes);
+	memcpy(piece + bytes, trial->records, 20);
+	if (tamper > 0)
+		piece[bytes / 2] ^= 1;
+	EXPECT(weft_put(rt, splitters, sizeof(*splitters), &refs[0]) == 0);
+	EXPECT(weft_put(rt, piece, tamper < 0 ? bytes + 20 : bytes, &refs[1]) == 0);
+	EXPECT(wf_sort_refs_add_many(&proof.refs, refs, 2) == 0);
+	EXPECT(wf_sort_proofs_add(rt, &proving.proofs, &proof) == 0);
+	proof_says(&proving, part);
+	free(piece);
+	free(splitters);
+}
+
+static void proof_finds_wrong_partitions(void)
+{
+	struct trial trial;
+
+	trial_open(&trial, 100, 20, 0, 10, 0);
+	fill(&trial, 50, 0);
+	trial_save(&trial);
+	partition_sees(&trial, 0, NULL);
+	partition_sees(&trial, 1, "not partitioned as it was read");
+	partition_sees(&trial, -1, "more records were partitioned than were read");
 	trial_close(&trial);
 }
 
@@ -539,12 +395,18 @@ static void proof_finds_foreign_and_unstable_records(void)
 
 static void the_same_seed_generates_the_same_lines(bool skew)
 {
-	struct wf_sort_generate generate = { .seed = 7, .skew = skew };
+	struct wf_sort_generate generate = {
+		.record_bytes = 100,
+		.key_bytes = 10,
+		.seed = 7,
+		.skew = skew,
+	};
 	struct trial trial;
 	char text[256];
 
 	trial_open(&trial, 2000, 100, 0, 10, 100);
 	generate.job = &trial.job;
+	generate.sink = (struct wf_sort_sink){ "INPUT", trial.job.input_fd, -1 };
 	EXPECT(run_root(trial.job.rt, wf_sort_generate_root, &generate, text) == 0);
 	EXPECT(wf_sort_pread(trial.job.input_fd, trial.records, 200000, 0) == 0);
 	for (size_t i = 0; i < 200000; i++) {
@@ -554,9 +416,8 @@ static void the_same_seed_generates_the_same_lines(bool skew)
 			EXPECT(trial.records[i] >= ' ' && trial.records[i] < 0x7f);
 		EXPECT(i % 100 >= 10 || trial.records[i] != ' ');
 	}
-	/* One worker or many, another cut into chunks: the same bytes. */
-	trial.job.layout.chunk_records = 2000;
-	trial.job.layout.chunk_count = 1;
+	/* Cut into chunks otherwise: the same bytes. */
+	trial.job.layout.chunk_bytes = 100 * 2000;
 	EXPECT(ftruncate(trial.job.input_fd, 0) == 0);
 	EXPECT(run_root(trial.job.rt, wf_sort_generate_root, &generate, text) == 0);
 	for (size_t i = 0; i < 2000; i++) {
@@ -575,14 +436,16 @@ int main(void)
 	the_usual_record_size_is_sorted();
 	random_jobs_are_sorted_stably();
 	skew_is_split_by_nested_levels();
-	equal_keys_are_gathered_by_many_tasks();
-	levels_stop_at_their_limit();
+	equal_keys_are_copied_by_many_tasks();
+	levels_stop_at_their_limit(3);
+	levels_stop_at_their_limit(WF_SORT_LEVELS_MAX + 2);
 	short_input_fails_the_job();
 	unreadable_input_fails_the_job();
 	full_disk_fails_the_job();
 	every_failed_allocation_fails_the_job_cleanly();
 	verification_finds_tampering();
 	proof_finds_foreign_and_unstable_records();
+	proof_finds_wrong_partitions();
 	the_same_seed_generates_the_same_lines(false);
 	the_same_seed_generates_the_same_lines(true);
 	return 0;

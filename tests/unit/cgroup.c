@@ -188,3 +188,68 @@ Test(cgroup, a_file_that_cannot_be_opened_is_no_quota, .init = fake_open, .fini 
 	}
 	wf_fault_arm(-1, 0);
 }
+
+/* ---- Memory --------------------------------------------------------------------------------- */
+
+#define MOUNT_V1_MEMORY "34 31 0:31 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n"
+
+Test(cgroup, no_memory_limit_is_the_machines_memory, .init = fake_open, .fini = fake_close)
+{
+	const char *why = NULL;
+
+	cr_assert_eq(wf_cgroup_memory(fake_root), UINT64_MAX);
+	cr_assert_eq(wf_memory_left_at(fake_root, &why), 0);
+	fake_file("/proc/meminfo", "MemTotal:       24684000 kB\nMemFree:  1 kB\n");
+	cr_assert_eq(wf_memory_left_at(fake_root, &why), 24684000ull * 1024);
+	fake_file("/proc/meminfo",
+	          "MemTotal:       24684000 kB\nMemFree:  1 kB\n"
+	          "MemAvailable:   20000000 kB\n");
+	cr_assert_eq(wf_memory_left_at(fake_root, &why), 20000000ull * 1024);
+	cr_assert_str_eq(why, "available memory");
+	cr_assert_eq(wf_memory_left_at(fake_root, NULL), 20000000ull * 1024);
+}
+
+Test(cgroup, v2_memory_left_is_the_least_of_all_levels, .init = fake_open, .fini = fake_close)
+{
+	const char *why;
+
+	fake_file("/proc/meminfo", "MemAvailable:   20000000 kB\n");
+	fake_v2("/a/b", OTHERS MOUNT_V2);
+	fake_file("/sys/fs/cgroup/a/b/memory.max", "max\n");
+	fake_file("/sys/fs/cgroup/a/b/memory.current", "5000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), UINT64_MAX);
+	fake_file("/sys/fs/cgroup/a/memory.max", "1000000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 1000000);
+	fake_file("/sys/fs/cgroup/a/memory.current", "400000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 600000);
+	cr_assert_eq(wf_memory_left_at(fake_root, &why), 600000);
+	fake_file("/proc/meminfo", "nonsense\n");
+	cr_assert_eq(wf_memory_left_at(fake_root, &why), 600000);
+	cr_assert_str_eq(why, "limit of the control group");
+	/* What the page cache could give back counts as free. */
+	fake_file("/sys/fs/cgroup/a/memory.stat",
+	          "anon 1\nfile 300000\ninactive_file_x 7\n"
+	          "inactive_file 90000\nactive_file 20000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 700000);
+	fake_file("/sys/fs/cgroup/a/b/memory.max", "600000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 595000);
+	/* Over the limit, for a moment. */
+	fake_file("/sys/fs/cgroup/a/b/memory.current", "700000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 0);
+}
+
+Test(cgroup, v1_memory_left_is_found, .init = fake_open, .fini = fake_close)
+{
+	fake_file("/proc/self/cgroup", "11:memory:/job\n3:cpu,cpuacct:/a/b\n");
+	fake_file("/proc/self/mountinfo", OTHERS MOUNT_V1 MOUNT_V1_MEMORY);
+	fake_file("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "9223372036854771712\n");
+	fake_file("/sys/fs/cgroup/memory/job/memory.usage_in_bytes", "300\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), UINT64_MAX);
+	fake_file("/sys/fs/cgroup/memory/job/memory.limit_in_bytes", "1000\n");
+	fake_file("/sys/fs/cgroup/memory/job/memory.stat",
+	          "cache 1\ninactive_file 5\nactive_file 6\n"
+	          "total_inactive_file 80\ntotal_active_file 40\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 800);
+	fake_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", "zebra\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 800);
+}

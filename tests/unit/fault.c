@@ -33,6 +33,17 @@ Test(fault, exactly_the_nth_point_fails, .fini = disarm)
 	}
 }
 
+Test(fault, a_lasting_one_fails_from_the_nth_on, .fini = disarm)
+{
+	wf_fault_arm_lasting(WF_FAULT_MMAP, 3);
+	for (uint64_t i = 1; i <= 10; i++)
+		cr_assert_eq(wf_fault(WF_FAULT_MMAP), i >= 3);
+	cr_assert_not(wf_fault(WF_FAULT_MALLOC));
+	wf_fault_arm(WF_FAULT_MMAP, 1);
+	cr_assert(wf_fault(WF_FAULT_MMAP));
+	cr_assert_not(wf_fault(WF_FAULT_MMAP));
+}
+
 Test(fault, other_kinds_are_not_counted, .fini = disarm)
 {
 	wf_fault_arm(WF_FAULT_THREAD, 2);

@@ -62,7 +62,7 @@ static uint32_t count_inbox(const struct wf_local *self)
 {
 	uint32_t n = 0;
 
-	for (uint32_t kind = WF_OBJECT_CELL; kind <= WF_OBJECT_BLOCK; kind++) {
+	for (uint32_t kind = WF_SLAB_CELL; kind <= WF_SLAB_BLOCK; kind++) {
 		const struct wf_free *item =
 			(const struct wf_free *)wf_load_relaxed(&self->slab.inbox[kind]);
 
@@ -308,6 +308,8 @@ Test(slab, blocks_freed_by_others_come_home_to_their_class, .init = begin, .fini
 	struct wf_cell *cell = wf_cell_alloc(at[1]);
 	uint32_t got;
 
+	if (TEST_SHRUNK)
+		test_skip("a batch is full, and sent, before the flush here");
 	for (uint32_t c = 0; c < WF_BLOCK_CLASSES; c++) {
 		blocks[c] = wf_block_alloc(at[1], class_bytes[c], &got);
 		wf_block_free(at[0], blocks[c], got);

@@ -42,9 +42,9 @@ static int compare_places(const void *a, const void *b)
 /* Sort `n` records with keys of `key_bytes` behind KEY_OFFSET and compare with the oracle. */
 static void check(const uint8_t *records, size_t record_bytes, size_t key_bytes, size_t n)
 {
-	const uint8_t *chunks[1] = { records };
+	const uint8_t *pieces[1] = { records };
 	struct wf_sort_source source = {
-		.chunks = chunks,
+		.pieces = pieces,
 		.key_offset = KEY_OFFSET,
 		.key_bytes = (uint32_t)key_bytes,
 	};
@@ -174,6 +174,101 @@ Test(sort_radix, falls_back_to_merging_when_keys_nest_too_deeply)
 	}
 	check(records, RECORD, KEY, (size_t)GROUPS * GROUP);
 	free(records);
+}
+
+/* ---- Lines --------------------------------------------------------------------------- */
+
+static const uint8_t *line_at[6000];
+static size_t line_size[6000];
+
+static int compare_line_places(const void *a, const void *b)
+{
+	uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+	size_t n = line_size[i] < line_size[j] ? line_size[i] : line_size[j];
+	int order = memcmp(line_at[i], line_at[j], n);
+
+	if (order == 0)
+		order = line_size[i] < line_size[j] ? -1 : line_size[i] > line_size[j];
+	return order ? order : i < j ? -1 : i > j;
+}
+
+/* `n` lines over `symbols` bytes from 0 on, all with `shared` bytes in front, which are skipped. */
+static void check_lines(size_t n, size_t length, unsigned symbols, uint32_t shared)
+{
+	uint8_t *text = calloc(n + 8, shared + length + 2), *to = text;
+	struct wf_sort_entry *entries = calloc(2 * n + 1, sizeof(*entries));
+	uint32_t *places = calloc(n + 1, sizeof(*places));
+	const uint8_t *pieces[1] = { text };
+	struct wf_sort_source source = { .pieces = pieces, .key_offset = shared, .lines = true };
+
+	cr_assert(text && entries && places);
+	cr_assert_leq(n, 6000);
+	for (size_t i = 0; i < n; i++) {
+		size_t size = next_random() % (length + 1);
+
+		line_at[i] = to;
+		memset(to, 'p', shared);
+		to += shared;
+		for (size_t k = 0; k < size; k++) {
+			*to = (uint8_t)(next_random() % symbols);
+			*to += *to >= '\n';
+			to++;
+		}
+		line_size[i] = shared + size;
+		*to++ = '\n';
+		places[i] = (uint32_t)i;
+	}
+	for (size_t i = 0; i < n; i++)
+		entries[i] = (struct wf_sort_entry){
+			.key = wf_sort_word(&source, line_at[i], 0),
+			.loc = wf_sort_loc(0, (uint64_t)(line_at[i] - text)),
+		};
+	qsort(places, n, sizeof(*places), compare_line_places);
+	wf_sort_entries(entries, entries + n, n, &source, 0);
+	for (size_t i = 0; i < n; i++)
+		cr_assert_eq(entries[i].loc, (uint64_t)(line_at[places[i]] - text),
+		             "%zu lines of up to %zu bytes: wrong line at %zu", n, length, i);
+	free(text);
+	free(entries);
+	free(places);
+}
+
+Test(sort_radix, sorts_lines_like_their_bytes)
+{
+	static const size_t lengths[] = { 0, 1, 6, 7, 8, 9, 14, 15, 40 };
+	static const size_t counts[] = { 1, 2, 24, 25, 300, 3000 };
+	static const unsigned symbols[] = { 1, 2, 5, 255 };
+
+	random_state = test_seed();
+	for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
+		for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+			for (size_t s = 0; s < sizeof symbols / sizeof *symbols; s++)
+				check_lines(counts[c], lengths[l], symbols[s],
+				            (uint32_t)(next_random() % 20));
+		}
+	}
+}
+
+/* Zero bytes order before others and behind the end. */
+Test(sort_radix, words_of_lines_tell_ends_from_zero_bytes)
+{
+	static const char text[] = "\n\0\n\0\0\nabcdefg\nabcdefg\0\nabcdefgh\n\377\n\0\0\0\0\0\0\0";
+	const uint8_t *line = (const uint8_t *)text;
+	uint64_t before = 0;
+
+	for (int i = 0; i < 7; i++) {
+		uint64_t word = wf_sort_line_word(line, 0);
+
+		/* "abcdefg\0" and "abcdefgh" go on behind the same word. */
+		if (i == 5)
+			cr_assert_eq(word, before);
+		else if (i)
+			cr_assert_gt(word, before);
+		before = word;
+		line = (const uint8_t *)memchr(line, '\n', 32) + 1;
+	}
+	cr_assert_eq(wf_sort_line_word((const uint8_t *)"\n1234567", 0), 0u);
+	cr_assert_eq(wf_sort_line_word((const uint8_t *)"abcdefgh1\n234567", 1) & 0xff, 2u);
 }
 
 Test(sort_radix, key_words_order_like_the_bytes)

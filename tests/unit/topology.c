@@ -420,7 +420,7 @@ Test(topology, hwloc_and_the_simple_reader_agree, .init = open_plain, .fini = cl
 
 /* Two nodes of two PUs, 31 apart. */
 static const char machine_xml[] =
-	"<?xml version=\"1.0\" encoding=\"UTF-8\"?><!DOCTYPE topology SYSTEM \"hwloc2.dtd\">"
+	"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n"
 	"<topology version=\"2.0\"><object type=\"Machine\" os_index=\"0\" cpuset=\"0xf\" "
 	"complete_cpuset=\"0xf\" allowed_cpuset=\"0xf\" nodeset=\"0x3\" complete_nodeset=\"0x3\" "
 	"allowed_nodeset=\"0x3\" gp_index=\"1\">" XML_GROUP(

@@ -1,7 +1,7 @@
 /*
  * compare.c: the competitor. GNU sort gets the same file, the same key by column, stable, the same
- * number of threads and enough memory to need no temporary files when the machine has it; then the
- * two outputs must be byte-identical.
+ * number of threads, the same memory and the same directory for its temporary files; then the two
+ * outputs must be byte-identical.
  */
 #include "sort.h"
 
@@ -16,38 +16,38 @@
 volatile sig_atomic_t wf_sort_interrupted;
 volatile sig_atomic_t wf_sort_child;
 
+#define SLICE_BYTES (4u << 20)
+
 struct slice {
 	const struct wf_sort_same *same;
-	uint64_t first, count; /* records */
+	uint64_t offset, bytes;
 };
 
 /* Whether each record is one line: it ends in the only newline it has. */
-static bool are_lines(const uint8_t *records, uint64_t n, size_t record_bytes)
+static bool are_lines(const uint8_t *records, size_t bytes, size_t record_bytes)
 {
-	for (; n; n--, records += record_bytes) {
+	for (; bytes; bytes -= record_bytes, records += record_bytes) {
 		if (memchr(records, '\n', record_bytes) != records + record_bytes - 1)
 			return false;
 	}
 	return true;
 }
 
-static int compare_slice(weft_task *self, const struct slice *slice, uint8_t *one, uint8_t *other)
+static int compare_slice(weft_task *self, const struct slice *slice, uint8_t *one, uint8_t *other,
+                         size_t block)
 {
 	const struct wf_sort_same *same = slice->same;
-	const struct wf_sort_layout *layout = &same->job->layout;
-	size_t record_bytes = layout->record_bytes;
+	size_t record_bytes = same->job->layout.record_bytes;
 
-	for (uint64_t done = 0, n; done < slice->count; done += n) {
-		uint64_t offset = (slice->first + done) * record_bytes;
+	for (uint64_t done = 0, n; done < slice->bytes; done += n) {
 		int status;
 
-		n = slice->count - done;
-		n = n < layout->block_records ? n : layout->block_records;
+		n = slice->bytes - done < block ? slice->bytes - done : block;
 		if (weft_task_cancelled(self))
 			return -ECANCELED;
-		status = wf_sort_pread(same->fd, one, n * record_bytes, offset);
+		status = wf_sort_pread(same->fd, one, n, slice->offset + done);
 		if (status == 0 && same->other_fd >= 0)
-			status = wf_sort_pread(same->other_fd, other, n * record_bytes, offset);
+			status = wf_sort_pread(same->other_fd, other, n, slice->offset + done);
 		if (status < 0)
 			return weft_fail(self, status, "cannot compare with GNU sort: %s",
 			                 weft_strerror(status));
@@ -55,7 +55,7 @@ static int compare_slice(weft_task *self, const struct slice *slice, uint8_t *on
 			return weft_fail(self, -EINVAL,
 			                 "--compare: GNU sort cannot read the input, "
 			                 "its records are not lines");
-		if (same->other_fd >= 0 && memcmp(one, other, n * record_bytes) != 0)
+		if (same->other_fd >= 0 && memcmp(one, other, n) != 0)
 			return weft_fail(self, -EBADMSG, "the output differs from GNU sort's");
 	}
 	return 0;
@@ -64,20 +64,22 @@ static int compare_slice(weft_task *self, const struct slice *slice, uint8_t *on
 static int compare_body(weft_task *self)
 {
 	const struct slice *slice = weft_task_arg(self, NULL);
-	const struct wf_sort_layout *layout = &slice->same->job->layout;
-	size_t block_bytes = (size_t)layout->block_records * layout->record_bytes;
+	size_t record_bytes = slice->same->job->layout.record_bytes, block = WF_SORT_BLOCK_BYTES;
 	struct wf_sort_time begin = wf_sort_time_now();
-	uint8_t *room = wf_malloc(2 * block_bytes);
+	uint8_t *room;
 	int status;
 
+	/* Whole records. */
+	block = block < record_bytes ? record_bytes : block - block % record_bytes;
+	room = wf_malloc(2 * block);
 	if (!room)
 		return weft_fail(self, -ENOMEM, "no memory to compare");
-	status = compare_slice(self, slice, room, room + block_bytes);
+	status = compare_slice(self, slice, room, room + block, block);
 	wf_free(room);
 	/* The look at the lines comes before GNU sort runs; its time would span that run. */
 	if (status == 0 && slice->same->other_fd >= 0)
 		wf_sort_journal_add(slice->same->job->journal, self, WF_SORT_STAGE_COMPARE, begin,
-		                    slice->count * layout->record_bytes);
+		                    slice->bytes);
 	return status;
 }
 
@@ -85,26 +87,23 @@ int wf_sort_same_root(weft_task *self)
 {
 	const struct wf_sort_same *same =
 		*(const struct wf_sort_same *const *)weft_task_arg(self, NULL);
-	const struct wf_sort_layout *layout = &same->job->layout;
-	struct wf_sort_refs done = { NULL, 0, 0 };
+	uint64_t step = SLICE_BYTES;
+	struct wf_sort_window window;
 	int status = 0;
 
-	for (uint32_t i = 0; i < layout->slice_count && status == 0; i++) {
-		struct slice slice = { .same = same, .first = i * layout->slice_records };
-		weft_ref ref;
+	step = (step / same->job->layout.record_bytes + 1) * same->job->layout.record_bytes;
+	wf_sort_window_init(&window, self, same->job->layout.window);
+	for (uint64_t at = 0; at < same->bytes && status == 0; at += step) {
+		struct slice slice = { .same = same, .offset = at, .bytes = step };
 
-		slice.count = layout->records - slice.first;
-		if (slice.count > layout->slice_records)
-			slice.count = layout->slice_records;
-		status = weft_submit(same->job->rt, WEFT_TASK(compare_body, WEFT_ARG(slice)), &ref);
-		if (status == 0)
-			status = wf_sort_refs_add(&done, ref);
+		if (same->bytes - at < step)
+			slice.bytes = same->bytes - at;
+		status = wf_sort_window_submit(&window, WEFT_TASK(compare_body, WEFT_ARG(slice)),
+		                               NULL);
 	}
-	if (status < 0)
-		status = weft_fail(self, status, "cannot submit a task: %s", weft_strerror(status));
-	else
-		status = wf_sort_refs_wait(self, &done);
-	wf_sort_refs_fini(same->job->rt, &done);
+	if (status == 0)
+		status = wf_sort_window_drain(&window);
+	wf_sort_window_fini(&window);
 	return status;
 }
 
@@ -153,10 +152,9 @@ static int spawn(char *const argv[], pid_t *pid)
 }
 
 int wf_sort_peer_run(const char *input, const char *output, const char *dir,
-                     const struct wf_sort_layout *layout, uint32_t threads,
+                     const struct wf_sort_layout *layout, uint32_t threads, uint64_t memory,
                      struct wf_sort_peer *peer)
 {
-	uint64_t memory = 2 * layout->bytes + 64 * layout->records + (64u << 20);
 	char key[64], parallel[32], buffer[48];
 	const char *argv[] = {
 		"sort", "-s", key, parallel, buffer, "-T", dir, "-o", output, "--", input, NULL,
@@ -166,10 +164,11 @@ int wf_sort_peer_run(const char *input, const char *output, const char *dir,
 	pid_t pid = -1;
 	int status;
 
-	if (memory > wf_sort_memory_available() / 2)
-		memory = wf_sort_memory_available() / 2;
-	snprintf(key, sizeof(key), "-k1.%u,1.%u", layout->key_offset + 1,
-	         layout->key_offset + layout->key_bytes);
+	if (layout->lines)
+		snprintf(key, sizeof(key), "-k1");
+	else
+		snprintf(key, sizeof(key), "-k1.%u,1.%u", layout->key_offset + 1,
+		         layout->key_offset + layout->key_bytes);
 	snprintf(parallel, sizeof(parallel), "--parallel=%u", threads);
 	snprintf(buffer, sizeof(buffer), "--buffer-size=%" PRIu64 "b", memory);
 	memcpy(writable, argv, sizeof(argv)); /* exec's arguments are not const by history only */

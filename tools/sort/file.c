@@ -53,6 +53,67 @@ int wf_sort_pwrite(int fd, const void *data, size_t n, uint64_t offset)
 	return 0;
 }
 
+/* Blocks of past-the-cache writes, and the least that is worth one. */
+#define DIRECT_BLOCK ((size_t)4 << 20)
+#define DIRECT_LEAST ((size_t)64 << 10)
+#define DIRECT_ALIGN ((size_t)4096)
+
+static int write_direct(int fd, const char *data, size_t n, uint64_t offset)
+{
+	int status = 0;
+
+	for (size_t part; n && status == 0; n -= part, data += part, offset += part) {
+		part = n < DIRECT_BLOCK ? n : DIRECT_BLOCK;
+		status = wf_sort_pwrite(fd, data, part, offset);
+	}
+	return status;
+}
+
+/*
+ * Whole pages in the middle go past the cache, both ends through it: the pages there are shared
+ * with other writers, which the kernel puts together.
+ */
+int wf_sort_sink_write(const struct wf_sort_sink *sink, const void *data, size_t n, uint64_t offset)
+{
+	const char *from = data;
+	size_t head = (size_t)(-offset % DIRECT_ALIGN), middle;
+	int status;
+
+	middle = n > head ? (n - head) / DIRECT_ALIGN * DIRECT_ALIGN : 0;
+	if (sink->direct < 0 || middle < DIRECT_LEAST || (uintptr_t)(from + head) % DIRECT_ALIGN)
+		return wf_sort_pwrite(sink->fd, data, n, offset);
+	status = write_direct(sink->direct, from + head, middle, offset + head);
+	if (status == -EINVAL) /* a stricter device than the probe has seen */
+		return wf_sort_pwrite(sink->fd, data, n, offset);
+	if (status == 0)
+		status = wf_sort_pwrite(sink->fd, from, head, offset);
+	if (status == 0)
+		status = wf_sort_pwrite(sink->fd, from + head + middle, n - head - middle,
+		                        offset + head + middle);
+	return status;
+}
+
+bool wf_sort_probe_directory(const char *path)
+{
+	char name[4096];
+	int fd = open(path, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	/* Some file systems have no files without a name. */
+	if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
+		int n = snprintf(name, sizeof(name), "%s/.weft-sort-XXXXXX", path);
+
+		fd = n > 0 && (size_t)n < sizeof(name) ? mkostemp(name, O_CLOEXEC) : -1;
+		if (fd >= 0)
+			unlink(name);
+	}
+	if (fd < 0) {
+		wf_sort_complain("cannot spill to %s: %s", path, strerror(errno));
+		return false;
+	}
+	close(fd);
+	return true;
+}
+
 int wf_sort_open_input(const char *path, uint64_t *bytes)
 {
 	struct stat info;
@@ -109,14 +170,15 @@ static int reserve(int fd, uint64_t bytes)
 	return 0;
 }
 
-bool wf_sort_output_open(struct wf_sort_output *output, const char *path, uint64_t bytes)
+bool wf_sort_output_open(struct wf_sort_output *output, const char *path, uint64_t bytes,
+                         bool direct)
 {
 	char resolved[PATH_MAX];
 	struct stat info;
 	const char *name = path;
 	int status;
 
-	output->fd = -1;
+	output->fd = output->direct = -1;
 	output->temporary[0] = 0;
 	if (realpath(path, resolved)) {
 		/* Through a symbolic link the file it names is replaced, not the link. */
@@ -149,7 +211,16 @@ bool wf_sort_output_open(struct wf_sort_output *output, const char *path, uint64
 		                 bytes);
 		return false;
 	}
+	if (direct) /* or not: not every file system can */
+		output->direct = open(output->temporary, O_WRONLY | O_DIRECT | O_CLOEXEC);
 	return true;
+}
+
+static void close_direct(struct wf_sort_output *output)
+{
+	if (output->direct >= 0)
+		close(output->direct);
+	output->direct = -1;
 }
 
 /* Have the new name on disk as well. */
@@ -174,6 +245,7 @@ bool wf_sort_output_publish(struct wf_sort_output *output, bool sync)
 	int status = 0;
 
 	WF_CHECK(output->fd >= 0 && output->temporary[0]);
+	close_direct(output);
 	if ((sync && fsync(output->fd) < 0) || rename(output->temporary, output->path) < 0)
 		status = -errno;
 	else
@@ -192,6 +264,7 @@ bool wf_sort_output_publish(struct wf_sort_output *output, bool sync)
 
 void wf_sort_output_drop(struct wf_sort_output *output)
 {
+	close_direct(output);
 	if (output->fd >= 0)
 		close(output->fd);
 	output->fd = -1;
@@ -240,9 +313,12 @@ uint64_t wf_sort_memory_available(void)
 	return available;
 }
 
-uint64_t wf_sort_memory_peak(void)
+uint64_t wf_sort_memory_private(void)
 {
-	uint64_t bytes = 0;
+	uint64_t anonymous = 0, mapped = 0;
 
-	return read_labelled("/proc/self/status", "VmHWM:", &bytes) ? bytes : 0;
+	if (!read_labelled("/proc/self/status", "RssAnon:", &anonymous) ||
+	    !read_labelled("/proc/self/status", "RssFile:", &mapped))
+		return 0;
+	return anonymous + mapped;
 }

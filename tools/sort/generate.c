@@ -87,14 +87,13 @@ static void fill_record(const struct pattern *pattern, uint8_t *record, uint64_t
 static void pattern_init(struct pattern *pattern, const struct wf_sort_generate *generate,
                          uint8_t *record)
 {
-	const struct wf_sort_layout *layout = &generate->job->layout;
-	size_t behind = (size_t)layout->key_offset + layout->key_bytes + 1;
+	size_t behind = (size_t)generate->key_offset + generate->key_bytes + 1;
 
 	*pattern = (struct pattern){
 		.generate = generate,
-		.record_bytes = layout->record_bytes,
-		.key_offset = layout->key_offset,
-		.key_bytes = layout->key_bytes,
+		.record_bytes = generate->record_bytes,
+		.key_offset = generate->key_offset,
+		.key_bytes = generate->key_bytes,
 	};
 	for (size_t i = 0; i < pattern->record_bytes; i++)
 		record[i] = (uint8_t)alphabet[12 + i % 26];
@@ -104,25 +103,26 @@ static void pattern_init(struct pattern *pattern, const struct wf_sort_generate 
 		pattern->index_fits = true;
 		record[behind - 1] = ' ';
 		record[behind + INDEX_DIGITS] = ' ';
-	} else if (layout->key_offset > INDEX_DIGITS) {
+	} else if (generate->key_offset > INDEX_DIGITS) {
 		pattern->index_fits = true;
 		record[INDEX_DIGITS] = ' ';
 	}
 }
 
+#define CHUNK_BYTES (4u << 20)
+
 struct generate_chunk {
 	const struct wf_sort_generate *generate;
-	uint32_t chunk;
+	uint64_t first, count; /* records */
 };
 
-/* Values: the chunk's bytes, its struct wf_sort_result. */
+/* Values: the chunk's struct wf_sort_result, its bytes. */
 static int generate_body(weft_task *self)
 {
 	const struct generate_chunk *arg = weft_task_arg(self, NULL);
-	const struct wf_sort_layout *layout = &arg->generate->job->layout;
-	uint64_t first = arg->chunk * layout->chunk_records;
-	struct wf_sort_result sum = { .records = layout->records - first };
-	struct wf_sort_time begin = wf_sort_time_now();
+	size_t record_bytes = arg->generate->record_bytes;
+	struct wf_sort_result sum = { .records = arg->count };
+	struct wf_sort_time begin;
 	struct pattern pattern;
 	void *bytes, *value;
 	uint8_t *at;
@@ -130,83 +130,100 @@ static int generate_body(weft_task *self)
 
 	if (weft_task_cancelled(self))
 		return -ECANCELED;
-	if (sum.records > layout->chunk_records)
-		sum.records = layout->chunk_records;
-	status = weft_task_output(self, 0, sum.records * layout->record_bytes, &bytes);
+	status = weft_task_output(self, 1, arg->count * record_bytes, &bytes);
 	if (status >= 0)
-		status = weft_task_output(self, 1, sizeof(sum), &value);
+		status = weft_task_output(self, 0, sizeof(sum), &value);
 	if (status < 0)
-		return weft_fail(self, status, "no memory to generate records");
+		return wf_sort_fail_room(self, status, "to generate records");
+	begin = wf_sort_time_now();
 	at = bytes;
 	pattern_init(&pattern, arg->generate, at);
-	for (uint64_t i = 0; i < sum.records; i++, at += layout->record_bytes) {
+	for (uint64_t i = 0; i < arg->count; i++, at += record_bytes) {
 		if (i)
-			memcpy(at, at - layout->record_bytes, layout->record_bytes);
-		fill_record(&pattern, at, first + i);
-		sum.checksum += wf_sort_hash(at, layout->record_bytes);
+			memcpy(at, at - record_bytes, record_bytes);
+		fill_record(&pattern, at, arg->first + i);
+		sum.checksum += wf_sort_hash(at, record_bytes);
 	}
 	memcpy(value, &sum, sizeof(sum));
 	wf_sort_journal_add(arg->generate->job->journal, self, WF_SORT_STAGE_GENERATE, begin,
-	                    sum.records * layout->record_bytes);
+	                    arg->count * record_bytes);
 	return 0;
 }
 
 /* One chunk and the write task behind it. */
-static int submit_chunk(const struct wf_sort_generate *generate, uint32_t i,
-                        struct wf_sort_refs *sums, struct wf_sort_refs *writes)
+static int submit_chunk(struct wf_sort_window *window, const struct generate_chunk *chunk,
+                        struct wf_sort_refs *sums)
 {
 	static const struct weft_task_options two = { .struct_size = sizeof(two), .n_outputs = 2 };
-	const struct wf_sort_job *job = generate->job;
-	struct generate_chunk arg = { .generate = generate, .chunk = i };
+	const struct wf_sort_generate *generate = chunk->generate;
+	weft *rt = generate->job->rt;
 	struct wf_sort_write write = {
-		.job = job,
-		.name = job->input_name,
-		.fd = job->input_fd,
+		.job = generate->job,
+		.sink = &generate->sink,
 		.stage = WF_SORT_STAGE_SAVE,
-		.offset = i * job->layout.chunk_records * job->layout.record_bytes,
+		.offset = chunk->first * generate->record_bytes,
 	};
-	weft_ref out[2], written;
-	int status;
+	weft_ref out[2];
+	int status = wf_sort_window_wait(window);
 
-	status = weft_submit(job->rt, WEFT_TASK(generate_body, WEFT_ARG(arg), .opts = &two), out);
 	if (status < 0)
 		return status;
-	status = weft_submit(job->rt,
-	                     WEFT_TASK(wf_sort_write_body, WEFT_ARG(write), WEFT_INPUTS(out[0])),
-	                     &written);
-	weft_release(job->rt, out[0]);
-	if (wf_sort_refs_add(sums, out[1]) < 0 || status < 0)
-		return status < 0 ? status : -ENOMEM;
-	return wf_sort_refs_add(writes, written);
+	status = weft_submit(
+		rt,
+		WEFT_TASK(generate_body, .arg = chunk, .arg_size = sizeof(*chunk), .opts = &two),
+		out);
+	if (status < 0)
+		return weft_fail(window->self, status, "cannot submit a task: %s",
+		                 weft_strerror(status));
+	status = wf_sort_write_submit(window, &write, out[1]);
+	weft_release(rt, out[1]);
+	if (wf_sort_refs_add(sums, out[0]) < 0) {
+		weft_release(rt, out[0]);
+		return weft_fail(window->self, -ENOMEM, "no memory for a list of tasks");
+	}
+	return status;
+}
+
+/* Sums of chunks that are written. */
+static void add_sums(weft *rt, const struct wf_sort_refs *sums, struct wf_sort_result *total)
+{
+	for (size_t i = 0; i < sums->count; i++) {
+		const struct wf_sort_result *sum;
+		struct weft_view view;
+
+		WF_CHECK(weft_get(rt, sums->refs[i], WEFT_POLL, &view) == 0);
+		sum = view.data;
+		total->records += sum->records;
+		total->checksum += sum->checksum;
+	}
 }
 
 int wf_sort_generate_root(weft_task *self)
 {
 	const struct wf_sort_generate *generate =
 		*(const struct wf_sort_generate *const *)weft_task_arg(self, NULL);
-	const struct wf_sort_job *job = generate->job;
-	struct wf_sort_refs sums = { NULL, 0, 0 }, writes = { NULL, 0, 0 };
+	const struct wf_sort_layout *layout = &generate->job->layout;
+	uint64_t records = layout->bytes / generate->record_bytes;
+	uint64_t step = layout->chunk_bytes < CHUNK_BYTES ? layout->chunk_bytes : CHUNK_BYTES;
+	struct wf_sort_refs sums = { NULL, 0, 0 };
 	struct wf_sort_result total = { 0, 0 };
+	struct wf_sort_window window;
 	int status = 0;
 
-	for (uint32_t i = 0; i < job->layout.chunk_count && status == 0; i++)
-		status = submit_chunk(generate, i, &sums, &writes);
-	if (status < 0)
-		status = weft_fail(self, status, "cannot submit a task: %s", weft_strerror(status));
-	if (status == 0)
-		status = wf_sort_refs_wait(self, &writes);
-	if (status == 0)
-		status = wf_sort_refs_wait(self, &sums);
-	for (size_t i = 0; i < sums.count && status == 0; i++) {
-		struct weft_view view;
-		const struct wf_sort_result *sum;
+	step = step / generate->record_bytes + 1;
+	wf_sort_window_init(&window, self, layout->window);
+	for (uint64_t at = 0; at < records && status == 0; at += step) {
+		struct generate_chunk chunk = { generate, at, step };
 
-		WF_CHECK(weft_get(job->rt, sums.refs[i], WEFT_POLL, &view) == 0);
-		sum = view.data;
-		total.records += sum->records;
-		total.checksum += sum->checksum;
+		if (records - at < step)
+			chunk.count = records - at;
+		status = submit_chunk(&window, &chunk, &sums);
 	}
-	wf_sort_refs_fini(job->rt, &sums);
-	wf_sort_refs_fini(job->rt, &writes);
+	if (status == 0)
+		status = wf_sort_window_drain(&window);
+	if (status == 0)
+		add_sums(generate->job->rt, &sums, &total);
+	wf_sort_window_fini(&window);
+	wf_sort_refs_fini(generate->job->rt, &sums);
 	return status == 0 ? weft_return(self, &total, sizeof(total)) : status;
 }

@@ -16,12 +16,20 @@
 #include "base.h"
 
 static const char *const stage_names[WF_SORT_STAGES] = {
-	[WF_SORT_STAGE_GENERATE] = "generate",   [WF_SORT_STAGE_SAVE] = "save input",
-	[WF_SORT_STAGE_FLOOR] = "floor",         [WF_SORT_STAGE_READ] = "read",
-	[WF_SORT_STAGE_SPLITTERS] = "splitters", [WF_SORT_STAGE_SCATTER] = "scatter",
-	[WF_SORT_STAGE_PLAN] = "plan",           [WF_SORT_STAGE_REGROUP] = "regroup",
-	[WF_SORT_STAGE_SORT] = "sort",           [WF_SORT_STAGE_WRITE] = "write",
-	[WF_SORT_STAGE_VERIFY] = "verify",       [WF_SORT_STAGE_CHECK] = "check",
+	[WF_SORT_STAGE_GENERATE] = "generate",
+	[WF_SORT_STAGE_SAVE] = "save input",
+	[WF_SORT_STAGE_CUT] = "cut",
+	[WF_SORT_STAGE_SAMPLE] = "sample",
+	[WF_SORT_STAGE_SPLITTERS] = "splitters",
+	[WF_SORT_STAGE_READ] = "read",
+	[WF_SORT_STAGE_PARTITION] = "partition",
+	[WF_SORT_STAGE_SORT] = "sort",
+	[WF_SORT_STAGE_WRITE] = "write",
+	[WF_SORT_STAGE_VERIFY] = "verify",
+	[WF_SORT_STAGE_CHECK] = "check",
+	[WF_SORT_STAGE_DISK] = "disk",
+	[WF_SORT_STAGE_FLOOR_READ] = "floor read",
+	[WF_SORT_STAGE_FLOOR_WRITE] = "floor write",
 	[WF_SORT_STAGE_COMPARE] = "compare",
 };
 
@@ -55,19 +63,18 @@ struct wf_sort_time wf_sort_time_now(void)
 	};
 }
 
-void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
-                         enum wf_sort_stage stage, struct wf_sort_time begin, uint64_t bytes)
+/* Time only. Returns when it ended. */
+static struct wf_sort_time add_time(struct wf_sort_journal *journal, enum wf_sort_stage stage,
+                                    struct wf_sort_time begin)
 {
 	struct wf_sort_stage_sum *sum = &journal->stages[stage];
 	struct wf_sort_time end = wf_sort_time_now();
 	uint64_t begin_ns = (uint64_t)begin.wall_ns, end_ns = (uint64_t)end.wall_ns;
-	uint64_t seen, at;
+	uint64_t seen;
 
 	WF_CHECK(stage < WF_SORT_STAGES);
 	WF_CHECK(end_ns >= begin_ns);
 	/* relaxed, here to the end: sums whose readers do not depend on their order (see top). */
-	wf_add_relaxed(&sum->tasks, 1);
-	wf_add_relaxed(&sum->bytes, bytes);
 	wf_add_relaxed(&sum->cpu_ns, (uint64_t)(end.cpu_ns - begin.cpu_ns));
 	seen = wf_load_relaxed(&sum->begin_ns);
 	while (begin_ns < seen && !wf_cas_relaxed(&sum->begin_ns, &seen, begin_ns)) {
@@ -75,6 +82,25 @@ void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
 	seen = wf_load_relaxed(&sum->end_ns);
 	while (end_ns > seen && !wf_cas_relaxed(&sum->end_ns, &seen, end_ns)) {
 	}
+	return end;
+}
+
+void wf_sort_journal_part(struct wf_sort_journal *journal, enum wf_sort_stage stage,
+                          struct wf_sort_time begin)
+{
+	add_time(journal, stage, begin);
+}
+
+void wf_sort_journal_add(struct wf_sort_journal *journal, const weft_task *self,
+                         enum wf_sort_stage stage, struct wf_sort_time begin, uint64_t bytes)
+{
+	struct wf_sort_time end = add_time(journal, stage, begin);
+	struct wf_sort_stage_sum *sum = &journal->stages[stage];
+	uint64_t at;
+
+	/* relaxed, here to the end: as above. */
+	wf_add_relaxed(&sum->tasks, 1);
+	wf_add_relaxed(&sum->bytes, bytes);
 	if (!journal->events)
 		return;
 	at = wf_add_relaxed(&journal->event_count, 1);

@@ -1,441 +1,474 @@
 /*
- * level.c: one level of the sort: splitters from a sample, scatter, plan, then a sort and a write
- * task for each bucket. A bucket that came out too large (skew) is a level of its own, run by a
- * task that waits for its own tasks: nested splitting.
+ * level.c: one level of the sort: splitters from a sample, partition tasks, and for each bucket a
+ * sort task and a write task. A bucket that came out too large for the memory is a level of its
+ * own, over the pieces of the bucket: nested splitting. That is also how inputs are sorted for
+ * which one level would need too many partitions.
  *
- * A bucket of equal key words needs no sorting by that word. If the key has more words it is
- * split by the next one; if not, its records are already in order, and it is only cut into shares
- * so that several tasks gather it.
+ * A bucket of equal keys needs no sorting: its pieces are its records in order, and it is only cut
+ * into shares that fit. Keys that are equal as far as splitters look are split by what is behind.
  *
- * Termination: a bucket that is split again holds fewer records than its level or goes on to the
- * next word of the key, but for bad luck with the sample; levels are limited for that, and a
- * partition at the limit is sorted by one task, whatever its size.
+ * Termination: a bucket that is split again holds fewer records than its level, or its keys are
+ * known to be equal for more bytes, but for bad luck with the sample; levels are limited for that,
+ * and a bucket at the limit is sorted by one task, whatever its size.
+ *
+ * A level runs in the calling task, nested ones too: one after the other, so that the memory that
+ * a window bounds is that of the job. Refs of pieces are given up as soon as their tasks are
+ * submitted, so that an object goes, from memory and from the file, when it was used.
  */
-#include "leaf.h"
+#include "sort.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "base.h"
 
-#define REGROUP_RECORDS 65536 /* per task */
+#define OVERSAMPLE   64 /* sample keys per partition: a guess; the largest is a third too large */
+#define SAMPLE_TASKS 16
+#define SAMPLE_SEED  0x5eedu /* the same file is always cut the same way */
+#define DIRECT_ALIGN 4096u
 
-/* A bucket that became a level of its own. Inputs: as struct wf_sort_share. */
-struct nested {
-	struct wf_sort_share share; /* of all of the bucket */
-	uint64_t first_record;
-	uint32_t depth;
+struct bucket {
+	struct wf_sort_pieces pieces;
+	enum wf_sort_equals equals;
+	uint32_t in_common; /* bytes of all its keys */
 };
 
-/* What was submitted for one share of the output, in output order. */
-struct item {
-	struct wf_sort_leaf leaf; /* records 0: a nested level, see its value */
-	weft_ref done;            /* owned: its write task or its level */
-};
-
-/* The state of one level while it runs. */
-struct run {
-	weft_task *self;
-	const struct wf_sort_level *level;
-	weft *rt;
-	weft_ref splitters;
-	struct wf_sort_refs inputs; /* scatter values, owned; then retained chunks */
-	uint32_t scatter_count;
+/* The state of one level while it partitions. */
+struct level {
+	struct wf_sort_run *run;
+	struct wf_sort_pieces *pieces;
+	uint32_t prefix, depth;
+	weft_ref table;
+	struct bucket *buckets;
 	uint32_t bucket_count;
-	struct item *items;
-	size_t item_count, item_capacity;
+	/* Refs of partition tasks that have not been filed, in the order of the window. */
+	struct wf_sort_refs outputs;
+	size_t filed;
 };
 
-static int submit(struct run *run, const struct weft_call *call, weft_ref *out)
+static int no_memory(const struct wf_sort_run *run)
 {
-	int status = weft_submit(run->rt, call, out);
+	return weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
+}
 
-	if (status < 0)
-		return weft_fail(run->self, status, "cannot submit a task: %s",
-		                 weft_strerror(status));
+/* ---- Splitters --------------------------------------------------------------------- */
+
+/* Pieces `first` .. of the level that one task takes: about a chunk. */
+static size_t group_end(const struct level *level, size_t first)
+{
+	uint64_t most = level->run->job->layout.chunk_bytes, bytes = 0;
+	size_t end = first;
+
+	while (end < level->pieces->count && end - first < WEFT_INPUTS_MAX - 2 &&
+	       (end == first || bytes + level->pieces->list[end].bytes <= most))
+		bytes += level->pieces->list[end++].bytes;
+	return end;
+}
+
+static bool is_top(const struct level *level)
+{
+	return level->depth == 0;
+}
+
+/* Sample tasks; nested, over one piece each, evenly spread. */
+static int submit_samples(struct level *level, struct wf_sort_refs *samples)
+{
+	struct wf_sort_run *run = level->run;
+	const struct wf_sort_layout *layout = &run->job->layout;
+	size_t count = level->pieces->count;
+	size_t tasks = is_top(level) || count > SAMPLE_TASKS ? SAMPLE_TASKS : count;
+	uint64_t records =
+		level->pieces->records ? level->pieces->records : level->pieces->bytes / 64 + 1;
+	struct wf_sort_draw draw = { .job = run->job, .prefix = level->prefix };
+	uint64_t wanted;
+
+	wanted = wf_sort_layout_partitions(layout, level->pieces->bytes, records) * OVERSAMPLE;
+	draw.wanted = (uint32_t)(wanted / tasks + 1);
+	for (size_t i = 0; i < tasks; i++) {
+		const struct wf_sort_piece *piece = &level->pieces->list[i * count / tasks];
+		weft_ref out;
+		int status;
+
+		draw.seed = (uint32_t)(SAMPLE_SEED + i);
+		status = wf_sort_window_submit(&run->window,
+		                               WEFT_TASK(wf_sort_sample_body, WEFT_ARG(draw),
+		                                         .inputs = &piece->ref,
+		                                         .n_inputs = !is_top(level)),
+		                               &out);
+		if (status < 0)
+			return status;
+		if (wf_sort_refs_add(samples, out) < 0) {
+			weft_release(run->job->rt, out);
+			return no_memory(run);
+		}
+	}
 	return 0;
 }
 
-static uint32_t partitions_for(const struct wf_sort_level *level)
+static int make_buckets(struct level *level, const struct wf_sort_splitters *splitters)
 {
-	uint32_t partitions = 1;
-
-	while (partitions < WF_SORT_PARTITIONS_MAX &&
-	       partitions * level->job->layout.leaf_records < level->records)
-		partitions *= 2;
-	return partitions;
+	level->buckets = wf_calloc(splitters->bucket_count, sizeof(*level->buckets));
+	if (!level->buckets)
+		return no_memory(level->run);
+	level->bucket_count = splitters->bucket_count;
+	for (uint32_t b = 0; b < level->bucket_count; b++) {
+		level->buckets[b].equals = splitters->equals[b];
+		level->buckets[b].in_common = splitters->in_common[b];
+	}
+	return 0;
 }
 
-/* Splitters and scatter tasks. */
-static int partition(struct run *run)
+static int make_splitters(struct level *level)
 {
-	const struct wf_sort_level *level = run->level;
+	struct wf_sort_run *run = level->run;
+	struct wf_sort_refs samples = { NULL, 0, 0 };
 	struct wf_sort_split split = {
-		.job = level->job,
-		.stride = level->stride,
-		.partitions = partitions_for(level),
+		.job = run->job,
+		.prefix = level->prefix,
+		.bytes = level->pieces->bytes,
+		.records = level->pieces->records,
 	};
-	int status;
+	struct weft_view view;
+	int status = submit_samples(level, &samples);
 
-	status = submit(run,
-	                WEFT_TASK(wf_sort_splitters_body, WEFT_ARG(split), .inputs = level->pieces,
-	                          .n_inputs = (uint16_t)level->piece_count),
-	                &run->splitters);
-	for (uint32_t i = 0; i < level->piece_count && status == 0; i++) {
-		weft_ref scatter;
-
-		split.index = i;
-		status = submit(run,
-		                WEFT_TASK(wf_sort_scatter_body, WEFT_ARG(split),
-		                          WEFT_INPUTS(run->splitters, level->pieces[i])),
-		                &scatter);
-		if (status == 0 && wf_sort_refs_add(&run->inputs, scatter) < 0)
-			status = weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
-	}
-	run->scatter_count = level->piece_count;
+	if (status == 0)
+		status = wf_sort_window_submit(&run->window,
+		                               WEFT_TASK(wf_sort_splitters_body, WEFT_ARG(split),
+		                                         .inputs = samples.refs,
+		                                         .n_inputs = (uint16_t)samples.count),
+		                               &level->table);
+	wf_sort_refs_fini(run->job->rt, &samples);
+	if (status == 0)
+		status = wf_sort_window_drain(&run->window);
+	if (status < 0)
+		return status;
+	status = weft_get(run->job->rt, level->table, WEFT_FOREVER, &view);
+	if (status < 0)
+		return weft_fail(run->self, status, "cannot get the splitters: %s",
+		                 weft_strerror(status));
+	status = make_buckets(level, view.data);
+	weft_view_end(run->job->rt, level->table);
 	return status;
 }
 
-/* Inputs: the splitters, all scatter values. Value: the records in each bucket. */
-static int plan_body(weft_task *self)
+/* ---- Partitioning ------------------------------------------------------------------ */
+
+/* By how many outputs: options must outlive their tasks, and those the level. */
+#define OUTPUTS(n) [n] = { .struct_size = sizeof(struct weft_task_options), .n_outputs = 1u << (n) }
+static const struct weft_task_options outputs_options[] = {
+	OUTPUTS(1), OUTPUTS(2), OUTPUTS(3), OUTPUTS(4), OUTPUTS(5),
+	OUTPUTS(6), OUTPUTS(7), OUTPUTS(8), OUTPUTS(9), OUTPUTS(10),
+};
+_Static_assert(2 * WF_SORT_PARTITIONS_MAX <= 1 << 10, "room for the parts and all pieces");
+
+/* For at least the parts and a piece of each bucket; what is too much stays empty. */
+static const struct weft_task_options *options_of(const struct level *level)
 {
-	struct wf_sort_journal *const *journal = weft_task_arg(self, NULL);
-	struct wf_sort_time begin = wf_sort_time_now();
-	uint32_t buckets;
-	struct weft_view view;
-	uint64_t *counts;
-	void *value;
-	int status;
+	uint32_t n = 1;
 
-	WF_CHECK(weft_input(self, 0, &view) == 0);
-	buckets = wf_sort_bucket_count(view.data);
-	status = weft_task_output(self, 0, buckets * sizeof(*counts), &value);
-	if (status < 0)
-		return weft_fail(self, status, "no memory to plan the partitions");
-	counts = value;
-	memset(counts, 0, buckets * sizeof(*counts));
-	for (uint32_t i = 1; i < weft_input_count(self); i++) {
-		const uint64_t *start;
+	while (1u << n < level->bucket_count + 1)
+		n++;
+	return &outputs_options[n];
+}
 
-		WF_CHECK(weft_input(self, i, &view) == 0);
-		start = wf_sort_scatter_start(view.data);
-		for (uint32_t b = 0; b < buckets; b++)
-			counts[b] += start[b + 1] - start[b];
+/* File the refs of one partition task under its buckets. */
+static int file_pieces(struct level *level, const struct wf_sort_parts *parts, weft_ref *pieces)
+{
+	for (uint32_t b = 0; b < level->bucket_count; b++) {
+		const struct wf_sort_part *part = &parts->part[b];
+		struct wf_sort_piece piece = {
+			.ref = pieces[b],
+			.bytes = part->bytes,
+			.records = part->records,
+		};
+		int status;
+
+		if (part->bytes == 0)
+			continue; /* an empty value */
+		status = wf_sort_pieces_add(&level->buckets[b].pieces, piece);
+		if (status < 0)
+			return status;
+		pieces[b] = WEFT_NONE; /* moved */
 	}
-	wf_sort_journal_add(*journal, self, WF_SORT_STAGE_PLAN, begin, buckets * sizeof(*counts));
 	return 0;
 }
 
-static struct item *next_item(struct run *run)
+/* For the window: the oldest partition task has ended. */
+static int partition_done(void *arg, const struct weft_view *value)
 {
-	if (run->item_count == run->item_capacity) {
-		size_t capacity = run->item_capacity ? 2 * run->item_capacity : 256;
-		struct item *items = wf_calloc(capacity, sizeof(*items));
+	struct level *level = arg;
+	const struct wf_sort_parts *parts = value->data;
+	uint32_t n = options_of(level)->n_outputs;
+	weft_ref *refs = level->outputs.refs + level->filed;
+	int status;
 
-		if (!items) {
-			weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
-			return NULL;
-		}
-		if (run->item_count)
-			memcpy(items, run->items, run->item_count * sizeof(*items));
-		wf_free(run->items);
-		run->items = items;
-		run->item_capacity = capacity;
+	WF_CHECK(level->filed + n <= level->outputs.count);
+	if (level->depth == 0) {
+		level->run->sum.checksum += parts->sum.checksum;
+		level->run->sum.records += parts->sum.records;
 	}
-	return &run->items[run->item_count++];
+	status = file_pieces(level, parts, refs + 1);
+	for (uint32_t i = 0; i < n; i++) {
+		if (refs[i].bits)
+			weft_release(level->run->job->rt, refs[i]);
+		refs[i] = WEFT_NONE;
+	}
+	level->filed += n;
+	if (level->filed == level->outputs.count)
+		level->filed = level->outputs.count = 0;
+	return status;
 }
 
-/* A sort task and the write task behind it. */
-static int emit_leaf(struct run *run, const struct wf_sort_share *share, uint64_t first_record)
+/* --check: keep what went in and what came out. */
+static int keep_partition(struct level *level, const struct wf_sort_partition *arg,
+                          const weft_ref *inputs, uint32_t n_inputs, const weft_ref *pieces)
 {
-	const struct wf_sort_job *job = run->level->job;
-	struct wf_sort_write write = {
-		.job = job,
-		.name = job->output_name,
-		.fd = job->output_fd,
-		.stage = WF_SORT_STAGE_WRITE,
-		.offset = first_record * job->layout.record_bytes,
+	struct wf_sort_run *run = level->run;
+	struct wf_sort_proof proof = { .partition = *arg, .n_inputs = n_inputs };
+
+	if (!run->job->check)
+		return 0;
+	if (wf_sort_refs_add_many(&proof.refs, inputs, n_inputs) < 0 ||
+	    wf_sort_refs_add_many(&proof.refs, pieces, level->bucket_count) < 0) {
+		wf_free(proof.refs.refs);
+		return no_memory(run);
+	}
+	weft_retain_many(run->job->rt, proof.refs.refs, (uint32_t)proof.refs.count);
+	return wf_sort_proofs_add(run->job->rt, &run->proofs, &proof) < 0 ? no_memory(run) : 0;
+}
+
+/* One partition task over pieces [first, end). `out` has room for all its outputs. */
+static int submit_partition(struct level *level, size_t first, size_t end, weft_ref *inputs,
+                            weft_ref *out)
+{
+	struct wf_sort_run *run = level->run;
+	const struct weft_task_options *options = options_of(level);
+	struct wf_sort_partition arg = { .job = run->job };
+	bool top = is_top(level);
+	uint32_t n_inputs = 1;
+	int status;
+
+	inputs[0] = level->table;
+	if (top)
+		arg.range = (struct wf_sort_range){ level->pieces->list[first].offset,
+			                            level->pieces->list[first].bytes };
+	for (size_t i = first; i < end && !top; i++)
+		inputs[n_inputs++] = level->pieces->list[i].ref;
+	status = wf_sort_window_submit(&run->window,
+	                               WEFT_TASK(wf_sort_partition_body, WEFT_ARG(arg),
+	                                         .inputs = inputs, .n_inputs = (uint16_t)n_inputs,
+	                                         .opts = options),
+	                               out);
+	if (status < 0)
+		return status;
+	status = keep_partition(level, &arg, inputs, n_inputs, out + 1);
+	if (status == 0 && wf_sort_refs_add_many(&level->outputs, out, options->n_outputs) < 0)
+		status = no_memory(run);
+	if (status < 0)
+		weft_release_many(run->job->rt, out, options->n_outputs);
+	for (size_t i = first; i < end && !top; i++) {
+		weft_release(run->job->rt, level->pieces->list[i].ref);
+		level->pieces->list[i].ref = WEFT_NONE;
+	}
+	return status;
+}
+
+/* All partition tasks, until the last has ended. */
+static int partition(struct level *level)
+{
+	struct wf_sort_run *run = level->run;
+	bool top = is_top(level);
+	weft_ref *room = wf_malloc((WEFT_INPUTS_MAX + 2 * WF_SORT_PARTITIONS_MAX) * sizeof(*room));
+	size_t end;
+	int status = 0;
+
+	if (!room)
+		return no_memory(run);
+	WF_CHECK(run->window.count == 0);
+	run->window.done = partition_done;
+	run->window.arg = level;
+	for (size_t i = 0; i < level->pieces->count && status == 0; i = end) {
+		end = top ? i + 1 : group_end(level, i);
+		status = submit_partition(level, i, end, room + 2 * WF_SORT_PARTITIONS_MAX, room);
+	}
+	if (status == 0)
+		status = wf_sort_window_drain(&run->window);
+	run->window.done = NULL;
+	wf_free(room);
+	return status;
+}
+
+/* ---- Sorting ----------------------------------------------------------------------- */
+
+/* Pieces of a bucket that one sort task takes. */
+struct share {
+	size_t first, end;
+	uint64_t bytes, records;
+	uint32_t prefix;
+	bool sort;
+};
+
+static int keep_leaf(struct wf_sort_run *run, const struct share *share, const weft_ref *pieces,
+                     weft_ref order)
+{
+	struct wf_sort_proof proof = {
+		.is_leaf = true,
+		.offset = run->written,
+		.n_inputs = (uint32_t)(share->end - share->first),
 	};
+
+	if (wf_sort_refs_add_many(&proof.refs, pieces, proof.n_inputs) < 0 ||
+	    wf_sort_refs_add(&proof.refs, order) < 0) {
+		wf_free(proof.refs.refs);
+		return no_memory(run);
+	}
+	weft_retain_many(run->job->rt, proof.refs.refs, (uint32_t)proof.refs.count);
+	return wf_sort_proofs_add(run->job->rt, &run->proofs, &proof) < 0 ? no_memory(run) : 0;
+}
+
+/* A sort task and the write task behind it, for `pieces`, whose refs are given up. */
+static int submit_leaf(struct wf_sort_run *run, const struct share *share, weft_ref *pieces)
+{
 	static const struct weft_task_options with_order = {
 		.struct_size = sizeof(with_order),
 		.n_outputs = 2,
 	};
-	weft_ref out[2] = { { 0 }, { 0 } };
-	struct item *item = next_item(run);
+	const struct wf_sort_job *job = run->job;
+	struct wf_sort_leaf leaf = {
+		.job = job,
+		.bytes = share->bytes,
+		.records = share->records,
+		/* Memory has the alignment of the file, for writing past the page cache. */
+		.skip = (uint32_t)(run->written % DIRECT_ALIGN),
+		.prefix = share->prefix,
+		.sort = share->sort,
+	};
+	struct wf_sort_write write = {
+		.job = job,
+		.sink = &job->output,
+		.stage = WF_SORT_STAGE_WRITE,
+		.skip = leaf.skip,
+		.offset = run->written,
+	};
+	weft_ref out[2];
 	int status;
 
-	if (!item)
-		return -ENOMEM;
-	status = submit(run,
-	                WEFT_TASK(wf_sort_leaf_body, .arg = share, .arg_size = sizeof(*share),
-	                          .inputs = run->inputs.refs,
-	                          .n_inputs = (uint16_t)run->inputs.count,
-	                          .opts = job->check ? &with_order : NULL),
-	                out);
+	status = weft_submit(job->rt,
+	                     WEFT_TASK(wf_sort_leaf_body, WEFT_ARG(leaf), .inputs = pieces,
+	                               .n_inputs = (uint16_t)(share->end - share->first),
+	                               .opts = job->check ? &with_order : NULL),
+	                     out);
 	if (status < 0)
-		return status;
-	item->leaf = (struct wf_sort_leaf){
-		.order = out[1],
-		.first_record = first_record,
-		.records = share->count,
-	};
-	status = submit(run, WEFT_TASK(wf_sort_write_body, WEFT_ARG(write), WEFT_INPUTS(out[0])),
-	                &item->done);
-	weft_release(run->rt, out[0]);
+		return weft_fail(run->self, status, "cannot submit a task: %s",
+		                 weft_strerror(status));
+	status = wf_sort_write_submit(&run->window, &write, out[0]);
+	weft_release(job->rt, out[0]);
+	if (job->check) {
+		if (status == 0)
+			status = keep_leaf(run, share, pieces, out[1]);
+		weft_release(job->rt, out[1]);
+	}
+	run->written += share->bytes;
 	return status;
 }
 
-static int nested_body(weft_task *self);
-
-static int emit_nested(struct run *run, const struct wf_sort_share *share, uint64_t first_record)
+/* One share of a bucket. Its pieces are consumed. */
+static int sort_share(struct wf_sort_run *run, struct wf_sort_pieces *bucket,
+                      const struct share *share)
 {
-	struct nested nested = {
-		.share = *share,
-		.first_record = first_record,
-		.depth = run->level->depth + 1,
-	};
-	struct item *item = next_item(run);
-
-	if (!item)
-		return -ENOMEM;
-	return submit(run,
-	              WEFT_TASK(nested_body, WEFT_ARG(nested), .inputs = run->inputs.refs,
-	                        .n_inputs = (uint16_t)run->inputs.count),
-	              &item->done);
-}
-
-/* Submit what bucket `b` needs. */
-static int emit_bucket(struct run *run, uint32_t b, uint64_t count, uint64_t first_record)
-{
-	const struct wf_sort_level *level = run->level;
-	const struct wf_sort_layout *layout = &level->job->layout;
-	bool equal = b & 1;
-	bool last_word = 8 * ((uint64_t)level->word + 1) >= layout->key_bytes;
-	struct wf_sort_share share = {
-		.job = level->job,
-		.count = count,
-		.scatter_count = run->scatter_count,
-		.bucket = b,
-		.bucket_count = run->bucket_count,
-		.word = level->word + (equal && !last_word),
-		.rekey = equal && !last_word,
-		.sort = !equal || !last_word,
-	};
-	uint64_t step = layout->leaf_records;
+	uint64_t memory = wf_sort_leaf_memory(share->bytes, share->records);
+	size_t n = share->end - share->first;
+	bool alone = share->sort && memory > run->job->layout.leaf_most;
+	weft_ref *pieces = wf_malloc(n * sizeof(*pieces));
 	int status = 0;
 
-	if (share.sort && count > 2 * step && level->depth + 1 < WF_SORT_LEVELS_MAX)
-		return emit_nested(run, &share, first_record);
-	if (share.sort || count <= 2 * step)
-		return emit_leaf(run, &share, first_record);
-	for (uint64_t at = 0; at < count && status == 0; at += step) {
-		share.skip = at;
-		share.count = count - at < step ? count - at : step;
-		status = emit_leaf(run, &share, first_record + at);
-	}
-	return status;
-}
-
-/* Wait for the plan and submit everything behind it. */
-static int follow_plan(struct run *run)
-{
-	const struct wf_sort_level *level = run->level;
-	struct wf_sort_refs plan = { NULL, 0, 0 };
-	struct wf_sort_refs sources = { NULL, 0, 0 };
-	uint64_t first_record = level->first_record;
-	struct weft_view counts;
-	weft_ref ref;
-	int status;
-
-	if (wf_sort_refs_add(&plan, run->splitters) < 0 ||
-	    wf_sort_refs_add_many(&plan, run->inputs.refs, run->scatter_count) < 0) {
-		wf_free(plan.refs);
-		return weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
-	}
-	status = submit(run,
-	                WEFT_TASK(plan_body, WEFT_ARG(level->job->journal), .inputs = plan.refs,
-	                          .n_inputs = (uint16_t)plan.count),
-	                &ref);
-	wf_free(plan.refs); /* its refs are those of `run` */
-	if (status < 0)
-		return status;
-	if (wf_sort_refs_add(&sources, ref) < 0) {
-		weft_release(run->rt, ref);
-		return weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
-	}
-	status = wf_sort_refs_wait(run->self, &sources);
+	WF_CHECK(n > 0 && n < WEFT_INPUTS_MAX);
+	if (!pieces)
+		return no_memory(run);
+	for (size_t i = 0; i < n; i++)
+		pieces[i] = bucket->list[share->first + i].ref;
+	/* What is too large to be beside others may do alone. */
+	if (alone)
+		status = wf_sort_window_drain(&run->window);
 	if (status == 0)
-		status = weft_get(run->rt, ref, WEFT_POLL, &counts);
-	if (status == 0) {
-		run->bucket_count = (uint32_t)(counts.size / sizeof(uint64_t));
-		for (uint32_t b = 0; b < run->bucket_count && status == 0; b++) {
-			uint64_t count = ((const uint64_t *)counts.data)[b];
-
-			if (count)
-				status = emit_bucket(run, b, count, first_record);
-			first_record += count;
-		}
-		WF_CHECK(status < 0 || first_record == level->first_record + level->records);
-	}
-	wf_sort_refs_fini(run->rt, &sources);
+		status = wf_sort_window_wait(&run->window);
+	if (status == 0)
+		status = submit_leaf(run, share, pieces);
+	if (status == 0 && alone)
+		status = wf_sort_window_drain(&run->window);
+	for (size_t i = 0; i < n; i++)
+		bucket->list[share->first + i].ref = WEFT_NONE;
+	weft_release_many(run->job->rt, pieces, (uint32_t)n);
+	wf_free(pieces);
 	return status;
 }
 
-/* Wait until everything is written. */
-static int wait_items(struct run *run)
+/* A bucket of equal keys: in shares of whole pieces, copied as they are. */
+static int copy_bucket(struct level *level, uint32_t b)
 {
-	struct wf_sort_refs done = { NULL, 0, 0 };
+	struct wf_sort_pieces *bucket = &level->buckets[b].pieces;
+	const struct wf_sort_layout *layout = &level->run->job->layout;
+	struct share share = { .end = 0 };
 	int status = 0;
 
-	for (size_t i = 0; i < run->item_count && status == 0; i++)
-		status = wf_sort_refs_add(&done, run->items[i].done);
-	if (status < 0)
-		status = weft_fail(run->self, status, "no memory for a list of tasks");
-	else
-		status = wf_sort_refs_wait(run->self, &done);
-	wf_free(done.refs); /* its refs are those of the items */
+	while (share.end < bucket->count && status == 0) {
+		share.first = share.end;
+		share.bytes = share.records = 0;
+		do {
+			share.bytes += bucket->list[share.end].bytes;
+			share.records += bucket->list[share.end].records;
+			share.end++;
+		} while (share.end < bucket->count &&
+		         2 * (share.bytes + bucket->list[share.end].bytes) <= layout->leaf_target);
+		status = sort_share(level->run, bucket, &share);
+	}
 	return status;
 }
 
-/* Make one list of the items' leaves and those that nested levels returned. */
-static int list_leaves(struct run *run, struct wf_sort_leaf **leaves, size_t *leaf_count)
+static int sort_bucket(struct level *level, uint32_t b)
 {
-	struct wf_sort_leaf *list;
-	struct weft_view view;
-	size_t count = 0;
+	struct wf_sort_pieces *bucket = &level->buckets[b].pieces;
+	const struct wf_sort_layout *layout = &level->run->job->layout;
+	uint64_t memory = wf_sort_leaf_memory(bucket->bytes, bucket->records);
+	struct share share = {
+		.end = bucket->count,
+		.bytes = bucket->bytes,
+		.records = bucket->records,
+		.prefix = level->buckets[b].in_common,
+		.sort = true,
+	};
 
-	for (size_t i = 0; i < run->item_count; i++) {
-		struct item *item = &run->items[i];
-
-		if (item->leaf.records)
-			count++;
-		else if (weft_get(run->rt, item->done, WEFT_POLL, &view) == 0)
-			count += view.size / sizeof(*list);
-	}
-	list = wf_calloc(count + 1, sizeof(*list));
-	if (!list)
-		return weft_fail(run->self, -ENOMEM, "no memory for a list of tasks");
-	*leaves = list;
-	*leaf_count = count;
-	for (size_t i = 0; i < run->item_count; i++) {
-		struct item *item = &run->items[i];
-
-		if (item->leaf.records) {
-			*list++ = item->leaf;
-			item->leaf.order = WEFT_NONE; /* moved to the list */
-			continue;
-		}
-		WF_CHECK(weft_get(run->rt, item->done, WEFT_POLL, &view) == 0);
-		memcpy(list, view.data, view.size);
-		list += view.size / sizeof(*list);
-	}
-	WF_CHECK(list == *leaves + *leaf_count);
-	return 0;
+	if (bucket->count == 0)
+		return 0;
+	if (level->buckets[b].equals == WF_SORT_EQUAL_KEYS)
+		return copy_bucket(level, b);
+	if (memory > layout->leaf_most && bucket->records > 1 &&
+	    level->depth + 1 < WF_SORT_LEVELS_MAX)
+		return wf_sort_level_run(level->run, bucket, share.prefix, level->depth + 1);
+	return sort_share(level->run, bucket, &share);
 }
 
-int wf_sort_level_run(weft_task *self, const struct wf_sort_level *level,
-                      struct wf_sort_leaf **leaves, size_t *leaf_count)
+int wf_sort_level_run(struct wf_sort_run *run, struct wf_sort_pieces *pieces, uint32_t prefix,
+                      uint32_t depth)
 {
-	struct run run = { .self = self, .level = level, .rt = level->job->rt };
-	uint32_t chunk_count = level->job->layout.chunk_count;
+	struct level level = { .run = run, .pieces = pieces, .prefix = prefix, .depth = depth };
+	weft *rt = run->job->rt;
 	int status;
 
-	WF_CHECK(level->piece_count > 0 && level->records > 0);
-	WF_CHECK(level->piece_count + chunk_count < WEFT_INPUTS_MAX);
-	status = partition(&run);
-	/* From here on the tasks hold the pieces; keeping them would keep their memory. */
-	weft_release_many(run.rt, level->pieces, level->piece_count);
-	if (status == 0) {
-		weft_retain_many(run.rt, level->chunks, chunk_count);
-		if (wf_sort_refs_add_many(&run.inputs, level->chunks, chunk_count) < 0) {
-			weft_release_many(run.rt, level->chunks, chunk_count);
-			status = weft_fail(self, -ENOMEM, "no memory for a list of tasks");
-		}
-	}
+	WF_CHECK(pieces->count > 0 && pieces->bytes > 0);
+	status = wf_sort_window_drain(&run->window);
 	if (status == 0)
-		status = follow_plan(&run);
-	wf_sort_refs_fini(run.rt, &run.inputs);
-	if (run.splitters.bits)
-		weft_release(run.rt, run.splitters);
+		status = make_splitters(&level);
 	if (status == 0)
-		status = wait_items(&run);
-	if (status == 0)
-		status = list_leaves(&run, leaves, leaf_count);
-	for (size_t i = 0; i < run.item_count; i++) {
-		if (run.items[i].leaf.order.bits)
-			weft_release(run.rt, run.items[i].leaf.order);
-		if (run.items[i].done.bits)
-			weft_release(run.rt, run.items[i].done);
-	}
-	wf_free(run.items);
-	return status;
-}
-
-/* Regroup the bucket's entries into evenly sized pieces, with the next key word if need be. */
-static int regroup(weft_task *self, const struct nested *nested, const weft_ref *inputs,
-                   struct wf_sort_refs *pieces)
-{
-	uint64_t left = nested->share.count;
-	uint64_t step = REGROUP_RECORDS;
-	struct wf_sort_share share = nested->share;
-
-	if (left / step >= WF_SORT_PARTITIONS_MAX)
-		step = left / WF_SORT_PARTITIONS_MAX + 1;
-	for (share.skip = 0; left; share.skip += share.count, left -= share.count) {
-		weft_ref piece;
-		int status;
-
-		share.count = left < step ? left : step;
-		status = weft_submit(weft_task_runtime(self),
-		                     WEFT_TASK(wf_sort_regroup_body, WEFT_ARG(share),
-		                               .inputs = inputs,
-		                               .n_inputs = (uint16_t)weft_input_count(self)),
-		                     &piece);
-		if (status == 0 && wf_sort_refs_add(pieces, piece) < 0)
-			status = -ENOMEM;
-		if (status < 0)
-			return weft_fail(self, status, "cannot submit a task: %s",
-			                 weft_strerror(status));
-	}
-	return 0;
-}
-
-/* Value: array of struct wf_sort_leaf; the counts of its order refs pass to the reader. */
-static int nested_body(weft_task *self)
-{
-	const struct nested *nested = weft_task_arg(self, NULL);
-	struct wf_sort_refs pieces = { NULL, 0, 0 };
-	struct wf_sort_leaf *leaves = NULL;
-	struct wf_sort_level level;
-	size_t leaf_count = 0;
-	weft_ref *inputs;
-	int status;
-
-	inputs = wf_malloc(weft_input_count(self) * sizeof(*inputs));
-	if (!inputs)
-		return weft_fail(self, -ENOMEM, "no memory for a list of tasks");
-	for (uint32_t i = 0; i < weft_input_count(self); i++)
-		inputs[i] = weft_input_ref(self, i);
-	status = regroup(self, nested, inputs, &pieces);
-	if (status == 0) {
-		level = (struct wf_sort_level){
-			.job = nested->share.job,
-			.pieces = pieces.refs,
-			.chunks = inputs + nested->share.scatter_count,
-			.piece_count = (uint32_t)pieces.count,
-			.stride = 2,
-			.word = nested->share.word,
-			.depth = nested->depth,
-			.first_record = nested->first_record,
-			.records = nested->share.count,
-		};
-		status = wf_sort_level_run(self, &level, &leaves, &leaf_count);
-		pieces.count = 0; /* the level has released them */
-	}
-	wf_sort_refs_fini(weft_task_runtime(self), &pieces);
-	wf_free(inputs);
-	if (status == 0)
-		status = weft_return(self, leaves, leaf_count * sizeof(*leaves));
-	wf_free(leaves);
+		status = partition(&level);
+	wf_sort_pieces_fini(rt, pieces);
+	if (level.table.bits)
+		weft_release(rt, level.table);
+	for (uint32_t b = 0; b < level.bucket_count && status == 0; b++)
+		status = sort_bucket(&level, b);
+	for (uint32_t b = 0; b < level.bucket_count; b++)
+		wf_sort_pieces_fini(rt, &level.buckets[b].pieces);
+	wf_free(level.buckets);
+	wf_sort_refs_fini(rt, &level.outputs);
 	return status;
 }

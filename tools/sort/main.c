@@ -1,6 +1,6 @@
 /*
- * main.c: weft-sort, in the order of its steps: options, files, runtime, (demo: generate), sort and
- * verify, (demo: measure the floor), (compare), give the output its name, report, clean up.
+ * main.c: weft-sort, in the order of its steps: options, runtime, files, (demo: generate), sort and
+ * verify, (measure the floor), (compare), give the output its name, report, clean up.
  *
  * The floor is measured after the sort, not before: whoever comes first pays for memory that the
  * machine has not used yet, and the floor must not be flattered into looking high.
@@ -18,10 +18,10 @@
 
 #define PROGRESS_MS 100
 
-/* Big allocations come in huge pages and stay for the next stage to use again. */
+/* Large data is in the store; what is allocated beside it should not keep much more. */
 extern const char *malloc_conf;
 __attribute__((visibility("default"))) const char *malloc_conf =
-	"thp:always,metadata_thp:auto,dirty_decay_ms:30000,muzzy_decay_ms:0";
+	"dirty_decay_ms:1000,muzzy_decay_ms:0";
 
 /* Read by the signal handler: the runtime to interrupt, NULL before it is open and at its end. */
 static weft *volatile open_runtime;
@@ -34,10 +34,15 @@ struct app {
 	struct wf_sort_output output;
 	struct wf_sort_output scratch; /* of the floor, then of the peer */
 	struct wf_sort_result known;   /* what the generator made */
-	struct wf_sort_result result;
+	struct wf_sort_done done;
 	struct wf_sort_peer peer;
+	struct wf_sort_disk disk; /* and the floor */
+	/* Arguments of root tasks: after a failure tasks of theirs may still run. */
+	struct wf_sort_generate generate;
+	struct wf_sort_floor floor;
+	struct wf_sort_same same;
 	uint32_t workers;
-	double floor_seconds;
+	uint64_t memory, store_bytes, peak_bytes;
 	char demo_input[4096], demo_output[4096];
 };
 
@@ -68,6 +73,27 @@ static void set_signals(void)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static struct weft_store_stats store_stats(const struct app *app)
+{
+	struct weft_store_stats stats = { .struct_size = sizeof(stats) };
+
+	WF_CHECK(weft_store_stats(app->job.rt, &stats) == 0);
+	return stats;
+}
+
+/*
+ * The highest of: what is resident of this program, and the store's memory. The system's own mark
+ * would count the store twice, as it is mapped twice. Neither goes down while a job runs, so that
+ * looking now and then is enough.
+ */
+static void note_memory(struct app *app)
+{
+	uint64_t bytes = wf_sort_memory_private() + store_stats(app).committed;
+
+	if (bytes > app->peak_bytes)
+		app->peak_bytes = bytes;
+}
+
 /* Submit a root task and wait for its value. False: it failed, and the cause was printed. */
 static bool run_root(struct app *app, weft_task_fn *fn, const void *arg, void *value,
                      size_t value_size)
@@ -83,16 +109,22 @@ static bool run_root(struct app *app, weft_task_fn *fn, const void *arg, void *v
 		return false;
 	}
 	while ((status = weft_get(rt, ref, weft_after_ms(rt, PROGRESS_MS), &view)) == -ETIMEDOUT) {
+		note_memory(app);
 		if (!app->options.quiet)
 			wf_sort_progress(&app->journal, &app->job.layout);
 	}
+	note_memory(app);
 	wf_sort_progress_end();
 	if (status == 0) {
 		WF_CHECK(view.size == value_size);
 		if (value_size)
 			memcpy(value, view.data, value_size);
 	} else if (!wf_sort_interrupted) {
-		wf_sort_complain("%s", wf_sort_cause(rt, ref, status));
+		bool lacked = wf_sort_lacked_room(rt, ref);
+
+		wf_sort_complain("%s%s%s%s", lacked ? "no room in memory or in " : "",
+		                 lacked ? app->options.spill_dir : "", lacked ? ": " : "",
+		                 wf_sort_cause(rt, ref, status));
 	}
 	weft_release(rt, ref);
 	return status == 0 && !wf_sort_interrupted;
@@ -124,7 +156,7 @@ static bool open_input(struct app *app, uint64_t *bytes)
 /* The demo's input, for its generator to fill, and a name for its output. */
 static bool create_demo(struct app *app, uint64_t bytes)
 {
-	if (!wf_sort_output_open(&app->generated, app->demo_input, bytes))
+	if (!wf_sort_output_open(&app->generated, app->demo_input, bytes, false))
 		return false;
 	app->job.input_fd = app->generated.fd;
 	snprintf(app->demo_output, sizeof(app->demo_output), "%s/weft-sort-demo.out",
@@ -132,18 +164,53 @@ static bool create_demo(struct app *app, uint64_t bytes)
 	return true;
 }
 
-static bool plan_memory(struct app *app)
+/* Whether the last line is not ended. */
+static bool read_end(struct app *app, uint64_t bytes, bool *unended)
 {
-	uint32_t workers = app->options.threads ? app->options.threads
-						: (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-	uint64_t need = wf_sort_layout_memory(&app->job.layout, workers, app->options.check);
-	uint64_t available = wf_sort_memory_available();
+	char last = '\n';
+	int status = 0;
 
-	if (need <= available)
-		return true;
-	wf_sort_complain("%s: sorting in memory needs about %.2f GB, and %.2f GB are available",
-	                 app->job.input_name, (double)need * 1e-9, (double)available * 1e-9);
-	return false;
+	if (app->options.lines && !app->options.demo && bytes > 0)
+		status = wf_sort_pread(app->job.input_fd, &last, 1, bytes - 1);
+	if (status < 0)
+		wf_sort_complain("%s: %s", app->job.input_name, weft_strerror(status));
+	*unended = last != '\n';
+	return status == 0;
+}
+
+static bool open_weft(struct app *app)
+{
+	const struct wf_sort_options *options = &app->options;
+	struct weft_info info = { .struct_size = sizeof(info) };
+	weft *rt;
+	int status;
+
+	if (wf_sort_journal_init(&app->journal, options->trace != NULL) < 0) {
+		wf_sort_complain("no memory for the trace");
+		return false;
+	}
+	if (!wf_sort_probe_directory(options->spill_dir))
+		return false;
+	app->memory = options->memory ? options->memory : wf_sort_memory_available() / 2;
+	status = weft_open(&rt,
+	                   WEFT_OPTIONS(.workers = options->threads, .name = "weft-sort",
+	                                .store_bytes = app->memory - app->memory / 8,
+	                                .spill_dirs = options->spill_dir));
+	if (status < 0) {
+		wf_sort_complain("cannot open the runtime: %s", weft_strerror(status));
+		return false;
+	}
+	app->job.rt = rt;
+	app->job.journal = &app->journal;
+	app->job.check = options->check;
+	WF_CHECK(weft_info(rt, &info) == 0);
+	app->workers = info.workers;
+	app->store_bytes =
+		info.options.store_bytes; /* less than asked for, if there is not so much */
+	open_runtime = rt;
+	if (wf_sort_interrupted)
+		weft_interrupt(rt); /* the signal came before the handler knew the runtime */
+	return true;
 }
 
 static bool open_files(struct app *app)
@@ -151,93 +218,78 @@ static bool open_files(struct app *app)
 	const struct wf_sort_options *options = &app->options;
 	const char *name = options->output;
 	uint64_t bytes = 0;
+	bool unended, direct;
 
 	if (!open_input(app, &bytes))
 		return false;
-	if (bytes % options->record_bytes) {
+	if (!options->lines && bytes % options->record_bytes) {
 		wf_sort_complain("%s: its size, %" PRIu64 " bytes, is no multiple of the record's "
 		                 "%" PRIu32,
 		                 app->job.input_name, bytes, options->record_bytes);
 		return false;
 	}
-	if (wf_sort_layout_init(&app->job.layout, bytes, options) < 0) {
-		wf_sort_complain("%s: %s", app->job.input_name, strerror(EFBIG));
+	if (!read_end(app, bytes, &unended) || !open_weft(app))
 		return false;
-	}
-	if (!plan_memory(app))
-		return false;
+	wf_sort_layout_init(&app->job.layout, bytes, unended, app->store_bytes, app->workers,
+	                    options);
 	if (options->demo && !create_demo(app, bytes))
 		return false;
 	if (!name)
 		name = app->demo_output;
-	app->job.output_name = name;
-	if (!wf_sort_output_open(&app->output, name, bytes))
+	/* Memory is short: it should not be filled with what nobody reads soon. */
+	direct = bytes > app->store_bytes / 2;
+	if (!wf_sort_output_open(&app->output, name, bytes + unended, direct))
 		return false;
-	app->job.output_fd = app->output.fd;
-	return true;
-}
-
-static bool open_weft(struct app *app)
-{
-	struct weft_info info = { .struct_size = sizeof(info) };
-	weft *rt;
-	int status;
-
-	if (wf_sort_journal_init(&app->journal, app->options.trace != NULL) < 0) {
-		wf_sort_complain("no memory for the trace");
-		return false;
-	}
-	status = weft_open(&rt, WEFT_OPTIONS(.workers = app->options.threads, .name = "weft-sort"));
-	if (status < 0) {
-		wf_sort_complain("cannot open the runtime: %s", weft_strerror(status));
-		return false;
-	}
-	app->job.rt = rt;
-	app->job.journal = &app->journal;
-	app->job.check = app->options.check;
-	if (weft_info(rt, &info) == 0)
-		app->workers = info.workers;
-	open_runtime = rt;
-	if (wf_sort_interrupted)
-		weft_interrupt(rt); /* the signal came before the handler knew the runtime */
+	app->job.output = (struct wf_sort_sink){ name, app->output.fd, app->output.direct };
 	return true;
 }
 
 static bool generate(struct app *app)
 {
-	struct wf_sort_generate generate = {
+	const struct wf_sort_options *options = &app->options;
+
+	app->generate = (struct wf_sort_generate){
 		.job = &app->job,
-		.seed = app->options.seed,
-		.skew = app->options.skew,
+		.sink = { app->demo_input, app->generated.fd, -1 },
+		.record_bytes = options->record_bytes,
+		.key_offset = options->key_offset,
+		.key_bytes = options->key_bytes,
+		.seed = options->seed,
+		.skew = options->skew,
 	};
 
-	return run_root(app, wf_sort_generate_root, &generate, &app->known, sizeof(app->known));
+	return run_root(app, wf_sort_generate_root, &app->generate, &app->known,
+	                sizeof(app->known));
 }
 
 static bool measure_floor(struct app *app)
 {
-	struct wf_sort_floor floor = { .job = &app->job };
+	const struct wf_sort_output *scratch = &app->scratch;
 	bool good;
 
-	if (!wf_sort_output_open(&app->scratch, app->job.output_name, app->job.layout.bytes))
+	if (!wf_sort_output_open(&app->scratch, app->output.path, app->job.layout.bytes,
+	                         app->output.direct >= 0))
 		return false;
-	floor.fd = app->scratch.fd;
-	good = run_root(app, wf_sort_floor_root, &floor, NULL, 0);
+	app->floor = (struct wf_sort_floor){
+		.job = &app->job,
+		.spill_dir = app->options.spill_dir,
+		.sink = { app->output.path, scratch->fd, scratch->direct },
+	};
+	good = run_root(app, wf_sort_floor_root, &app->floor, &app->disk, sizeof(app->disk));
 	wf_sort_output_drop(&app->scratch);
-	app->floor_seconds =
-		wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_FLOOR, WF_SORT_STAGE_FLOOR);
 	return good;
 }
 
 static bool sort(struct app *app)
 {
-	if (!run_root(app, wf_sort_root, &app->job, &app->result, sizeof(app->result)))
+	const struct wf_sort_result *result = &app->done.result;
+
+	if (!run_root(app, wf_sort_root, &app->job, &app->done, sizeof(app->done)))
 		return false;
-	WF_CHECK(app->result.records == app->job.layout.records);
-	if (app->options.demo && app->result.checksum != app->known.checksum) {
+	if (app->options.demo && result->checksum != app->known.checksum) {
 		wf_sort_complain("%s: what was read is not what was generated: checksum "
 		                 "%016" PRIx64 ", not %016" PRIx64,
-		                 app->job.input_name, app->result.checksum, app->known.checksum);
+		                 app->job.input_name, result->checksum, app->known.checksum);
 		return false;
 	}
 	return true;
@@ -245,25 +297,31 @@ static bool sort(struct app *app)
 
 static bool compare(struct app *app)
 {
-	struct wf_sort_same same = { .job = &app->job, .fd = app->job.input_fd, .other_fd = -1 };
+	const struct wf_sort_layout *layout = &app->job.layout;
 	const char *input = app->options.demo ? app->generated.temporary : app->options.input;
-	const char *dir = app->options.demo ? app->options.dir : "/var/tmp";
 	int status;
 
-	if (!run_root(app, wf_sort_same_root, &same, NULL, 0))
+	app->same = (struct wf_sort_same){
+		.job = &app->job,
+		.fd = app->job.input_fd,
+		.other_fd = -1,
+		.bytes = layout->bytes,
+	};
+	if (!layout->lines && !run_root(app, wf_sort_same_root, &app->same, NULL, 0))
 		return false;
-	if (!wf_sort_output_open(&app->scratch, app->job.output_name, app->job.layout.bytes))
+	if (!wf_sort_output_open(&app->scratch, app->output.path, layout->output_bytes, false))
 		return false;
-	status = wf_sort_peer_run(input, app->scratch.temporary, dir, &app->job.layout,
-	                          app->workers, &app->peer);
+	status = wf_sort_peer_run(input, app->scratch.temporary, app->options.spill_dir, layout,
+	                          app->workers, app->memory, &app->peer);
 	if (status < 0) {
 		if (!wf_sort_interrupted)
 			wf_sort_complain("--compare: sort(1): %s", strerror(-status));
 		return false;
 	}
-	same.fd = app->output.fd;
-	same.other_fd = app->scratch.fd;
-	app->peer.identical = run_root(app, wf_sort_same_root, &same, NULL, 0);
+	app->same.fd = app->output.fd;
+	app->same.other_fd = app->scratch.fd;
+	app->same.bytes = layout->output_bytes;
+	app->peer.identical = run_root(app, wf_sort_same_root, &app->same, NULL, 0);
 	wf_sort_output_drop(&app->scratch);
 	return app->peer.identical;
 }
@@ -287,13 +345,18 @@ static bool report(struct app *app)
 		.layout = &app->job.layout,
 		.journal = &app->journal,
 		.workers = app->workers,
-		.checksum = app->result.checksum,
-		.sort_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_READ,
+		.records = app->done.result.records,
+		.checksum = app->done.result.checksum,
+		.sort_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_CUT,
 		                                      WF_SORT_STAGE_WRITE),
-		.total_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_READ,
+		.total_seconds = wf_sort_stage_seconds(&app->journal, WF_SORT_STAGE_CUT,
 		                                       WF_SORT_STAGE_CHECK),
-		.floor_seconds = app->floor_seconds,
-		.peak_bytes = wf_sort_memory_peak(),
+		.memory = app->memory,
+		.peak_bytes = app->peak_bytes,
+		.spilled_bytes = app->done.spilled_bytes,
+		.restored_bytes = app->done.restored_bytes,
+		.io = store_stats(app).io,
+		.disk = app->options.floor ? &app->disk : NULL,
 		.peer = app->options.compare ? &app->peer : NULL,
 	};
 	uint64_t left_out = 0;
@@ -340,10 +403,10 @@ static void finish(struct app *app, bool good)
 int main(int argc, char **argv)
 {
 	static struct app app = {
-		.job = { .input_fd = -1, .output_fd = -1 },
-		.generated = { .fd = -1 },
-		.output = { .fd = -1 },
-		.scratch = { .fd = -1 },
+		.job = { .input_fd = -1, .output = { NULL, -1, -1 } },
+		.generated = { .fd = -1, .direct = -1 },
+		.output = { .fd = -1, .direct = -1 },
+		.scratch = { .fd = -1, .direct = -1 },
 	};
 	int exit_code;
 	bool good;
@@ -351,11 +414,11 @@ int main(int argc, char **argv)
 	if (!wf_sort_options_read(argc, argv, &app.options, &exit_code))
 		return exit_code;
 	set_signals();
-	good = open_files(&app) && open_weft(&app);
+	good = open_files(&app);
 	if (app.options.demo)
 		good = good && generate(&app);
 	good = good && sort(&app);
-	if (app.options.demo)
+	if (app.options.floor)
 		good = good && measure_floor(&app);
 	if (app.options.compare)
 		good = good && compare(&app);

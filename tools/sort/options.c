@@ -11,26 +11,37 @@
 #include <string.h>
 #include <unistd.h>
 
+#define MEMORY_MIN  4000000
+#define MEMORY_DEMO 256000000
 #define THREADS_MAX 1024 /* of struct weft_options */
 
 static const char help_text[] =
 	"Usage: weft-sort INPUT -o OUTPUT [options]\n"
 	"       weft-sort --demo SIZE [options]\n"
 	"\n"
-	"Sort a file of fixed-size records by a key of bytes, in memory, on all CPUs. Equal\n"
-	"keys keep their order. Order and checksum of the output are verified by reading it\n"
+	"Sort a file of fixed-size records by a key of bytes, or of lines, on all CPUs, in\n"
+	"limited memory: what does not fit is spilled to files without a name. Equal keys\n"
+	"keep their order. Order and checksum of the output are verified by reading it\n"
 	"back; only then it appears under its name.\n"
 	"\n"
 	"  -o, --output FILE     the sorted file (may be INPUT)\n"
 	"      --record BYTES    size of a record (100)\n"
 	"      --key OFFSET:LEN  which bytes of a record are its key (0:10, or all of a\n"
 	"                        shorter record)\n"
+	"      --lines           records are lines, compared byte by byte: what sort(1) does\n"
+	"                        with LC_ALL=C. A last line without a newline gets one\n"
+	"      --mem SIZE        memory for all data, at least 4M (half of what is available;\n"
+	"                        256M with --demo)\n"
+	"      --spill-dir DIR   where data goes that does not fit ($TMPDIR, or /var/tmp)\n"
 	"      --threads N       worker threads (one per CPU this process may use)\n"
 	"      --check           prove more: every output record is the very input record\n"
 	"                        it came from, none is used twice, equal keys are in\n"
 	"                        input order\n"
-	"      --compare         also run GNU sort on the same data with the same threads\n"
-	"                        and compare time and bytes; the records must be lines\n"
+	"      --compare         also run GNU sort on the same data with the same threads,\n"
+	"                        memory and spill directory, and compare time and bytes; the\n"
+	"                        records must be lines\n"
+	"      --floor           also measure the machine's floor: the same bytes read, spilled,\n"
+	"                        restored and written without a look at them\n"
 	"      --fsync           have the output on disk before it gets its name\n"
 	"      --json            print the report as JSON\n"
 	"      --quiet           print no report\n"
@@ -38,7 +49,7 @@ static const char help_text[] =
 	"                        chrome://tracing\n"
 	"\n"
 	"      --demo SIZE       generate SIZE bytes of records (500k, 256M, 1G, 1Gi), sort\n"
-	"                        them, and measure the machine's floor for the same bytes\n"
+	"                        them, and measure the floor\n"
 	"      --skew            few keys with many records each, not uniform keys\n"
 	"      --seed N          another set of records (1)\n"
 	"      --dir DIR         where the demo's files go ($TMPDIR, or /var/tmp)\n"
@@ -52,9 +63,13 @@ static const char help_text[] =
 enum option_code {
 	OPTION_RECORD = 256,
 	OPTION_KEY,
+	OPTION_LINES,
+	OPTION_MEMORY,
+	OPTION_SPILL_DIR,
 	OPTION_THREADS,
 	OPTION_CHECK,
 	OPTION_COMPARE,
+	OPTION_FLOOR,
 	OPTION_FSYNC,
 	OPTION_JSON,
 	OPTION_QUIET,
@@ -71,9 +86,13 @@ static const struct option long_options[] = {
 	{ "output", required_argument, NULL, 'o' },
 	{ "record", required_argument, NULL, OPTION_RECORD },
 	{ "key", required_argument, NULL, OPTION_KEY },
+	{ "lines", no_argument, NULL, OPTION_LINES },
+	{ "mem", required_argument, NULL, OPTION_MEMORY },
+	{ "spill-dir", required_argument, NULL, OPTION_SPILL_DIR },
 	{ "threads", required_argument, NULL, OPTION_THREADS },
 	{ "check", no_argument, NULL, OPTION_CHECK },
 	{ "compare", no_argument, NULL, OPTION_COMPARE },
+	{ "floor", no_argument, NULL, OPTION_FLOOR },
 	{ "fsync", no_argument, NULL, OPTION_FSYNC },
 	{ "json", no_argument, NULL, OPTION_JSON },
 	{ "quiet", no_argument, NULL, OPTION_QUIET },
@@ -177,6 +196,13 @@ static bool take_value(int code, const char *value, struct wf_sort_options *opti
 	case OPTION_DIR:
 		options->dir = value;
 		return true;
+	case OPTION_SPILL_DIR:
+		options->spill_dir = value;
+		return true;
+	case OPTION_MEMORY:
+		if (!read_size(value, &options->memory) || options->memory < MEMORY_MIN)
+			return bad_value("--mem", value, "want a size of at least 4M");
+		return true;
 	case OPTION_KEY:
 		return read_key(value, options) ||
 			bad_value("--key", value, "want OFFSET:LEN, as in 0:10, LEN at least 1");
@@ -210,6 +236,12 @@ static void take_flag(int code, struct wf_sort_options *options)
 	case OPTION_COMPARE:
 		options->compare = true;
 		break;
+	case OPTION_LINES:
+		options->lines = true;
+		break;
+	case OPTION_FLOOR:
+		options->floor = true;
+		break;
 	case OPTION_FSYNC:
 		options->sync = true;
 		break;
@@ -232,6 +264,12 @@ static void take_flag(int code, struct wf_sort_options *options)
 /* What the options say together. NULL, or what is wrong. */
 static const char *contradiction(struct wf_sort_options *options, int names)
 {
+	if (options->lines && options->key_bytes)
+		return "--lines and --key contradict each other";
+	if (options->lines && options->record_bytes && !options->demo)
+		return "--lines and --record contradict each other";
+	if (options->record_bytes == 0)
+		options->record_bytes = 100;
 	if (options->key_bytes == 0)
 		options->key_bytes = options->record_bytes < 10 ? options->record_bytes : 10;
 	if ((uint64_t)options->key_offset + options->key_bytes > options->record_bytes)
@@ -251,13 +289,19 @@ static const char *contradiction(struct wf_sort_options *options, int names)
 	return NULL;
 }
 
-static void set_directory(struct wf_sort_options *options)
+static void set_defaults(struct wf_sort_options *options)
 {
-	if (!options->demo || options->dir)
-		return;
-	options->dir = getenv("TMPDIR");
-	if (!options->dir || !options->dir[0])
-		options->dir = access("/var/tmp", W_OK) == 0 ? "/var/tmp" : "/tmp";
+	const char *temporary = getenv("TMPDIR");
+
+	if (!temporary || !temporary[0])
+		temporary = access("/var/tmp", W_OK) == 0 ? "/var/tmp" : "/tmp";
+	if (options->demo && !options->dir)
+		options->dir = temporary;
+	if (!options->spill_dir)
+		options->spill_dir = options->demo ? options->dir : temporary;
+	if (options->demo && !options->memory)
+		options->memory = MEMORY_DEMO;
+	options->floor |= options->demo;
 }
 
 bool wf_sort_options_read(int argc, char **argv, struct wf_sort_options *options, int *exit_code)
@@ -265,7 +309,7 @@ bool wf_sort_options_read(int argc, char **argv, struct wf_sort_options *options
 	const char *problem;
 	int code;
 
-	*options = (struct wf_sort_options){ .record_bytes = 100, .seed = 1 };
+	*options = (struct wf_sort_options){ .seed = 1 };
 	*exit_code = WF_SORT_USAGE;
 	opterr = 0;
 	while ((code = getopt_long(argc, argv, ":ho:", long_options, NULL)) != -1) {
@@ -291,6 +335,6 @@ bool wf_sort_options_read(int argc, char **argv, struct wf_sort_options *options
 		return false;
 	}
 	options->input = argv[optind];
-	set_directory(options);
+	set_defaults(options);
 	return true;
 }

@@ -24,19 +24,34 @@
 #define DIGITS        (1u << DIGIT_BITS)
 #define PASSES_MAX    4
 
+/* Both end in a newline, which is less than nothing. */
+static int compare_lines(const uint8_t *x, const uint8_t *y)
+{
+	size_t n = (size_t)((const uint8_t *)rawmemchr(x, '\n') - x);
+	size_t m = (size_t)((const uint8_t *)rawmemchr(y, '\n') - y);
+	int order = memcmp(x, y, n < m ? n : m);
+
+	return order ? order : n < m ? -1 : n > m;
+}
+
 /* Order of two entries whose words before `word` are equal. */
 static int compare(const struct wf_sort_source *source, const struct wf_sort_entry *a,
                    const struct wf_sort_entry *b, uint32_t word)
 {
 	size_t done = ((size_t)word + 1) * 8;
+	const uint8_t *x, *y;
 
 	if (a->key != b->key)
 		return a->key < b->key ? -1 : 1;
-	if (done >= source->key_bytes)
+	if (wf_sort_word_is_last(source, a->key, word))
 		return 0;
-	done += source->key_offset;
-	return memcmp(wf_sort_record(source, a->loc) + done, wf_sort_record(source, b->loc) + done,
-	              source->key_offset + source->key_bytes - done);
+	if (source->lines)
+		done = ((size_t)word + 1) * WF_SORT_LINE_STEP;
+	x = wf_sort_record(source, a->loc) + source->key_offset + done;
+	y = wf_sort_record(source, b->loc) + source->key_offset + done;
+	if (!source->lines)
+		return memcmp(x, y, source->key_bytes - done);
+	return compare_lines(x, y);
 }
 
 static void sort_by_insertion(struct wf_sort_entry *entries, size_t n,
@@ -168,13 +183,12 @@ static void sort_nested(struct wf_sort_entry *entries, struct wf_sort_entry *scr
 	unsigned high, low, passes;
 
 	while (n > INSERTION_MAX && !(bits = varying_bits(entries, n))) {
-		word++;
-		if ((size_t)word * 8 >= source->key_bytes)
+		if (wf_sort_word_is_last(source, entries[0].key, word))
 			return; /* equal keys, in input order as they came */
+		word++;
 		for (size_t i = 0; i < n; i++)
-			entries[i].key = wf_sort_key_word(wf_sort_record(source, entries[i].loc) +
-			                                          source->key_offset,
-			                                  source->key_bytes, word);
+			entries[i].key =
+				wf_sort_word(source, wf_sort_record(source, entries[i].loc), word);
 	}
 	if (n <= INSERTION_MAX) {
 		sort_by_insertion(entries, n, source, word);

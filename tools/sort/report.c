@@ -51,24 +51,79 @@ static void print_stage(const struct wf_sort_report *report, enum wf_sort_stage 
 		return;
 	fprintf(out, "  %-11s %7" PRIu64 " %9.3f %9.3f", wf_sort_stage_name(stage),
 	        read_sum(&sum->tasks), seconds, (double)read_sum(&sum->cpu_ns) * 1e-9);
-	if (stage == WF_SORT_STAGE_SPLITTERS || stage == WF_SORT_STAGE_PLAN)
+	if (stage == WF_SORT_STAGE_CUT || stage == WF_SORT_STAGE_SAMPLE ||
+	    stage == WF_SORT_STAGE_SPLITTERS)
 		fputs("         -\n", out);
 	else
 		fprintf(out, " %9.2f\n", rate(bytes, seconds));
 }
 
+/* From the first to the last moment in which stages were at work. */
+static double span_of(const struct wf_sort_report *report, enum wf_sort_stage first,
+                      enum wf_sort_stage last)
+{
+	return wf_sort_stage_seconds(report->journal, first, last);
+}
+
+static void print_memory(const struct wf_sort_report *report, FILE *out)
+{
+	double partition = span_of(report, WF_SORT_STAGE_READ, WF_SORT_STAGE_PARTITION);
+	double sort = span_of(report, WF_SORT_STAGE_SORT, WF_SORT_STAGE_WRITE);
+
+	fprintf(out, "  memory      %.1f MB at the peak, of which %.1f MB were allowed for data\n",
+	        (double)report->peak_bytes * 1e-6, (double)report->memory * 1e-6);
+	if (report->spilled_bytes == 0) {
+		fputs("  spilled     nothing\n", out);
+		return;
+	}
+	fprintf(out,
+	        "  spilled     %.3f GB, %.2f GB/s while partitioning; restored %.3f GB, %.2f GB/s "
+	        "while sorting\n              (to %s, by %s)\n",
+	        (double)report->spilled_bytes * 1e-9, rate(report->spilled_bytes, partition),
+	        (double)report->restored_bytes * 1e-9, rate(report->restored_bytes, sort),
+	        report->options->spill_dir, report->io);
+}
+
+static void print_floor(const struct wf_sort_report *report, FILE *out)
+{
+	const struct wf_sort_disk *disk = report->disk;
+
+	if (disk->write_gbs > 0)
+		fprintf(out, "  disk        writes %.2f GB/s and reads %.2f GB/s past the cache\n",
+		        disk->write_gbs, disk->read_gbs);
+	if (disk->seconds > 0)
+		fprintf(out,
+		        "  floor       %.3f s to read all of it, spill %.3f GB, restore %.3f GB "
+		        "and "
+		        "write it, with the\n              same threads and memory; the sort took "
+		        "%.2f times that\n",
+		        disk->seconds, (double)disk->spilled_bytes * 1e-9,
+		        (double)disk->restored_bytes * 1e-9, report->sort_seconds / disk->seconds);
+}
+
+static void print_head(const struct wf_sort_report *report, FILE *out)
+{
+	const struct wf_sort_layout *layout = report->layout;
+	const struct wf_sort_options *options = report->options;
+	char text[32];
+
+	fprintf(out, "%s ", grouped(report->records, text));
+	if (layout->lines)
+		fprintf(out, "lines, %s bytes", grouped(layout->output_bytes, text));
+	else
+		fprintf(out, "records of %" PRIu32 " bytes, key %" PRIu32 ":%" PRIu32,
+		        layout->record_bytes, layout->key_offset, layout->key_bytes);
+	fprintf(out, ", %" PRIu32 " workers%s\n\n", report->workers,
+	        !options->demo          ? ""
+	                : options->skew ? ", skewed keys"
+	                                : ", uniform keys");
+}
+
 void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 {
 	const struct wf_sort_layout *layout = report->layout;
-	char text[32];
 
-	fprintf(out,
-	        "%s records of %" PRIu32 " bytes, key %" PRIu32 ":%" PRIu32 ", %" PRIu32
-	        " workers%s\n\n",
-	        grouped(layout->records, text), layout->record_bytes, layout->key_offset,
-	        layout->key_bytes, report->workers,
-	        report->options->demo ? report->options->skew ? ", skewed keys" : ", uniform keys"
-	                              : "");
+	print_head(report, out);
 	fputs("  stage         tasks   seconds     cpu s      GB/s\n", out);
 	for (int stage = 0; stage < WF_SORT_STAGES; stage++)
 		print_stage(report, (enum wf_sort_stage)stage, out);
@@ -80,17 +135,13 @@ void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 	        "  total       %.3f s, with verification: order and checksum %016" PRIx64 "%s\n",
 	        report->total_seconds, report->checksum,
 	        report->options->check ? ", identity and stability of each record" : "");
-	fprintf(out, "  memory      %.2f GB at the peak\n", (double)report->peak_bytes * 1e-9);
-	if (report->floor_seconds > 0)
-		fprintf(out,
-		        "  floor       %.3f s to read all of it into memory, copy it there and "
-		        "write it with the\n              same threads; the sort took %.2f times "
-		        "that\n",
-		        report->floor_seconds, report->sort_seconds / report->floor_seconds);
+	print_memory(report, out);
+	if (report->disk)
+		print_floor(report, out);
 	if (report->peer)
 		fprintf(out,
-		        "  GNU sort    %.3f s with the same threads, %.1f times as long as "
-		        "weft-sort; the outputs are\n              byte-identical\n",
+		        "  GNU sort    %.3f s with the same threads and memory, %.1f times as long "
+		        "as weft-sort; the\n              outputs are byte-identical\n",
 		        report->peer->seconds,
 		        report->sort_seconds > 0 ? report->peer->seconds / report->sort_seconds
 		                                 : 0);
@@ -153,25 +204,34 @@ void wf_sort_report_json(const struct wf_sort_report *report, FILE *out)
 		fputs(",\n", out);
 	}
 	fprintf(out,
-	        " \"demo\": %s, \"skew\": %s, \"bytes\": %" PRIu64 ", \"records\": %" PRIu64
-	        ",\n \"record_bytes\": %" PRIu32 ", \"key_offset\": %" PRIu32
-	        ", \"key_bytes\": %" PRIu32 ", \"workers\": %" PRIu32 ",\n",
-	        options->demo ? "true" : "false", options->skew ? "true" : "false", layout->bytes,
-	        layout->records, layout->record_bytes, layout->key_offset, layout->key_bytes,
-	        report->workers);
+	        " \"demo\": %s, \"skew\": %s, \"lines\": %s, \"bytes\": %" PRIu64
+	        ", \"records\": %" PRIu64 ",\n \"record_bytes\": %" PRIu32
+	        ", \"key_offset\": %" PRIu32 ", \"key_bytes\": %" PRIu32 ", \"workers\": %" PRIu32
+	        ",\n",
+	        options->demo ? "true" : "false", options->skew ? "true" : "false",
+	        options->lines ? "true" : "false", layout->bytes, report->records,
+	        layout->record_bytes, layout->key_offset, layout->key_bytes, report->workers);
 	print_stages_json(report, out);
 	fprintf(out,
 	        " \"sort_seconds\": %.6f, \"total_seconds\": %.6f, \"gb_per_second\": %.3f,\n"
 	        " \"verified\": true, \"checked\": %s, \"checksum\": \"%016" PRIx64 "\",\n"
-	        " \"peak_bytes\": %" PRIu64,
+	        " \"memory_bytes\": %" PRIu64 ", \"peak_bytes\": %" PRIu64
+	        ",\n \"spilled_bytes\": %" PRIu64 ", \"restored_bytes\": %" PRIu64
+	        ", \"io\": \"%s\"",
 	        report->sort_seconds, report->total_seconds,
 	        rate(layout->bytes, report->sort_seconds), options->check ? "true" : "false",
-	        report->checksum, report->peak_bytes);
-	if (report->floor_seconds > 0)
+	        report->checksum, report->memory, report->peak_bytes, report->spilled_bytes,
+	        report->restored_bytes, report->io);
+	if (report->disk && report->disk->seconds > 0)
 		fprintf(out,
-		        ",\n \"floor\": {\"what\": \"read all into memory, copy it there and "
-		        "write it with the same threads\", \"seconds\": %.6f, \"ratio\": %.3f}",
-		        report->floor_seconds, report->sort_seconds / report->floor_seconds);
+		        ",\n \"floor\": {\"what\": \"read all, spill, restore and write it with "
+		        "the "
+		        "same threads and memory\", \"seconds\": %.6f, \"ratio\": %.3f,\n  "
+		        "\"spilled_bytes\": %" PRIu64 ", \"restored_bytes\": %" PRIu64
+		        ", \"disk_write_gbs\": %.3f, \"disk_read_gbs\": %.3f}",
+		        report->disk->seconds, report->sort_seconds / report->disk->seconds,
+		        report->disk->spilled_bytes, report->disk->restored_bytes,
+		        report->disk->write_gbs, report->disk->read_gbs);
 	if (report->peer)
 		fprintf(out,
 		        ",\n \"compare\": {\"program\": \"GNU sort\", \"seconds\": %.6f, "
@@ -188,8 +248,10 @@ static bool progress_drawn;
 void wf_sort_progress(const struct wf_sort_journal *journal, const struct wf_sort_layout *layout)
 {
 	static const enum wf_sort_stage steps[] = {
-		WF_SORT_STAGE_READ,  WF_SORT_STAGE_SCATTER, WF_SORT_STAGE_SORT,
-		WF_SORT_STAGE_WRITE, WF_SORT_STAGE_VERIFY,
+		WF_SORT_STAGE_PARTITION,
+		WF_SORT_STAGE_SORT,
+		WF_SORT_STAGE_WRITE,
+		WF_SORT_STAGE_VERIFY,
 	};
 	size_t count = sizeof(steps) / sizeof(steps[0]);
 	char bar[BAR_WIDTH + 1];
@@ -206,7 +268,7 @@ void wf_sort_progress(const struct wf_sort_journal *journal, const struct wf_sor
 			name = wf_sort_stage_name(steps[i]);
 		done += (double)bytes / (double)layout->bytes / (double)count;
 	}
-	if (stage_bytes(journal, WF_SORT_STAGE_FLOOR))
+	if (stage_bytes(journal, WF_SORT_STAGE_FLOOR_READ))
 		name = "floor";
 	filled = done < 1 ? (int)(done * BAR_WIDTH) : BAR_WIDTH;
 	memset(bar, '.', BAR_WIDTH);

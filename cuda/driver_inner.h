@@ -1,0 +1,91 @@
+/*
+ * driver_inner.h: what the two files of the CUDA back end share.
+ */
+#ifndef WF_DRIVER_INNER_H
+#define WF_DRIVER_INNER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+#include "base.h"
+#include "device.h"
+#include "driver_api.h"
+
+#define CUDA_DEVICES_MAX 64
+
+struct cuda_device {
+	struct wf_device_backend *backend;
+	CUdevice id;
+	CUcontext context; /* NULL: not used yet */
+	CUmemoryPool pool;
+	uint64_t limit; /* of the pool */
+	int priority_low, priority_high;
+	struct wf_a32 lost;
+	char text[192];
+};
+
+struct wf_device_stream {
+	struct cuda_device *device;
+	CUstream stream;
+};
+
+struct wf_device_event {
+	struct cuda_device *device;
+	CUevent event;
+	bool recorded;
+};
+
+struct cuda_module {
+	struct cuda_module *next;
+	struct cuda_device *device;
+	const void *image;
+	CUmodule module;
+};
+
+struct wf_device_kernel {
+	struct wf_device_kernel *next;
+	struct cuda_device *device;
+	CUfunction function;
+};
+
+struct wf_device_graph {
+	struct cuda_device *device;
+	CUgraphExec exec;
+};
+
+struct wf_device_backend {
+	void *library;
+	struct wf_cuda_api cu;
+	pthread_mutex_t lock;
+	uint32_t count;
+	struct cuda_device device[CUDA_DEVICES_MAX];
+	struct cuda_module *modules;
+	struct wf_device_kernel *kernels;
+};
+
+/* What a driver's answer means for the caller; a sticky one loses the device. */
+int wf_cuda_status(struct cuda_device *device, CUresult rc);
+/* Before each call: the device is not lost, and its context is current. */
+int wf_cuda_enter(struct cuda_device *device);
+
+/* driver_work.c; see the table. */
+int wf_cuda_copy_to_device(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                           uint64_t to, const void *from, uint64_t bytes);
+int wf_cuda_copy_to_host(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                         void *to, uint64_t from, uint64_t bytes);
+int wf_cuda_copy_on_device(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                           uint64_t to, uint64_t from, uint64_t bytes);
+int wf_cuda_fill(struct wf_device_backend *backend, struct wf_device_stream *stream, uint64_t to,
+                 uint8_t byte, uint64_t bytes);
+int wf_cuda_kernel_get(struct wf_device_backend *backend, uint32_t index, const void *image,
+                       size_t image_bytes, const char *name, struct wf_device_kernel **out);
+int wf_cuda_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                   const struct wf_device_launch *launch);
+int wf_cuda_graph_create(struct wf_device_backend *backend, uint32_t index,
+                         const struct wf_device_launch *chain, uint32_t count,
+                         struct wf_device_graph **out);
+void wf_cuda_graph_destroy(struct wf_device_backend *backend, struct wf_device_graph *graph);
+int wf_cuda_graph_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                         struct wf_device_graph *graph);
+
+#endif /* WF_DRIVER_INNER_H */

@@ -1,0 +1,587 @@
+/*
+ * call.c: from a submit to a queue of its actor, and the ends of calls that never run.
+ *
+ * A call is admitted under the actor's lock: it is alive, the caller has room. One that can run now
+ * goes to its group's queue. One that waits for inputs, or stands behind a waiting call of the same
+ * caller and group, is in a row: each but the first has one count of ext->unready for its
+ * predecessor, so it is ready when its inputs are and all before it have been queued or have
+ * ended. Where the order is free a waiting call is loose: in a list, so that a kill finds it.
+ *
+ * Everything in rows and in the loose list is the lock's. A call leaves them when it becomes ready
+ * (wf_call_ready), ends early (wf_call_gone), or its actor dies (wf_rows_claim).
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "actor.h"
+
+#define ROW_IN     1u
+#define ROW_LOOSE  2u
+#define ROW_BEHIND 4u /* a count of unready for the predecessor */
+
+/* ---- Room ------------------------------------------------------------------------------------ */
+
+uint32_t wf_room_take(struct wf_actor *a, uint32_t word, struct wf_cell **event)
+{
+	*event = NULL;
+	if (WF_LIKELY(!(word & WF_BOX_ROOM)))
+		return word;
+	*event = a->cold->room;
+	a->cold->room = NULL;
+	return word & ~WF_BOX_ROOM;
+}
+
+/* A call ends elsewhere than in the exclusive turn's short way: its count and its hold go. */
+void wf_call_settle(struct wf_local *self, struct wf_ext *ext)
+{
+	WF_DEBUG(ext->call == 1 || ext->call == 2);
+	struct wf_call_info *info = wf_call_info(ext);
+	struct wf_actor *a = wf_actor_at(self->rt, info->actor);
+	struct wf_cell *room;
+
+	if (info->link) {
+		uint32_t word = wf_box_lock(&a->box);
+
+		info->link->settled++;
+		info->link = NULL;
+		word = wf_room_take(a, word, &room);
+		wf_box_unlock(&a->box, word);
+		wf_signal(self, room, NULL);
+	}
+	if (info->held) {
+		info->held = 0;
+		wf_actor_unhold(self, a);
+	}
+}
+
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+static struct wf_row *row_find(struct wf_cold *cold, uint64_t caller, uint32_t group)
+{
+	struct wf_row *row = cold ? cold->rows : NULL;
+
+	while (row && (row->caller != caller || row->group != group))
+		row = row->next;
+	return row;
+}
+
+static int row_join(struct wf_actor *a, struct wf_ext *ext, uint64_t caller, struct wf_row *row)
+{
+	struct wf_call_info *info = wf_call_info(ext);
+	struct wf_cold *cold = wf_actor_cold(a);
+
+	if (!cold)
+		return -ENOMEM;
+	if (!row) {
+		row = wf_calloc(1, sizeof(*row));
+		if (!row)
+			return -ENOMEM;
+		*row = (struct wf_row){ .next = cold->rows,
+			                .caller = caller,
+			                .group = info->group };
+		cold->rows = row;
+	}
+	WF_DEBUG(row->caller == caller && row->group == info->group);
+	WF_DEBUG(!row->tail == !row->head && ext->call == 2);
+	info->row_prev = row->tail;
+	info->row_next = NULL;
+	info->row = ROW_IN | (row->tail ? ROW_BEHIND : 0);
+	if (row->tail)
+		wf_call_info(row->tail)->row_next = ext;
+	else
+		row->head = ext;
+	row->tail = ext;
+	cold->waiting++;
+	return 0;
+}
+
+static int loose_join(struct wf_actor *a, struct wf_ext *ext)
+{
+	struct wf_call_info *info = wf_call_info(ext);
+	struct wf_cold *cold = wf_actor_cold(a);
+
+	if (!cold)
+		return -ENOMEM;
+	WF_DEBUG(ext->call == 2 && !info->row);
+	info->row = ROW_LOOSE;
+	info->row_prev = NULL;
+	info->row_next = cold->loose;
+	if (cold->loose)
+		wf_call_info(cold->loose)->row_prev = ext;
+	cold->loose = ext;
+	cold->waiting++;
+	return 0;
+}
+
+/* The row that begins or ends with `ext`; it may have no other. */
+static struct wf_row *row_of_end(struct wf_cold *cold, const struct wf_ext *ext)
+{
+	for (struct wf_row *row = cold->rows; row; row = row->next) {
+		if (row->head == ext || row->tail == ext)
+			return row;
+	}
+	return NULL;
+}
+
+static void row_delete(struct wf_cold *cold, struct wf_row *row)
+{
+	struct wf_row **at = &cold->rows;
+
+	WF_CHECK(!row->head && !row->tail);
+	while (*at != row)
+		at = &(*at)->next;
+	*at = row->next;
+	wf_free(row);
+}
+
+/*
+ * Take a call out of its row or the loose list. The call that is the first of the row now, and was
+ * not before: its count for the predecessor is the caller's to drop.
+ */
+static struct wf_ext *row_leave(struct wf_actor *a, struct wf_ext *ext)
+{
+	struct wf_call_info *info = wf_call_info(ext);
+	struct wf_cold *cold = a->cold;
+	struct wf_ext *prev = info->row_prev, *next = info->row_next;
+	struct wf_row *row = info->row & ROW_IN ? row_of_end(cold, ext) : NULL;
+
+	WF_CHECK(info->row & (ROW_IN | ROW_LOOSE) && cold->waiting > 0);
+	WF_DEBUG(prev != ext && next != ext);
+	if (prev)
+		wf_call_info(prev)->row_next = next;
+	if (next)
+		wf_call_info(next)->row_prev = prev;
+	if (info->row & ROW_LOOSE && cold->loose == ext)
+		cold->loose = next;
+	if (row) {
+		row->head = row->head == ext ? next : row->head;
+		row->tail = row->tail == ext ? prev : row->tail;
+		if (!row->head)
+			row_delete(cold, row);
+	}
+	bool first = info->row & ROW_IN && !prev;
+
+	info->row &= ROW_BEHIND;
+	cold->waiting--;
+	if (!first || !next)
+		return NULL;
+	WF_CHECK(wf_call_info(next)->row & ROW_BEHIND);
+	wf_call_info(next)->row &= (uint8_t)~ROW_BEHIND;
+	return next;
+}
+
+/*
+ * Drop the count of a call that has become the first of its row. That may make it ready, and the
+ * one behind it the first, and so on: those come one after the other here, not on the stack.
+ */
+static void let_pass(struct wf_local *self, struct wf_ext *ext)
+{
+	if (!ext)
+		return;
+	if (self->passing) {
+		WF_CHECK(!self->pass);
+		self->pass = ext;
+		return;
+	}
+	WF_DEBUG(!self->pass);
+	self->passing = true;
+	while (ext) {
+		wf_unready_drop(self, ext);
+		ext = self->pass;
+		self->pass = NULL;
+	}
+	self->passing = false;
+}
+
+struct wf_ext *wf_rows_claim(struct wf_local *self, struct wf_actor *a)
+{
+	struct wf_cold *cold = a->cold;
+	struct wf_ext *claimed = NULL;
+
+	(void)self;
+	while (cold && (cold->loose || cold->rows)) {
+		/* From the tail, so that nobody becomes first. */
+		struct wf_ext *ext = cold->loose ? cold->loose : cold->rows->tail;
+
+		WF_CHECK(!row_leave(a, ext));
+		/* Not ours: somebody else ends it, or it is ready, and waits for this lock. */
+		if (!wf_early_claim(ext))
+			continue;
+		WF_DEBUG(ext->call == 2);
+		wf_call_info(ext)->row_next = claimed;
+		claimed = ext;
+	}
+	return claimed;
+}
+
+void wf_rows_end(struct wf_local *self, struct wf_ext *claimed, struct wf_error *error)
+{
+	while (claimed) {
+		struct wf_ext *next = wf_call_info(claimed)->row_next;
+
+		wf_error_retain(error);
+		wf_early_end(self, claimed, error);
+		claimed = next;
+	}
+}
+
+/* ---- Queues ---------------------------------------------------------------------------------- */
+
+void wf_call_refuse_all(struct wf_local *self, struct wf_mail *chain, struct wf_error *error)
+{
+	while (chain) {
+		struct wf_mail *next = chain->next;
+
+		wf_error_retain(error);
+		wf_task_refuse(self, wf_cell_of_mail(chain), error);
+		chain = next;
+	}
+}
+
+/* Under the lock. */
+static enum wf_post post(struct wf_actor *a, uint32_t word, const struct wf_call_info *info,
+                         struct wf_cell *cell)
+{
+	struct wf_call_group *group = wf_call_group_at(a, info->group);
+
+	WF_DEBUG(info->group <= WEFT_ACTOR_GROUPS_MAX);
+	if (info->kind != WF_CALL_INIT)
+		return wf_box_post(&a->box, word, group, wf_mail_of(cell), a->exclusive);
+	if (word & WF_BOX_CLOSED)
+		return WF_POST_CLOSED;
+	/* Nothing runs before it, and nobody but it is inside. */
+	WF_CHECK(!(word & WF_BOX_OPEN) && !wf_actor_active(a) && !a->box.handed);
+	group->active = 1;
+	wf_mail_of(cell)->next = NULL;
+	a->box.handed = wf_mail_of(cell);
+	return WF_POST_TURN;
+}
+
+static void posted(struct wf_local *self, struct wf_actor *a, struct wf_cell *cell, uint32_t kind,
+                   enum wf_post how)
+{
+	if (how == WF_POST_TURN)
+		wf_turn_schedule(self, a);
+	if (WF_LIKELY(how != WF_POST_CLOSED))
+		return;
+	wf_task_refuse(self, cell, wf_actor_error(a));
+	if (kind == WF_CALL_INIT)
+		wf_cell_release(self, cell);
+}
+
+/* A fresh call that waits for nothing; the caller keeps the actor. */
+void wf_call_post(struct wf_local *self, struct wf_cell *cell)
+{
+	struct wf_call_info info = *wf_call_info(wf_cell_ext(cell));
+	struct wf_actor *a = wf_actor_at(self->rt, info.actor);
+
+	WF_DEBUG(!info.row && !info.held);
+	WF_DEBUG(!wf_ext_edge_count(wf_cell_ext(cell)));
+	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
+	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	uint32_t word = wf_box_lock(&a->box);
+	enum wf_post how = post(a, word, &info, cell);
+
+	wf_box_unlock(&a->box, word);
+	posted(self, a, cell, info.kind, how);
+}
+
+void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
+{
+	struct wf_call_info info = *wf_call_info(ext);
+	struct wf_cell *cell = &self->rt->cells[ext->cell];
+	struct wf_actor *a = wf_actor_at(self->rt, info.actor);
+	struct wf_ext *next = NULL;
+
+	/* The call's own hold may go as soon as it is queued. */
+	WF_DEBUG(info.held && !(info.row & ROW_BEHIND));
+	WF_DEBUG(wf_cell_ext(cell) == ext);
+	wf_actor_hold(a);
+	uint32_t word = wf_box_lock(&a->box);
+
+	if (wf_call_info(ext)->row & (ROW_IN | ROW_LOOSE))
+		next = row_leave(a, ext);
+	/* release [C1]: as above. From here on the ext is not ours to read. */
+	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	enum wf_post how = post(a, word, &info, cell);
+
+	wf_box_unlock(&a->box, word);
+	posted(self, a, cell, info.kind, how);
+	let_pass(self, next);
+	wf_actor_unhold(self, a);
+}
+
+/* ---- Early ends ---------------------------------------------------------------------------- */
+
+void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *error)
+{
+	struct wf_call_info *info = wf_call_info(ext);
+	struct wf_actor *a = wf_actor_at(self->rt, info->actor);
+	struct wf_ext *next = NULL;
+
+	WF_DEBUG(ext->call == 2 && info->held);
+	WF_DEBUG(error != NULL);
+	wf_actor_hold(a);
+	uint32_t word = wf_box_lock(&a->box);
+
+	if (info->row & (ROW_IN | ROW_LOOSE))
+		next = row_leave(a, ext);
+	bool behind = info->row & ROW_BEHIND;
+	bool init = info->kind == WF_CALL_INIT;
+	bool idle = !wf_actor_queued(a) && !wf_actor_active(a) && !a->cold->waiting &&
+		word & (WF_BOX_STOP | WF_BOX_ORPHAN);
+
+	info->row = 0;
+	wf_box_unlock(&a->box, word);
+	if (init) {
+		wf_actor_kill(self, a, wf_death_make(a, "its init did not run", error), false);
+		/* The actor's count; it is completed in a moment. */
+		wf_cell_release(self, &self->rt->cells[ext->cell]);
+	}
+	if (idle)
+		wf_actor_poke(self, a);
+	if (behind)
+		wf_unready_drop(self, ext);
+	let_pass(self, next);
+	wf_actor_unhold(self, a);
+}
+
+/* ---- Admission ----------------------------------------------------------------------------- */
+
+/* Under the lock: 0, 1 in a row, or an error. */
+static int admit(struct wf_local *self, const struct wf_target *to, struct wf_cell *cell,
+                 struct wf_ext *ext, bool edges, uint32_t word)
+{
+	struct wf_call_info *info = wf_call_info(ext);
+	struct wf_actor *a = to->actor;
+	struct wf_link *link = NULL;
+	int rc = 0;
+
+	if (!(word & WF_BOX_USED)) /* released meanwhile by who had no count */
+		return -EINVAL;
+	if (word & (WF_BOX_CLOSED | WF_BOX_STOP) && to->kind == WF_CALL_METHOD)
+		return WEFT_EACTOR;
+	if (a->max_pending != WEFT_PENDING_UNLIMITED && to->kind == WF_CALL_METHOD) {
+		link = wf_link_of(self, a, to->caller);
+		if (!link)
+			return -ENOMEM;
+		if (wf_link_pending(link) >= a->max_pending)
+			return WEFT_ECALLS;
+	}
+	WF_DEBUG(!info->row && !info->link);
+	bool free_order = a->any_order || to->kind != WF_CALL_METHOD;
+	struct wf_row *row = free_order ? NULL : row_find(a->cold, to->caller, to->group);
+
+	if (row || (edges && !free_order))
+		rc = row_join(a, ext, to->caller, row);
+	else if (edges)
+		rc = loose_join(a, ext);
+	if (rc)
+		return rc;
+	if (link)
+		link->submitted++;
+	info->link = link;
+	wf_cell_set_ext(cell, ext);
+	if (!info->row)
+		return 0;
+	WF_DEBUG(ext->call == 2 && !info->held);
+	info->held = 1;
+	wf_actor_hold(a);
+	/* One count for the submitter, one for the predecessor. */
+	wf_init(&ext->unready,
+	        (wf_ext_edge_count(ext) + 1 + (info->row & ROW_BEHIND ? 1 : 0)) |
+	                WF_UNREADY_LINKING);
+	/* release [C1]: its ext, to a canceller. */
+	wf_store_release(&cell->promise.state, WF_STATE_WAITING);
+	return 1;
+}
+
+int wf_call_admit(struct wf_local *self, const struct wf_target *to, struct wf_cell *cell,
+                  struct wf_ext *ext, bool edges)
+{
+	struct wf_actor *a = to->actor;
+
+	*wf_call_info(ext) = (struct wf_call_info){ .actor = wf_actor_index(self->rt, a),
+		                                    .kind = (uint8_t)to->kind,
+		                                    .group = (uint8_t)to->group };
+	WF_DEBUG(ext->call == 2 && !wf_cell_ext(cell));
+	WF_DEBUG(to->group <= WEFT_ACTOR_GROUPS_MAX);
+	uint32_t word = wf_box_lock(&a->box);
+	int rc = admit(self, to, cell, ext, edges, word);
+
+	wf_box_unlock(&a->box, word);
+	return rc;
+}
+
+int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_task_options *o,
+                   struct wf_target *to)
+{
+	struct wf_actor *a = wf_actor_of(rt, call->actor);
+
+	if (!a)
+		return -EINVAL;
+	if (o->flags & (WEFT_TASK_BLOCKING | WEFT_TASK_EMITS) || o->key || o->output_name ||
+	    o->output_place || o->group.bits)
+		return -ENOTSUP;
+	if (o->actor_class && o->actor_class != a->class_->id)
+		return -EINVAL;
+	*to = (struct wf_target){ .actor = a };
+	if (!o->actor_group)
+		return 0;
+	for (uint32_t i = 0; i < a->class_->n_groups; i++) {
+		if (!strcmp(a->class_->groups[i].name, o->actor_group)) {
+			to->group = i + 1;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* ---- The short form ------------------------------------------------------------------------ */
+
+static WF_NOINLINE int call_slow(weft *rt, weft_actor actor, weft_task_fn *fn, const void *arg,
+                                 size_t size, weft_ref *out)
+{
+	struct weft_call call = {
+		.fn = fn, .arg = arg, .arg_size = (uint32_t)size, .actor = actor
+	};
+
+	if (!actor.bits)
+		return -EINVAL;
+	if (size > WEFT_ARG_MAX)
+		return -EMSGSIZE;
+	return weft_submit_call(rt, &call, out);
+}
+
+static inline struct wf_ext *plain_fill(struct wf_local *self, const struct wf_actor *a,
+                                        struct wf_cell *cell, weft_task_fn *fn, const void *arg,
+                                        size_t size, bool forget)
+{
+	struct wf_ext *ext = (struct wf_ext *)(void *)self->slab.blocks_free[0];
+
+	self->slab.blocks_free[0] = self->slab.blocks_free[0]->next;
+	wf_cell_unlink(self, cell);
+	wf_init(&cell->promise.waiters, 0);
+	wf_init(&cell->promise.refs, 0);
+	cell->u.fn = fn;
+	wf_cell_set_ext(cell, ext);
+	wf_init(&cell->head,
+	        self->head + wf_head(0, forget ? WF_CELL_TASK | WF_CELL_FORGET : WF_CELL_TASK));
+	wf_init(&cell->place, wf_place(self->group));
+	wf_init(&cell->mark.all, 0);
+	/* relaxed: published by the lock. */
+	wf_store_relaxed(&cell->promise.state, WF_STATE_QUEUED);
+	*ext = (struct wf_ext){ .parent = wf_tag_of(self->current),
+		                .cell = (uint32_t)(cell - self->rt->cells),
+		                .n_outputs = 1,
+		                .arg_size = size & 31,
+		                .flags = size ? WF_EXT_ARG : 0,
+		                .block = 1,
+		                .call = 1 };
+	struct wf_call_info *info = wf_call_info(ext);
+
+	WF_DEBUG(size <= WF_INLINE_BYTES);
+	WF_DEBUG(wf_ext_arg_at(ext) == sizeof(*ext) + 16);
+	info->actor = wf_actor_index(self->rt, a);
+	info->kind = WF_CALL_METHOD;
+	info->group = info->held = info->row = 0;
+	wf_copy_inline((unsigned char *)info + 16, arg, size);
+	return ext;
+}
+
+/* Have a block of 64 bytes on the free list: the long way makes larger ones. */
+static WF_NOINLINE bool block_ready(struct wf_local *self)
+{
+	uint32_t got;
+	void *block = wf_block_alloc(self, 64, &got);
+
+	if (block)
+		wf_block_free(self, block, got);
+	return block && self->slab.blocks_free[0];
+}
+
+/*
+ * One cell, one block of 64 bytes with the argument in it, one locked instruction. Anything else
+ * takes the long way: the first call of a caller, waiting calls before this one, no memory at hand.
+ */
+int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *arg, size_t size,
+                    weft_ref *out)
+{
+	struct wf_local *self = wf_self();
+
+	/* relaxed: a gate that shuts now may be seen a little later. */
+	if (WF_UNLIKELY(!self || self->fast_rt != rt || !fn || size > WF_INLINE_BYTES ||
+	                (size && !arg) || wf_load_relaxed(&rt->gate)))
+		return call_slow(rt, actor, fn, arg, size, out);
+	struct wf_actor *a = wf_actor_of(rt, actor);
+	struct wf_cell *cell = self->slab.cells_free;
+
+	if (WF_UNLIKELY(!a || !cell || (!self->slab.blocks_free[0] && !block_ready(self))))
+		return call_slow(rt, actor, fn, arg, size, out);
+	WF_DEBUG(self->worker && !self->rt->timing);
+	WF_DEBUG(size <= WF_INLINE_BYTES);
+	uint64_t caller = wf_caller_of(self);
+	WF_DEBUG(caller != 0);
+	uint32_t word = wf_box_lock(&a->box);
+	bool counted = a->max_pending != WEFT_PENDING_UNLIMITED;
+	struct wf_link *link = counted ? wf_link_find(a, caller) : NULL;
+
+	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_USED)) != WF_BOX_USED ||
+	                (a->cold && a->cold->rows) ||
+	                (counted && (!link || wf_link_pending(link) >= a->max_pending)))) {
+		wf_box_unlock(&a->box, word);
+		return call_slow(rt, actor, fn, arg, size, out);
+	}
+	/* Nothing can fail from here on, and what is done under the lock is short. */
+	struct wf_ext *ext = plain_fill(self, a, cell, fn, arg, size, out == NULL);
+
+	if (link)
+		link->submitted++;
+	wf_call_info(ext)->link = link;
+	if (out)
+		*out = wf_ref_of(rt, cell);
+	wf_bump(&self->submitted);
+	enum wf_post how =
+		wf_box_post(&a->box, word, &a->box.group, wf_mail_of(cell), a->exclusive);
+
+	wf_box_unlock(&a->box, word);
+	if (how == WF_POST_TURN)
+		wf_turn_schedule(self, a);
+	return 0;
+}
+
+/* ---- The actor's own calls ----------------------------------------------------------------- */
+
+struct wf_cell *wf_call_make(struct wf_local *self, struct wf_actor *a, uint32_t kind,
+                             weft_task_fn *fn, const struct wf_again *again)
+{
+	struct weft_task_options o = { .name = a->class_->name, .n_outputs = 1 };
+	struct weft_call call = { .fn = fn, .actor = wf_actor_handle(self->rt, a) };
+
+	if (again) {
+		call.arg = again->arg;
+		call.arg_size = again->arg_size;
+		call.inputs = again->inputs;
+		call.n_inputs = again->n_inputs;
+		call.n_after = again->n_after;
+		o.on_input_error = (uint32_t)again->policy;
+	}
+	/* Nobody's children: an actor outlives who makes it. */
+	struct wf_cell *cell =
+		wf_submit_prepare(self, &call, &o, NULL, WF_TAG_NONE, kind == WF_CALL_FINI);
+
+	if (!cell)
+		return NULL;
+	*wf_call_info(wf_cell_ext(cell)) =
+		(struct wf_call_info){ .actor = wf_actor_index(self->rt, a),
+		                       .kind = (uint8_t)kind };
+	WF_CHECK(kind != WF_CALL_METHOD);
+	WF_DEBUG(wf_cell_ext(cell)->call == 2);
+	wf_submit_inputs(self, wf_cell_ext(cell), &call);
+	return cell;
+}
+
+void wf_call_unmake(struct wf_local *self, struct wf_cell *cell)
+{
+	wf_submit_undo(self, cell, wf_cell_ext(cell));
+}

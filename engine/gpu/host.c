@@ -1,0 +1,63 @@
+/*
+ * host.c: what a program asks of a runtime's devices from outside: facts, and memory for copies.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "gpu.h"
+
+int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *info)
+{
+	struct wf_gpus *gpus = rt ? rt->gpus : NULL;
+	int64_t share, bytes;
+
+	if (!gpus || device >= gpus->count || !info || info->struct_size < sizeof(size_t) ||
+	    info->struct_size > 4096)
+		return -EINVAL;
+	struct wf_gpu *gpu = &gpus->gpu[device];
+
+	WF_DEBUG(gpu->index == device && gpu->gpus == gpus);
+	struct weft_cuda_info full = { .struct_size = info->struct_size,
+		                       .memory_bytes = gpu->info.memory_bytes,
+		                       .failure = "" };
+
+	wf_admit_gpu_free(rt, device, &share, &bytes);
+	full.share_free = (double)share / WF_FIXED;
+	full.memory_free = (uint64_t)bytes;
+	memcpy(full.name, gpu->info.name, sizeof(full.name));
+	memcpy(full.pci, gpu->info.pci, sizeof(full.pci));
+	pthread_mutex_lock(&gpu->mutex);
+	/* relaxed: written under the mutex. */
+	full.pending = wf_load_relaxed(&gpu->pending);
+	full.running = gpu->running;
+	full.attempts = gpu->attempts;
+	full.takeovers = gpu->takeovers;
+	full.chained = gpu->chained;
+	full.lost = wf_gpu_is_lost(gpu);
+	if (full.lost)
+		full.failure = gpu->failure;
+	pthread_mutex_unlock(&gpu->mutex);
+	full.doorbells = wf_load_relaxed(&gpus->cuda->bell[device].rung); /* relaxed: a snapshot */
+	memcpy(info, &full, full.struct_size < sizeof(full) ? full.struct_size : sizeof(full));
+	return 0;
+}
+
+int weft_cuda_host_alloc(weft *rt, size_t bytes, void **out)
+{
+	struct wf_gpus *gpus = rt ? rt->gpus : NULL;
+
+	if (!rt || !bytes || !out)
+		return -EINVAL;
+	if (!gpus || !gpus->count)
+		return -ENODEV;
+	int rc = gpus->ops->pinned_alloc(gpus->backend, bytes, out);
+
+	/* Which device failed is found out by whoever uses it. */
+	return wf_device_classify(rc) == WF_DEVICE_CLASS_LOST ? WEFT_EDEVICE : rc;
+}
+
+void weft_cuda_host_free(weft *rt, void *memory)
+{
+	if (memory && rt && rt->gpus)
+		rt->gpus->ops->pinned_free(rt->gpus->backend, memory);
+}

@@ -1,0 +1,95 @@
+/*
+ * call.h: what a task that is a call of an actor needs of the actors' room, and what that room
+ * needs of submitting. An actor is opaque here.
+ */
+#ifndef WF_CALL_H
+#define WF_CALL_H
+
+#include "cell.h"
+
+struct wf_actor;
+struct wf_local;
+struct wf_setup;
+
+/* Whose call a submit is. */
+struct wf_target {
+	struct wf_actor *actor;
+	uint32_t kind; /* enum wf_call_kind */
+	uint32_t group;
+	uint64_t caller;
+};
+
+/* ---- submit.c ------------------------------------------------------------------------------- */
+
+/* A call of an actor, of what was checked; the caller keeps the actor. Errors as weft_submit(). */
+int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct weft_call *call,
+                 const struct weft_task_options *o, const struct wf_setup *setup, weft_ref *out);
+/* The cell and the cold block of a call that is not submitted. NULL: -ENOMEM. */
+struct wf_cell *wf_submit_prepare(struct wf_local *self, const struct weft_call *call,
+                                  const struct weft_task_options *o, const struct wf_setup *setup,
+                                  struct wf_tag parent, bool forget);
+/* Its inputs, which are all ready. */
+void wf_submit_inputs(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call);
+void wf_submit_undo(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext);
+int wf_submit_check(weft *rt, const struct weft_call *call);
+
+/* Complete an engine's event: with an empty value, or an error (borrowed). Consumes the count. */
+void wf_signal(struct wf_local *self, struct wf_cell *event, struct wf_error *why);
+
+/* ---- ../actor: calls of actors --------------------------------------------------------------- */
+
+/* Check actor, group and options of a call: 0, -EINVAL, -ENOTSUP. */
+int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_task_options *o,
+                   struct wf_target *to);
+uint64_t wf_caller_of(struct wf_local *self);
+/* Let a call in: 0 post it, 1 link its edges, or an error with nothing changed. */
+int wf_call_admit(struct wf_local *self, const struct wf_target *to, struct wf_cell *cell,
+                  struct wf_ext *ext, bool edges);
+void wf_call_post(struct wf_local *self, struct wf_cell *cell);
+/* The inputs are there, and so are those of the calls before it. */
+void wf_call_ready(struct wf_local *self, struct wf_ext *ext);
+/* A waiting call has ended: those behind it go on. */
+void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *error);
+/* What a call holds of its actor goes, before its cold block does. */
+void wf_call_settle(struct wf_local *self, struct wf_ext *ext);
+/* Why a call of a dead actor is refused; counted. */
+struct wf_error *wf_call_error(weft *rt, struct wf_actor *actor);
+/* What becomes of an attempt that has returned: its actor may be dying. */
+enum wf_verdict { WF_VERDICT_COUNTS = 0, WF_VERDICT_LOST, WF_VERDICT_AGAIN };
+enum wf_verdict wf_call_verdict(struct wf_local *self, struct wf_cell *cell);
+struct wf_error *wf_call_lost(struct wf_local *self, struct wf_cell *cell);
+/* A method has returned WEFT_ECRASH, with `error` or NULL. */
+void wf_call_crashed(struct wf_local *self, struct wf_cell *cell, const struct wf_error *error);
+/* Back into its queue, as the first; off the runner's hands. */
+void wf_call_again(struct wf_local *self, struct wf_cell *cell);
+bool wf_call_stopping(const weft *rt, struct wf_ext *ext);
+/* Of a worker: the turn that it came to in idleness, and what comes of short calls. */
+struct wf_nap {
+	struct wf_actor *found;
+	uint64_t found_at; /* wf_ticks() */
+	uint32_t us;       /* the next nap */
+	bool due;
+};
+/* A batch of `calls` of a turn is over, and there are more: see worker.c. */
+void wf_batch_judge(struct wf_local *self, const struct wf_actor *actor, uint32_t calls);
+/* A call without options has returned something out of the ordinary. */
+void wf_task_call_returned(struct wf_local *self, struct weft_task *frame, int code) WF_SUSPENDS;
+void wf_actor_run(struct wf_local *self, struct wf_actor *actor) WF_SUSPENDS;
+/* Under the overflow mutex: a turn that no queue had room for, and one of those. */
+void wf_actor_stuck(struct wf_actor *actor);
+struct wf_actor *wf_actor_unstuck(weft *rt);
+/*
+ * For the search in service.c, which looks without locks: the cells of which one must end before
+ * this call can run, `most` or fewer, and one that must in any case. 0: it can run.
+ */
+uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, uint32_t most,
+                          uint32_t *before);
+void wf_handle_drop(struct wf_local *self, struct wf_cell *cell); /* of a WF_CELL_HANDLE */
+/* Turns that are to come and were made by no call. */
+uint32_t wf_actors_poked(weft *rt);
+void wf_actors_closing(weft *rt);         /* timers end */
+void wf_actors_stop(weft *rt, bool kill); /* all of them, at close; they may be there a while */
+bool wf_actors_live(weft *rt);
+void wf_actors_free(weft *rt);
+
+#endif /* WF_CALL_H */

@@ -1,0 +1,182 @@
+/*
+ * cancel.c: asking a task to stop.
+ *
+ * Cancel against completion: a canceller swaps WF_CANCEL_LOCKED into cell->cancel, makes that
+ * visible to the runner's side by a membarrier [C1], and only then looks at state and ext. Whoever
+ * frees the ext has changed the state before and spins while it reads LOCKED. So the ext that a
+ * canceller sees in state WAITING stays until the canceller has unlocked.
+ */
+#include <errno.h>
+
+#include "gpu.h"
+#include "plain.h"
+
+/* Cancel a task that has not begun, or leave the request for the body; `how`: ASKED or LATE. */
+static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t how)
+{
+	uint8_t old = WF_CANCEL_NO;
+
+	/* acquire [C1]: one canceller. Asked, locked or ended before: somebody saw to it. */
+	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
+		return;
+	if (self->rt->asymmetric)
+		wf_membarrier();
+	else
+		wf_fence_seq_cst();
+	/* acquire [C1]: a start that this does not see will see LOCKED. */
+	uint32_t state = wf_load_acquire(&cell->promise.state);
+	bool done = wf_promise_is_done(&cell->promise);
+
+	if (state == WF_STATE_WAITING && !done)
+		wf_task_end_waiting(self, cell, how);
+	else if (state == WF_STATE_QUEUED && !done &&
+	         !(wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell))))
+		wf_task_end_queued(self, cell, how);
+	else {
+		/* One that began ahead of its inputs has edges: its runner ends it. */
+		if (state == WF_STATE_QUEUED && !done)
+			wf_admit_hurry(self, wf_cell_ext(cell));
+		/* release [C1] */
+		wf_store_release(&cell->cancel, how);
+	}
+}
+
+/* For a walker that holds no count: only what waits. Queued tasks find out when they start. */
+void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell)
+{
+	uint8_t old = WF_CANCEL_NO;
+
+	/* acquire [C1]: as in cancel_unbegun(). */
+	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
+		return;
+	if (self->rt->asymmetric)
+		wf_membarrier();
+	else
+		wf_fence_seq_cst();
+	/*
+	 * acquire [C1]: the ext stays until we unlock; a submit that is being built has none yet.
+	 * The kind again, because the cell may have become another's since the walker looked.
+	 */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
+	    (wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK &&
+	    !wf_promise_is_done(&cell->promise) && wf_cell_ext(cell) &&
+	    !(wf_cell_ext(cell)->flags & WF_EXT_ALWAYS))
+		wf_task_end_waiting(self, cell, WF_CANCEL_ASKED);
+	else
+		/* release [C1] */
+		wf_store_release(&cell->cancel, WF_CANCEL_NO);
+}
+
+static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how, bool children)
+{
+	uint8_t no = WF_CANCEL_NO;
+
+	WF_DEBUG(how == WF_CANCEL_ASKED || how == WF_CANCEL_LATE);
+	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
+	if (wf_promise_is_done(&cell->promise))
+		return;
+	/* acquire [C2]: a state only moves forward, but for the resting between retries. */
+	uint32_t state = wf_load_acquire(&cell->promise.state);
+
+	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)
+		cancel_unbegun(self, cell, how);
+	else
+		/* acq_rel [C3]: a full exchange, so that either the sleeper sees it or we see
+		 * the sleeper. */
+		wf_cas_acq_rel(&cell->cancel, &no, how);
+	/*
+	 * The children first, so that a body that is woken finds them asked. One that has not begun
+	 * has none. acquire [C2]
+	 */
+	if (children && wf_load_acquire(&cell->promise.state) >= WF_STATE_RUNNING &&
+	    !wf_promise_is_done(&cell->promise))
+		wf_cancel_children(self, cell);
+	/* relaxed: the caller's count keeps it. */
+	uint32_t gen = wf_load_relaxed(&cell->gen);
+
+	wf_cancel_blocked(self, cell, gen);
+	wf_spare_interrupt(self, cell, gen);
+}
+
+void wf_cancel_late(struct wf_local *self, struct wf_cell *cell)
+{
+	/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
+	wf_add_acq_rel(&self->rt->external, 1);
+	cancel_task(self, cell, WF_CANCEL_LATE, true);
+}
+
+/* The outcome of a body that may be abandoned ends now, the body goes on. With counts of both. */
+static int abandon(struct wf_local *self, struct wf_cell *out)
+{
+	char name[64];
+	int32_t thread;
+	int rc = wf_spare_abandon(self, out, name, sizeof(name), &thread);
+
+	if (rc)
+		return wf_promise_is_done(&out->promise) ? 0 : rc;
+	WF_CHECK(!wf_promise_is_done(&out->promise) && !(wf_flags(out) & WF_CELL_ERROR));
+	out->u.error = wf_error_create(&(struct wf_error_args){
+		.status = -ECANCELED, .code = -ECANCELED, .text = "abandoned", .task = name });
+	wf_flags_add(out, WF_CELL_ERROR);
+	wf_cell_complete(self, out);
+	/* As complete_outs(): who has found it pending takes a count of the task. */
+	wf_wait_for_canceller(self, out);
+	wf_log(self->rt, WEFT_LOG_WARN, "abandoned: task %s keeps thread %d until it returns", name,
+	       (int)thread);
+	return 0;
+}
+
+/*
+ * Through a further output, which holds the task only while it is pending: whoever completes it
+ * waits for LOCKED to go before it drops that count, so a count taken under LOCKED is safe.
+ */
+static int cancel_output(struct wf_local *self, struct wf_cell *out, uint32_t flags)
+{
+	struct wf_cell *cell = NULL;
+	uint8_t old = WF_CANCEL_NO;
+	int rc = 0;
+
+	WF_DEBUG((wf_flags(out) & WF_CELL_KIND_MASK) == WF_CELL_OUTPUT);
+
+	/* acquire [C1]: one at a time, for a moment. */
+	while (!wf_cas_acq_rel(&out->cancel, &old, WF_CANCEL_LOCKED)) {
+		old = WF_CANCEL_NO;
+		wf_cpu_relax();
+	}
+	if (self->rt->asymmetric)
+		wf_membarrier();
+	else
+		wf_fence_seq_cst();
+	if (!wf_promise_is_done(&out->promise)) {
+		cell = out->main;
+		wf_promise_retain(&cell->promise);
+	}
+	/* release [C1] */
+	wf_store_release(&out->cancel, WF_CANCEL_NO);
+	if (!cell)
+		return 0;
+	cancel_task(self, cell, WF_CANCEL_ASKED, !(flags & WEFT_CANCEL_ALONE));
+	if (flags & WEFT_CANCEL_ABANDON)
+		rc = abandon(self, out);
+	wf_cell_release(self, cell);
+	return rc;
+}
+
+int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell, uint32_t flags)
+{
+	bool children = !(flags & WEFT_CANCEL_ALONE);
+
+	switch (wf_flags(cell) & WF_CELL_KIND_MASK) {
+	case WF_CELL_TASK:
+		cancel_task(self, cell, WF_CANCEL_ASKED, children);
+		break;
+	case WF_CELL_OUTPUT:
+		return cancel_output(self, cell, flags);
+	case WF_CELL_STREAM:
+		cancel_task(self, cell->u.stream->task, WF_CANCEL_ASKED, children);
+		break;
+	default:
+		return -EINVAL;
+	}
+	return flags & WEFT_CANCEL_ABANDON && !wf_promise_is_done(&cell->promise) ? -EBUSY : 0;
+}

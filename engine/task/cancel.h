@@ -1,0 +1,59 @@
+/*
+ * cancel.h: asking tasks to stop, and what they end as. A part of runtime.h, which includes it.
+ */
+#ifndef WF_TASK_CANCEL_H
+#define WF_TASK_CANCEL_H
+
+#include "runtime.h"
+
+/* ---- cancel.c ------------------------------------------------------------------------------ */
+
+/* With a count of the cell; enum weft_cancel_flags. 0, -EINVAL, -EBUSY. */
+int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell, uint32_t flags);
+/* The deadline of a task has come; the caller has a count. */
+void wf_cancel_late(struct wf_local *self, struct wf_cell *cell);
+/* Without a count: only what waits for inputs. */
+void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell);
+/* What a task that was asked to stop ends as. */
+static inline int wf_stop_status(const struct wf_cell *cell)
+{
+	/* relaxed: whoever acts on a request has seen it. */
+	return wf_load_relaxed(&cell->cancel) == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
+}
+
+/* ---- family.c ------------------------------------------------------------------------------ */
+
+/* What the children of a running task bear. */
+static inline struct wf_tag wf_tag_of(const struct weft_task *frame)
+{
+	/* relaxed: nobody frees it meanwhile. */
+	return (struct wf_tag){ .at = (uint32_t)((uintptr_t)frame->cell >> 2),
+		                .gen = wf_load_relaxed(&frame->cell->gen) };
+}
+
+/* Of what is submitted by the calling thread. */
+static inline struct wf_tag wf_tag_here(const struct wf_local *self)
+{
+	const struct weft_task *frame = self->current;
+
+	return frame && frame->rt == self->rt ? wf_tag_of(frame) : WF_TAG_NONE;
+}
+
+/* Ask what this task has submitted to stop; the caller has a count of it. */
+void wf_cancel_children(struct wf_local *self, const struct wf_cell *cell);
+/* Cold blocks that are no blocks of a slab; a copy of `head`, in the list of those. NULL. */
+struct wf_ext *wf_big_alloc(struct wf_local *self, const struct wf_ext *head, size_t bytes);
+void wf_big_free(weft *rt, struct wf_ext *ext);
+
+/* ---- suspend.c, task.c, open.c ------------------------------------------------------------- */
+
+/* Wake a cell's task when it is blocked, if it is still the one of this generation. */
+void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell, uint32_t gen);
+/*
+ * The start against a canceller, after the state was set RUNNING. True: the canceller has ended
+ * the task, the queue's entry was a count and is dropped.
+ */
+bool wf_ended_in_queue(struct wf_local *self, struct wf_cell *cell);
+void wf_cancel_everything(weft *rt);
+
+#endif /* WF_TASK_CANCEL_H */

@@ -1,0 +1,34 @@
+/*
+ * fake_driver.h: what a test does to the pretended driver of fake_driver.c, found by dlsym().
+ */
+#ifndef WEFT_TEST_FAKE_DRIVER_H
+#define WEFT_TEST_FAKE_DRIVER_H
+
+#include <stdint.h>
+
+struct fake_counts {
+	uint64_t calls, failed;
+	uint64_t misuses; /* no or another context current, flags that are wrong */
+	/* What was made and not given back. */
+	int64_t contexts, streams, events, pools, memory, pinned, registered, modules, graphs;
+};
+
+/*
+ * The entry `name` answers `code` once, `after` calls from now (0: the next); -100: it is not there
+ * at all. NULL: none.
+ */
+typedef void fake_fail_fn(const char *name, int code, int after);
+void fake_fail(const char *name, int code, int after);
+/* So many queries of events find them pending. */
+typedef void fake_event_queries_fn(int n);
+void fake_event_queries(int n);
+/* Everything as in the beginning. */
+typedef void fake_reset_fn(void);
+void fake_reset(void);
+typedef struct fake_counts fake_counts_fn(void);
+struct fake_counts fake_counts(void);
+/* As if users' code had made another context current; -1 none. */
+typedef void fake_set_current_fn(int device);
+void fake_set_current(int device);
+
+#endif /* WEFT_TEST_FAKE_DRIVER_H */

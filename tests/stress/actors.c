@@ -1,0 +1,242 @@
+/*
+ * actors.c: many callers, many actors, many threads, and ends at random moments.
+ *
+ * Goal: every accepted call ends exactly once; calls of one caller run in their order; nobody else
+ * is inside while a body runs; state is not shared between lives; kills, restarts, cancels, exits
+ * and closes at any moment lose nothing. Method: callers keep a table of what they sent; each body
+ * marks its entry; the refs, gotten afterwards, must agree with the marks.
+ */
+#include "../api/actors.h"
+
+#define CALLERS 6
+#define ACTORS  5
+
+struct state {
+	uint64_t guard, last[CALLERS], lives;
+	bool ready;
+};
+
+struct entry {
+	struct wf_a32 ran;
+	weft_ref ref;
+	int status;
+};
+
+struct caller {
+	weft *rt;
+	uint32_t id, calls;
+	uint64_t random;
+	weft_actor actor[ACTORS];
+	struct entry *entry; /* [calls] */
+	bool chaos;
+};
+
+struct msg {
+	struct entry *entry;
+	uint32_t caller, seq;
+};
+
+static int init(weft_task *self)
+{
+	struct state *state = weft_actor_state(self);
+
+	API_CHECK(!state->ready && !state->guard);
+	state->ready = true;
+	return 0;
+}
+
+static int fini(weft_task *self)
+{
+	struct state *state = weft_actor_state(self);
+
+	API_CHECK(state->ready && !state->guard);
+	return 0;
+}
+
+static int body(weft_task *self)
+{
+	struct state *state = weft_actor_state(self);
+	const struct msg msg = *(const struct msg *)weft_task_arg(self, NULL);
+
+	API_CHECK(state->ready);
+	/* Alone: a plain field that everybody writes. */
+	API_CHECK(state->guard == 0);
+	state->guard = msg.seq + 1;
+	/* In order, with gaps where calls were cancelled or lost. */
+	API_CHECK(state->last[msg.caller] <= msg.seq);
+	state->last[msg.caller] = msg.seq + 1;
+	const uint32_t times = wf_add_acq_rel(&msg.entry->ran, 1);
+
+	API_CHECK(times == 0);
+	if (msg.seq % 7 == 3)
+		weft_yield(weft_task_runtime(self));
+	API_CHECK(state->guard == msg.seq + 1);
+	state->guard = 0;
+	if (msg.caller == 0 && msg.seq % 1001 == 1000)
+		return weft_actor_crash(self, "chaos");
+	if (msg.seq % 4999 == 4998)
+		return weft_actor_exit(self);
+	return msg.seq % 11 == 5 ? -7 : 0;
+}
+
+static void one_call(struct caller *c, uint32_t i)
+{
+	const struct msg msg = { &c->entry[i], c->id, i };
+	weft_actor actor = c->actor[api_below(&c->random, ACTORS)];
+	int rc;
+
+	for (;;) {
+		if (i % 5 == 2)
+			rc = weft_submit(c->rt, WEFT_TASK(body, .actor = actor, WEFT_ARG(msg)),
+			                 &c->entry[i].ref);
+		else if (i % 13 == 4 && i)
+			rc = weft_submit(
+				c->rt,
+				&(struct weft_call){
+					.fn = body,
+					.actor = actor,
+					WEFT_ARG(msg),
+					.opts = WEFT_TASK_OPTIONS(.on_input_error =
+			                                                  WEFT_INPUT_IGNORE),
+					WEFT_AFTER(c->entry[i - 1].ref) },
+				&c->entry[i].ref);
+		else
+			rc = weft_actor_call(c->rt, actor, body, &msg, sizeof msg,
+			                     &c->entry[i].ref);
+		if (rc != WEFT_ECALLS)
+			break;
+		rc = weft_actor_wait_room(c->rt, actor, WEFT_FOREVER);
+		API_CHECK(rc == 0 || rc == WEFT_EACTOR);
+	}
+	API_CHECK(rc == 0);
+	if (!c->chaos)
+		return;
+	if (api_below(&c->random, 40) == 0)
+		API_CHECK(weft_cancel(c->rt, c->entry[i].ref) == 0);
+	if (api_below(&c->random, 3000) == 0)
+		API_CHECK(weft_actor_kill(c->rt, actor, WEFT_KILL_RESTART) == 0);
+	if (api_below(&c->random, 20000) == 0)
+		API_CHECK(weft_actor_kill(c->rt, actor, WEFT_KILL_NOW) == 0);
+}
+
+static void run_caller(struct caller *c)
+{
+	for (uint32_t i = 0; i < c->calls; i++)
+		one_call(c, i);
+	for (uint32_t i = 0; i < c->calls; i++) {
+		const int rc = api_end(c->rt, c->entry[i].ref);
+		const uint32_t ran = wf_load_acquire(&c->entry[i].ran);
+
+		API_CHECK(rc == 0 || rc == WEFT_ETASK || rc == WEFT_EACTOR || rc == -ECANCELED);
+		/* What has a result has run; what has not run has none. */
+		API_CHECK(ran == 1 || rc == WEFT_EACTOR || rc == -ECANCELED);
+		API_CHECK(rc != 0 || ran == 1);
+	}
+}
+
+static void *thread_caller(void *arg)
+{
+	run_caller(arg);
+	return NULL;
+}
+
+static int task_caller(weft_task *self)
+{
+	struct caller *const *c = weft_task_arg(self, NULL);
+
+	run_caller(*c);
+	return 0;
+}
+
+static const struct weft_actor_class class_ =
+	WEFT_ACTOR_CLASS(.name = "stress", .state_bytes = sizeof(struct state), .init = init,
+                         .fini = fini, .max_restarts = WEFT_RESTARTS_UNLIMITED, .max_pending = 64);
+
+static void run(uint32_t workers, uint32_t calls, bool chaos, uint64_t seed)
+{
+	weft *rt = api_open(workers);
+	struct caller callers[CALLERS];
+	weft_actor actor[ACTORS];
+	pthread_t threads[CALLERS / 2];
+	weft_ref tasks[CALLERS];
+
+	for (int i = 0; i < ACTORS; i++)
+		API_CHECK(weft_actor_create(rt, &class_, NULL, NULL, &actor[i]) == 0);
+	for (uint32_t i = 0; i < CALLERS; i++) {
+		callers[i] = (struct caller){
+			.rt = rt, .id = i, .calls = calls, .random = seed + i, .chaos = chaos
+		};
+		memcpy(callers[i].actor, actor, sizeof actor);
+		callers[i].entry = calloc(calls, sizeof(struct entry));
+		API_CHECK(callers[i].entry != NULL);
+		if (i < CALLERS / 2)
+			threads[i] = api_thread(thread_caller, &callers[i]);
+		else
+			tasks[i] = api_spawn(rt, task_caller, &(void *){ &callers[i] },
+			                     sizeof(void *));
+	}
+	for (uint32_t i = 0; i < CALLERS; i++) {
+		if (i < CALLERS / 2)
+			api_join(threads[i]);
+		else
+			API_CHECK(api_end(rt, tasks[i]) == 0);
+		free(callers[i].entry);
+	}
+	for (int i = 0; i < ACTORS; i++)
+		act_release(rt, actor[i]);
+	API_CHECK(weft_close(rt, WEFT_FOREVER) == 0);
+}
+
+/* A runtime that closes, or is interrupted, while calls of all kinds are on their way. */
+static int floods(weft_task *self)
+{
+	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
+	weft *rt = weft_task_runtime(self);
+
+	for (uint32_t i = 0; i < api_scaled(100000) && !weft_task_cancelled(self); i++) {
+		const int rc = weft_actor_call(rt, actor, api_body_nothing, NULL, 0, NULL);
+
+		if (rc == WEFT_ECALLS && weft_actor_wait_room(rt, actor, WEFT_FOREVER))
+			break;
+		if (rc < 0 && rc != WEFT_ECALLS)
+			break;
+	}
+	act_release(rt, actor);
+	return 0;
+}
+
+static void run_close(uint32_t workers, uint64_t seed)
+{
+	weft *rt = api_open(workers);
+	weft_actor actor[3];
+	uint64_t random = seed;
+
+	for (int i = 0; i < 3; i++) {
+		API_CHECK(weft_actor_create(rt, &class_, NULL, NULL, &actor[i]) == 0);
+		API_CHECK(weft_actor_retain(rt, actor[i]) == 0);
+		API_CHECK(weft_spawn(rt, floods, &actor[i], sizeof actor[i], NULL) == 0);
+	}
+	const uint32_t spins = api_below(&random, 20000);
+
+	for (volatile uint32_t i = 0; i < spins; i++)
+		continue;
+	if (api_below(&random, 2))
+		weft_interrupt(rt);
+	for (int i = 0; i < 3; i++)
+		act_release(rt, actor[i]);
+	API_CHECK(weft_close(rt, api_below(&random, 2) ? WEFT_POLL : WEFT_FOREVER) >= 0);
+}
+
+int main(void)
+{
+	const uint64_t seed = test_seed();
+	static const uint32_t workers[] = { 1, 2, 8 };
+
+	for (uint32_t i = 0; i < 3; i++) {
+		run(workers[i], api_scaled(8000), false, seed);
+		run(workers[i], api_scaled(8000), true, seed);
+		for (uint32_t j = 0; j < api_scaled(60); j++)
+			run_close(workers[i], seed + j);
+	}
+	return 0;
+}
