@@ -295,7 +295,9 @@ bool wf_sim_perform_one(struct wf_device_backend *backend)
 	struct sim_device *device = stream->device;
 
 	if (!device->lost && fault_due(backend, WF_SIM_FAULT_HANG)) {
+		/* Whoever waits for this stream, or for all of them, waits for no more of it. */
 		stream->hung = true;
+		pthread_cond_broadcast(&backend->changed);
 		return true;
 	}
 	if (!device->lost && fault_due(backend, WF_SIM_FAULT_WORK))

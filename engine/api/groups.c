@@ -319,7 +319,7 @@ bool weft_should_yield(weft_task *self)
 	uint32_t why = wf_load_relaxed(&worker->attend);
 	uint64_t item = wf_load_relaxed(&local->count.popped), now = wf_ticks();
 
-	WF_DEBUG(local->rt == self->rt && item);
+	WF_DEBUG(local->rt == self->rt);
 	if (why & WF_LOOK_SLOTS)
 		return true;
 	/* The first time in this body: so long it is said to have been running. */

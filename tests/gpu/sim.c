@@ -662,6 +662,13 @@ Test(sim, threads_keep_the_same_orders)
 	cr_assert_eq(wf_load_relaxed(&rung), ROUNDS);
 }
 
+static void ring_late(void *arg)
+{
+	(void)arg;
+	usleep(20000);
+}
+
+/* The close waits already when the second piece, behind a slow first one, begins to hang. */
 Test(sim, a_close_ends_what_hangs)
 {
 	open_with("threads=2,memory=1M");
@@ -669,7 +676,8 @@ Test(sim, a_close_ends_what_hangs)
 	uint64_t at = device_words(s);
 
 	wf_sim_fault(dev, WF_SIM_FAULT_HANG, 2, -EIO);
-	for (int i = 0; i < 5; i++)
+	cr_assert_eq(ops->stream_doorbell(dev, s, ring_late, NULL), 0);
+	for (int i = 0; i < 4; i++)
 		cr_assert_eq(ops->fill(dev, s, at, 1, 4096), 0);
 	close_dev();
 }

@@ -193,7 +193,7 @@ static int floods(weft_task *self)
 	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
 	weft *rt = weft_task_runtime(self);
 
-	for (uint32_t i = 0; i < api_scaled(100000) && !weft_task_cancelled(self); i++) {
+	for (uint32_t i = 0; i < api_scaled(10000) && !weft_task_cancelled(self); i++) {
 		const int rc = weft_actor_call(rt, actor, api_body_nothing, NULL, 0, NULL);
 
 		if (rc == WEFT_ECALLS && weft_actor_wait_room(rt, actor, WEFT_FOREVER))
