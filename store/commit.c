@@ -16,7 +16,8 @@
  *
  * Shared
  *   committed_bytes  written under commit_lock, read by anybody
- *   in_flight, credit  under commit_lock; in_flight: commits between reserve() and settle()
+ *   in_flight, underway, credit  under commit_lock; in_flight: commits between reserve() and
+ *                    settle(); underway: their bytes of which the system may not know yet
  *   wake             set to 1 by anybody, to 0 by the committer before it looks
  *   ahead_failed, huge_refused, *_told  flags, set by anybody
  *   all else is the nodes', under their locks
@@ -223,31 +224,46 @@ static bool retry_some(struct wf_mem *mem, struct wf_mem_node *node, uint32_t *c
 /* ---- Committing ----------------------------------------------------------------------------- */
 
 /*
- * Whether the system has so much. A control group's limit kills whoever passes it, also inside
- * fallocate(), and an exhausted machine kills whoever it likes: so they are asked first. That
- * costs a tenth of committing a chunk; an answer serves for a part of what it says is left.
+ * Whether the system has so much; then it is counted as underway until system_told(). A control
+ * group's limit kills whoever passes it, also inside fallocate(), and an exhausted machine kills
+ * whoever it likes: so they are asked first. That costs a tenth of committing a chunk; an answer
+ * serves for a part of what it says is left. Whoever asks later counts all that is underway, and
+ * takes the credit away first, so commits at the same time do not each take the same bytes.
  */
 static bool system_has(struct wf_mem *mem, uint64_t bytes)
 {
 	struct wf_mem_shared *shared = mem->shared;
-	uint64_t left;
+	uint64_t left, need;
 	bool enough;
 
 	pthread_mutex_lock(&shared->commit_lock);
 	enough = shared->credit >= bytes;
-	if (enough)
-		shared->credit -= bytes;
+	shared->credit = enough ? shared->credit - bytes : 0;
+	shared->underway += bytes;
 	pthread_mutex_unlock(&shared->commit_lock);
 	if (enough)
 		return true;
 	left = mem->memory_left(NULL);
-	/* Not known: then it is tried. */
-	if (left != 0 && left < bytes + LEFT_FREE_BYTES)
-		return false;
 	pthread_mutex_lock(&shared->commit_lock);
-	shared->credit = left != 0 ? (left - bytes - LEFT_FREE_BYTES) / CREDIT_PART : 0;
+	need = shared->underway + LEFT_FREE_BYTES;
+	/* 0: not known, then it is tried. */
+	enough = left == 0 || left >= need;
+	shared->credit = left > need ? (left - need) / CREDIT_PART : 0;
+	if (!enough)
+		shared->underway -= bytes;
 	pthread_mutex_unlock(&shared->commit_lock);
-	return true;
+	return enough;
+}
+
+/* What was underway is there, or has failed: who asks the system now is told. */
+static void system_told(struct wf_mem *mem, uint64_t bytes)
+{
+	struct wf_mem_shared *shared = mem->shared;
+
+	pthread_mutex_lock(&shared->commit_lock);
+	WF_CHECK(shared->underway >= bytes);
+	shared->underway -= bytes;
+	pthread_mutex_unlock(&shared->commit_lock);
 }
 
 /*
@@ -259,9 +275,10 @@ static int commit(struct wf_mem *mem, struct wf_mem_node *node, uint32_t page, u
 {
 	int error = -ENOMEM;
 
-	if (system_has(mem, count * WF_MEM_PAGE_BYTES))
+	if (system_has(mem, count * WF_MEM_PAGE_BYTES)) {
 		error = wf_region_commit(mem, node, page, count);
-
+		system_told(mem, count * WF_MEM_PAGE_BYTES);
+	}
 	if (error == 0) {
 		/* relaxed: a hint. */
 		wf_store_relaxed(&mem->shared->ahead_failed, 0);

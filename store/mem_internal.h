@@ -90,9 +90,10 @@ struct wf_mem_node {
 
 /* What changes in the slow paths only, apart from what all read. */
 struct wf_mem_shared {
-	pthread_mutex_t commit_lock; /* for the next four */
+	pthread_mutex_t commit_lock; /* for the next five */
 	pthread_cond_t commit_done;
 	uint64_t in_flight; /* commits under way */
+	uint64_t underway;  /* bytes that the system was asked for and may not have given yet */
 	uint64_t credit;    /* bytes that may be committed before the system is asked again */
 	bool started;       /* the thread was, or it was tried */
 	bool stop;

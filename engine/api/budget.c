@@ -271,8 +271,8 @@ void wf_group_strip(struct wf_local *self, struct wf_group *group)
 	weft *rt = self->rt;
 	struct wf_groups *gs = wf_groups(rt);
 
-	WF_DEBUG(!group->open && group->users);
 	pthread_mutex_lock(&gs->mutex);
+	WF_DEBUG(!group->open && group->users);
 	weft_ref *kept = group->kept;
 	uint32_t n = group->kept_count;
 

@@ -155,7 +155,8 @@ void wf_thread_wake(const struct wf_thread *thread); /* not joined yet */
 /*
  * Bytes of memory that this process may use beyond what it uses now: the machine's available
  * memory or, when less, what the limits of its cgroups (v1 and v2, at every level) leave. Read anew
- * at each call. 0: not known. `*why`, unless NULL, names the one that counts. (cgroup.c)
+ * at each call. 0: not known; where a limit is reached it is 1. `*why`, unless NULL, names the one
+ * that counts. (cgroup.c)
  */
 uint64_t wf_memory_left(const char **why);
 

@@ -309,10 +309,14 @@ uint64_t wf_memory_left_at(const char *root, const char **why)
 {
 	uint64_t group = wf_cgroup_memory(root), ram;
 
+	WF_CHECK(root != NULL);
 	/* In kB. What the kernel thinks can be had without swapping. */
 	ram = read_item(root, "/proc", "meminfo", "MemAvailable:");
 	if (ram == 0)
 		ram = read_item(root, "/proc", "meminfo", "MemTotal:");
+	/* A limit that is reached is known: 0 would say that nothing is. */
+	if (group == 0)
+		group = 1;
 	/* Not to be had: the groups alone, if they say anything. */
 	if (ram == 0 && group == NO_LIMIT)
 		group = 0;

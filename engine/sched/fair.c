@@ -638,7 +638,10 @@ uint32_t wf_group_drain(weft *rt, struct wf_group *group, void **items, uint32_t
 	uint32_t got = 0;
 
 	pthread_mutex_lock(&gs->mutex);
-	for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
+	/* It may have gone since, and its slot be a new group's. relaxed: under the mutex. */
+	bool cancelled = wf_load_relaxed(&gs->cancelled[group->index]);
+
+	for (uint32_t p = 0; p < WF_PRIORITIES && cancelled; p++) {
 		struct wf_lane *lane = &group->lane[p];
 
 		/* Parked bodies stay: they have to run to their end. */

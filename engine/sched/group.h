@@ -174,7 +174,7 @@ void wf_group_leave(struct wf_worker *worker);
 void wf_group_switch(struct wf_worker *worker, uint32_t index);
 /* Take a queued task of a group out of its lane, to run it in place of a wait. */
 bool wf_group_take_queued(struct wf_local *self, struct wf_cell *cell);
-/* Up to `n` things out of a cancelled group's lanes. */
+/* Up to `n` things out of the lanes of a group that is (still) cancelled. */
 uint32_t wf_group_drain(weft *rt, struct wf_group *group, void **items, uint32_t n);
 /* Whether something ready is of a higher priority than what runs here. */
 bool wf_group_outranked(struct wf_worker *worker);

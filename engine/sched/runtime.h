@@ -415,8 +415,8 @@ static inline struct wf_cell *wf_cell_of(const weft *rt, weft_ref ref)
 {
 	uint32_t index = wf_ref_index(ref);
 
-	/* Cell 0 is never used and its generation stays 0: the zero handle needs a test. */
-	if (WF_UNLIKELY(index - 1 >= rt->cells_last))
+	/* No handle has generation 0: that is a cell of which none was ever made. */
+	if (WF_UNLIKELY(index - 1 >= rt->cells_last || !wf_ref_gen(ref)))
 		return NULL;
 	struct wf_cell *cell = &rt->cells[index];
 

@@ -76,7 +76,9 @@ Test(get, bad_refs_and_views_are_refused)
 	int64_t value = 55;
 
 	api_release(rt, stale);
-	const weft_ref bad[] = { WEFT_NONE, stale, foreign, wild, { UINT64_MAX }, { 1 } };
+	const weft_ref bad[] = {
+		WEFT_NONE, stale, foreign, wild, { UINT64_MAX }, { 1 }, { 1u << 17 }
+	}; /* of a cell that was never used */
 	for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		cr_assert_eq(weft_get(rt, bad[i], WEFT_FOREVER, &view), -EINVAL, "ref %u", i);
 		cr_assert_eq(weft_get(rt, bad[i], WEFT_POLL, &view), -EINVAL);

@@ -146,7 +146,7 @@ static void *queries(void *arg)
 {
 	struct helper *h = arg;
 
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 100; i++) {
 		weft_group group = group_make(h->rt, WEFT_GROUP_OPTIONS(.weight = (uint32_t)h->n));
 		weft_ref ref = api_submit(
 			h->rt,

@@ -233,6 +233,10 @@ Test(cgroup, v2_memory_left_is_the_least_of_all_levels, .init = fake_open, .fini
 	cr_assert_eq(wf_cgroup_memory(fake_root), 700000);
 	fake_file("/sys/fs/cgroup/a/b/memory.max", "600000\n");
 	cr_assert_eq(wf_cgroup_memory(fake_root), 595000);
+	/* Nothing left is not the same as nothing known. */
+	fake_file("/sys/fs/cgroup/a/b/memory.current", "600000\n");
+	cr_assert_eq(wf_cgroup_memory(fake_root), 0);
+	cr_assert_eq(wf_memory_left_at(fake_root, &why), 1);
 	/* Over the limit, for a moment. */
 	fake_file("/sys/fs/cgroup/a/b/memory.current", "700000\n");
 	cr_assert_eq(wf_cgroup_memory(fake_root), 0);
