@@ -52,7 +52,7 @@ struct wf_actor {
 	uint32_t max_pending;  /* UINT32_MAX: not counted */
 	struct wf_a32 handles; /* of a free slot: the next free one */
 	struct wf_a32 holds;
-	uint8_t exclusive : 1, any_order : 1, priority : 2;
+	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1;
 	uint8_t state_block;
 	uint16_t stuck; /* turns that no queue had room for; under the overflow mutex */
 	WF_ALIGNED(64) struct wf_link link; /* the first caller's */
@@ -95,6 +95,9 @@ struct wf_cold {
 	bool named;     /* under the names' mutex */
 	bool told; /* under the supervisor's mutex: it crashes because the supervisor said so */
 	struct weft_supervisor *supervisor; /* under the lock */
+	uint32_t group;      /* grouped: whose slot is kept until it is dead */
+	struct wf_kept kept; /* what it holds; set under the lock, before its init begins */
+	weft_ref grant;      /* the task that asks for it, counted; under the lock */
 };
 
 /* For running init again. */
@@ -133,8 +136,8 @@ struct wf_turn {
 };
 
 /* Of a class: what its actors did whose slots were given back. Under the table's lock. */
-struct wf_class {
-	struct wf_class *next; /* entries stay until the runtime is closed */
+struct wf_actor_class {
+	struct wf_actor_class *next; /* entries stay until the runtime is closed */
 	const struct weft_actor_class *class_;
 	uint64_t gone, calls, restarts, busy_ns;
 };
@@ -145,7 +148,7 @@ struct wf_actors {
 	struct wf_a32 end;  /* indices used so far, plus one */
 	struct wf_a32 lock; /* of the three below */
 	uint32_t free;
-	struct wf_class *classes;
+	struct wf_actor_class *classes;
 	struct wf_a32 live;  /* not dead */
 	struct wf_a32 poked; /* turns of WF_BOX_POKED */
 	pthread_mutex_t names_mutex;
@@ -225,12 +228,16 @@ static inline struct wf_call_group *wf_call_group_at(struct wf_actor *a, uint32_
 struct wf_actor_spec {
 	const struct weft_actor_class *class_;
 	struct weft_actor_class c; /* with the creation's own values */
-	char *ns, *name;           /* consumed on success */
+	char *ns, *name;           /* consumed by wf_actor_new() */
+	uint32_t group;            /* kept, 0: none; consumed by wf_actor_new() */
+	const struct wf_setup *hold; /* what it is to hold, NULL: nothing */
 };
 
 struct wf_actors *wf_actors_open(weft *rt); /* NULL: -ENOMEM */
 struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec *spec);
-/* Of wf_actor_new(), before anybody else has seen it. */
+/* From here on others can see it; `open`: it has no init. */
+void wf_actor_publish(weft *rt, struct wf_actor *a, bool open);
+/* Of wf_actor_new(), before that. */
 void wf_actor_discard(struct wf_local *self, struct wf_actor *a);
 void wf_actor_hold(struct wf_actor *a);
 void wf_actor_unhold(struct wf_local *self, struct wf_actor *a);
@@ -243,7 +250,7 @@ uint32_t wf_link_pending(const struct wf_link *link);
 void wf_state_free(struct wf_local *self, struct wf_actor *a);
 uint64_t wf_actor_calls(const struct wf_actor *a); /* bodies that have returned */
 /* A copy of the entries of all classes, `*n` of them. NULL: none, or with `*n` no memory. */
-struct wf_class *wf_classes_copy(struct wf_actors *t, uint32_t *n);
+struct wf_actor_class *wf_classes_copy(struct wf_actors *t, uint32_t *n);
 
 /* ---- call.c: from a submit to a queue ------------------------------------------------------ */
 

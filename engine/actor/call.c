@@ -382,6 +382,8 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 		link->submitted++;
 	info->link = link;
 	wf_cell_set_ext(cell, ext);
+	if (WF_UNLIKELY(word & WF_BOX_GROUP))
+		wf_group_take_in(self->rt, a->cold->group, cell);
 	if (!info->row)
 		return 0;
 	WF_DEBUG(ext->call == 2 && !info->held);
@@ -526,7 +528,9 @@ int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *ar
 	bool counted = a->max_pending != WEFT_PENDING_UNLIMITED;
 	struct wf_link *link = counted ? wf_link_find(a, caller) : NULL;
 
-	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_USED)) != WF_BOX_USED ||
+	/* Calls of a group go the long way. */
+	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_USED)) !=
+	                        WF_BOX_USED ||
 	                (a->cold && a->cold->rows) ||
 	                (counted && (!link || wf_link_pending(link) >= a->max_pending)))) {
 		wf_box_unlock(&a->box, word);

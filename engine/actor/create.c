@@ -1,5 +1,12 @@
 /*
  * create.c: from a class to an actor whose init is on its way.
+ *
+ * What an actor holds for its life is asked for by a task of its own, which waits like any other
+ * with a request; its grant goes over to the actor (see sched/kept.c), and init comes after it. The
+ * actor's end cancels it, or gives back.
+ *
+ * An actor with a name can be found before its init is on its way. If that cannot be brought on
+ * its way then, the actor ends as one that is killed, but for its state, of which nobody is told.
  */
 #include <errno.h>
 #include <string.h>
@@ -46,7 +53,7 @@ static int check_class(const struct weft_actor_class *c)
 		if (c->reserved[i])
 			return -EINVAL;
 	}
-	if (c->reserved0 || c->flags & ~(uint32_t)FLAGS_ALL || c->priority > WEFT_PRIORITY_LOW ||
+	if (c->reserved0 || c->flags & ~(uint32_t)FLAGS_ALL || c->priority > WEFT_ACTOR_NORMAL ||
 	    c->max_concurrency > WEFT_CONCURRENCY_MAX || c->state_bytes > PTRDIFF_MAX / 2)
 		return -EINVAL;
 	if (c->flags & WEFT_ACTOR_IN_ORDER &&
@@ -69,6 +76,7 @@ static int merge(struct weft_actor_class *c, const struct weft_actor_options *o)
 	OVERRIDE(max_restarts);
 	OVERRIDE(max_task_retries);
 	OVERRIDE(priority);
+	OVERRIDE(holds);
 #undef OVERRIDE
 	c->flags |= o->flags;
 	return 0;
@@ -105,6 +113,57 @@ static int read_spec(struct wf_actor_spec *spec, const struct weft_actor_class *
 	return 0;
 }
 
+static void hold_drop(void *arg, size_t size)
+{
+	struct wf_actor *a = *(struct wf_actor **)arg;
+	struct wf_local *self = wf_self();
+
+	WF_CHECK(size == sizeof(struct wf_actor *) && self);
+	wf_actor_unhold(self, a);
+}
+
+/* What it is to hold, as a task's request. */
+static int read_holds(weft *rt, struct wf_actor_spec *spec, struct wf_setup *hold)
+{
+	struct weft_actor_holds h;
+	int rc = wf_options_read(&h, sizeof(h), spec->c.holds);
+
+	for (size_t i = 0; !rc && i < sizeof(h.reserved) / sizeof(*h.reserved); i++)
+		rc = h.reserved[i] ? -EINVAL : 0;
+	if (rc || h.reserved0)
+		return -EINVAL;
+	/* What a body does with a device goes by its own grant. */
+	if (rt->options.devices && h.gpus != 0 && h.gpus != WEFT_GPUS_NONE)
+		return -ENOTSUP;
+	const struct weft_task_options o = { .struct_size = sizeof(o),
+		                             .name = "weft_actor_hold",
+		                             .priority = spec->c.priority,
+		                             .cpus = h.cpus,
+		                             .gpus = h.gpus,
+		                             .memory = h.memory,
+		                             .resources = h.resources,
+		                             .n_resources = h.n_resources,
+		                             .group.bits = UINT64_MAX,
+		                             .arg_drop = hold_drop };
+
+	rc = wf_setup_read_kept(rt, &o, hold);
+	WF_DEBUG(rc || !hold->shape.beside);
+	/* Nothing at all: as without. */
+	spec->hold = !rc && hold->request ? hold : NULL;
+	return rc;
+}
+
+/* The priority of who creates it. */
+static uint32_t priority_here(const weft *rt, const struct wf_local *self)
+{
+	const struct weft_task *frame = self->current;
+	struct wf_ext *ext = frame && frame->rt == rt ? wf_cell_ext(frame->cell) : NULL;
+
+	if (!ext)
+		return WEFT_PRIORITY_NORMAL;
+	return ext->call ? wf_actor_at(rt, wf_call_info(ext)->actor)->priority : ext->priority;
+}
+
 /* Check the call of init and fill its options in. */
 static int read_init(weft *rt, const struct weft_actor_class *class_, const struct weft_call *given,
                      struct weft_call *call, struct wf_setup *setup)
@@ -115,8 +174,11 @@ static int read_init(weft *rt, const struct weft_actor_class *class_, const stru
 	memset(setup, 0, sizeof(*setup));
 	if (call->fn || call->actor.bits)
 		return -EINVAL;
-	if (!class_->init)
+	if (!class_->init) {
+		o->n_outputs = 1;
+		o->name = class_->name;
 		return call->arg_size || call->n_inputs || call->n_after ? -EINVAL : 0;
+	}
 	WF_DEBUG(!call->fn);
 	call->fn = class_->init;
 	int rc = call->opts ? wf_setup_read(rt, call->opts, setup) : 0;
@@ -181,6 +243,7 @@ static int prepare(struct wf_local *self, struct wf_actor *a, const struct weft_
 	return 0;
 }
 
+/* Nobody else has seen it. */
 static void undo(struct wf_local *self, struct wf_actor *a)
 {
 	if (a->cold && a->cold->last) {
@@ -190,53 +253,141 @@ static void undo(struct wf_local *self, struct wf_actor *a)
 	wf_actor_discard(self, a);
 }
 
-static int start(struct wf_local *self, struct wf_actor *a, struct weft_call *call,
-                 const struct wf_setup *setup)
+/* Others may have seen it, or a task asks for what it is to hold. */
+static void abandon(struct wf_local *self, struct wf_actor *a, uint32_t flags)
+{
+	uint32_t word = wf_box_lock(&a->box);
+
+	WF_CHECK(word & WF_BOX_USED && !(word & WF_BOX_OPEN));
+	wf_box_unlock(&a->box, word | WF_BOX_STILL);
+	wf_actor_kill(self, a, wf_death_make(a, "it could not be made", NULL), false);
+	if (flags & WEFT_ACTOR_DETACHED)
+		wf_actor_drop_handle(self, a);
+	wf_actor_drop_handle(self, a);
+}
+
+/* The grant is this actor's, if it is still there to have it. */
+static int hold_body(weft_task *self)
+{
+	struct wf_actor *a = *(struct wf_actor **)weft_task_arg(self, NULL);
+	struct wf_kept kept = { 0 };
+
+	if (!wf_admit_keep(self->rt, wf_cell_ext(self->cell), &kept))
+		return weft_fail(self, -ECANCELED, "nothing was granted");
+	uint32_t word = wf_box_lock(&a->box);
+	bool dead = word & WF_BOX_DEAD;
+
+	WF_CHECK(!a->cold->kept.class && !(word & WF_BOX_OPEN));
+	if (!dead)
+		a->cold->kept = kept;
+	wf_box_unlock(&a->box, word);
+	if (!dead)
+		return 0;
+	wf_admit_let_go(wf_self(), &kept);
+	return weft_fail(self, WEFT_EACTOR, "the actor is dead");
+}
+
+/* Have somebody ask for what it is to hold: *grant is ready then; counted for the caller. */
+static int ask(struct wf_local *self, struct wf_actor *a, const struct wf_setup *hold,
+               weft_ref *grant)
+{
+	const struct weft_call call = { .fn = hold_body, .arg = &a, .arg_size = sizeof(a) };
+	weft *rt = self->rt;
+
+	wf_actor_hold(a);
+	int rc = wf_submit_setup(rt, &call, hold, grant);
+
+	if (rc) {
+		wf_actor_unhold(self, a);
+		return rc;
+	}
+	rc = weft_retain(rt, *grant);
+	WF_CHECK(!rc && a->cold);
+	uint32_t word = wf_box_lock(&a->box);
+	bool dead = word & WF_BOX_DEAD;
+
+	if (!dead)
+		a->cold->grant = *grant;
+	wf_box_unlock(&a->box, word);
+	if (dead) {
+		weft_cancel(rt, *grant);
+		weft_release(rt, *grant);
+	}
+	return 0;
+}
+
+/* Init of an actor that is to hold something; the order is by an edge, which may be ignored. */
+static WF_SUSPENDS int init_holding(weft_task *self)
+{
+	struct wf_actor *a = wf_actor_at(self->rt, wf_call_info(wf_cell_ext(self->cell))->actor);
+
+	WF_DEBUG(a->cold && a->class_);
+	if (!a->cold->kept.class)
+		return weft_fail(self, -ECANCELED, "what it is to hold was not granted");
+	return a->class_->init ? a->class_->init(self) : 0;
+}
+
+static int submit_init(struct wf_local *self, struct wf_actor *a, struct weft_call *call,
+                       const struct wf_setup *setup)
 {
 	struct wf_target to = { .actor = a, .kind = WF_CALL_INIT };
 	weft_ref kept;
 
-	if (!call->fn) {
-		/* relaxed: nobody has seen it. */
-		wf_store_relaxed(&a->box.word, WF_BOX_USED | WF_BOX_OPEN);
-		return 0;
-	}
-	WF_CHECK(a->class_->init == call->fn && !a->box.handed);
-	WF_CHECK(setup->o.n_outputs == 1);
+	WF_CHECK(setup->o.n_outputs == 1 && call->fn);
 	call->actor = wf_actor_handle(self->rt, a);
 	/* The ref is the actor's, until its init has ended. */
 	return wf_submit_to(self, &to, call, &setup->o, setup, &kept);
 }
 
-static int create(struct wf_local *self, const struct wf_actor_spec *spec, struct weft_call *call,
-                  const struct wf_setup *setup, weft_actor *out)
+/* The same, after one more input. */
+static int submit_init_after(struct wf_local *self, struct wf_actor *a, struct weft_call *call,
+                             const struct wf_setup *setup, weft_ref grant)
 {
-	struct wf_actor *a = wf_actor_new(self, spec);
-	int rc = a ? prepare(self, a, call, setup) : -ENOMEM;
-	weft_actor handle = a ? wf_actor_handle(self->rt, a) : (weft_actor){ 0 };
+	uint32_t edges = (uint32_t)call->n_inputs + call->n_after;
+	weft_ref *inputs =
+		call->n_after < UINT16_MAX ? wf_malloc((edges + 1) * sizeof(*inputs)) : NULL;
 
-	WF_DEBUG(!a || !(wf_box_word(&a->box) & WF_BOX_OPEN));
-	if (!rc) {
-		/* A passer-by: the start may be its end. */
-		wf_actor_hold(a);
-		rc = start(self, a, call, setup);
-		if (!rc && spec->name && !(wf_box_word(&a->box) & WF_BOX_CLOSED))
-			wf_name_add(self->rt, a);
-		/* relaxed: it is either undone, by its only holder, or held by its handle. */
-		wf_add_relaxed(&a->holds, (uint32_t)-1);
-	}
-	if (rc) {
-		if (a)
-			undo(self, a);
-		return rc;
-	}
-	*out = handle;
-	return 0;
+	if (!inputs)
+		return call->n_after < UINT16_MAX ? -ENOMEM : -EINVAL;
+	if (edges)
+		memcpy(inputs, call->inputs, edges * sizeof(*inputs));
+	inputs[edges] = grant;
+	call->inputs = inputs;
+	call->n_after++;
+	call->fn = init_holding;
+	int rc = submit_init(self, a, call, setup);
+
+	WF_DEBUG(call->inputs == inputs);
+	wf_free(inputs);
+	return rc;
 }
 
+/* Everything but its init, and with it what has to be there before. NULL: -ENOMEM. */
+static struct wf_actor *create(struct wf_local *self, struct wf_actor_spec *spec,
+                               const struct weft_call *call, const struct wf_setup *setup)
+{
+	struct wf_actor *a = wf_actor_new(self, spec);
+
+	if (!a)
+		return NULL;
+	spec->group = 0;
+	if (prepare(self, a, call, setup)) {
+		undo(self, a);
+		return NULL;
+	}
+	WF_DEBUG(!spec->name == !spec->ns);
+	WF_DEBUG(!spec->hold || a->cold);
+	if (spec->name)
+		wf_name_add(self->rt, a);
+	spec->ns = NULL;
+	wf_actor_publish(self->rt, a, !call->fn && !spec->hold);
+	return a;
+}
+
+/* The same under its name: 0, 1 there was one, an error. */
 static int create_named(struct wf_local *self, struct wf_actor_spec *spec,
-                        const struct weft_actor_options *given, struct weft_call *call,
-                        const struct wf_setup *setup, weft_actor *out)
+                        const struct weft_actor_options *given, const struct weft_call *call,
+                        const struct wf_setup *setup, struct wf_actor **out)
 {
 	weft *rt = self->rt;
 	const char *ns = given->ns ? given->ns : rt->ns;
@@ -257,14 +408,76 @@ static int create_named(struct wf_local *self, struct wf_actor_spec *spec,
 
 	if (there && spec->c.flags & WEFT_ACTOR_GET) {
 		wf_actor_take_handle(there);
-		*out = wf_actor_handle(rt, there);
+		*out = there;
 		rc = 1;
 	}
-	if (!rc)
-		rc = create(self, spec, call, setup, out);
+	if (!rc) {
+		*out = create(self, spec, call, setup);
+		rc = *out ? 0 : -ENOMEM;
+	}
 	pthread_mutex_unlock(&t->names_mutex);
+	wf_free(spec->ns);
+	return rc;
+}
+
+/* Bring init on its way, after what it is to hold. */
+static int start(struct wf_local *self, struct wf_actor *a, const struct wf_actor_spec *spec,
+                 struct weft_call *call, const struct wf_setup *setup)
+{
+	weft *rt = self->rt;
+	weft_ref grant = { 0 };
+
+	if (!call->fn && !spec->hold)
+		return 0;
+	/* A passer-by: the start may be its end. */
+	wf_actor_hold(a);
+	int rc = spec->hold ? ask(self, a, spec->hold, &grant) : 0;
+
+	if (!rc)
+		rc = spec->hold ? submit_init_after(self, a, call, setup, grant)
+				: submit_init(self, a, call, setup);
+	if (grant.bits)
+		weft_release(rt, grant);
+	WF_DEBUG(rc <= 0);
 	if (rc)
-		wf_free(text);
+		abandon(self, a, spec->c.flags);
+	wf_actor_unhold(wf_local_of(rt), a);
+	return rc;
+}
+
+/* What was made in a group: its cancel has found the actor, or is found here. */
+static void look_at_group(struct wf_local *self, struct wf_actor *a)
+{
+	/* [G3] */
+	wf_fence_seq_cst();
+	if (wf_group_is_cancelled(self->rt, a->cold->group))
+		wf_actor_kill(self, a, wf_death_make(a, "its group was cancelled", NULL), false);
+}
+
+static int make(struct wf_local *self, struct wf_actor_spec *spec,
+                const struct weft_actor_options *given, struct weft_call *call,
+                const struct wf_setup *setup, weft_actor *out)
+{
+	struct wf_actor *a = NULL;
+	int rc = 0;
+
+	if (given->name)
+		rc = create_named(self, spec, given, call, setup, &a);
+	else
+		a = create(self, spec, call, setup);
+	if (rc < 0 || !a)
+		return rc < 0 ? rc : -ENOMEM;
+	WF_CHECK(wf_box_word(&a->box) & WF_BOX_USED);
+	weft_actor handle = wf_actor_handle(self->rt, a);
+	bool fresh = !rc;
+
+	if (fresh)
+		rc = start(self, a, spec, call, setup);
+	if (rc < 0)
+		return rc;
+	if (fresh && WF_UNLIKELY(a->grouped))
+		look_at_group(self, a);
+	*out = handle;
 	return rc;
 }
 
@@ -274,7 +487,7 @@ int weft_actor_create(weft *rt, const struct weft_actor_class *class_,
 {
 	struct wf_actor_spec spec = { 0 };
 	struct weft_actor_options given;
-	struct wf_setup setup;
+	struct wf_setup setup, hold;
 	struct weft_call call;
 
 	if (!rt || !out)
@@ -289,7 +502,17 @@ int weft_actor_create(weft *rt, const struct weft_actor_class *class_,
 
 	if (!self)
 		return rc ? rc : -ENOMEM;
-	if (given.name)
-		return create_named(self, &spec, &given, &call, &setup, out);
-	return create(self, &spec, &call, &setup, out);
+	if (!spec.c.priority)
+		spec.c.priority = priority_here(rt, self);
+	else if (spec.c.priority == WEFT_ACTOR_NORMAL)
+		spec.c.priority = WEFT_PRIORITY_NORMAL;
+	if (spec.c.holds)
+		rc = read_holds(rt, &spec, &hold);
+	if (!rc)
+		rc = wf_group_hold_for(rt, self, given.group, &spec.group);
+	if (!rc)
+		rc = make(self, &spec, &given, &call, &setup, out);
+	if (spec.group)
+		wf_group_drop(rt, wf_group_at(rt, spec.group));
+	return rc;
 }

@@ -91,6 +91,8 @@ static WF_SUSPENDS void run_fini(struct wf_local *self, struct wf_actor *a)
 	WF_CHECK(a->cold->last == cell && !self->current);
 	WF_CHECK(wf_call_info(wf_cell_ext(cell))->kind == WF_CALL_FINI);
 	a->cold->last = NULL;
+	if (a->grouped)
+		wf_group_take_in(self->rt, a->cold->group, cell);
 	wf_bump(&self->submitted);
 	/* release [C1]: as wf_task_begin(). */
 	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
@@ -142,13 +144,26 @@ static void end_calls(struct wf_local *self, struct wf_actor *a)
 	wf_rows_end(self, claimed, a->death);
 }
 
+/* What it holds, or asks for, of a dead actor. */
+static void give_back(struct wf_local *self, struct wf_kept *kept, weft_ref grant)
+{
+	if (!grant.bits)
+		return;
+	/* One that runs right now finds the actor dead. */
+	weft_cancel(self->rt, grant);
+	weft_release(self->rt, grant);
+	wf_admit_let_go(self, kept);
+}
+
 void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 {
 	struct wf_cell *died = NULL, *last = NULL, *room;
+	struct wf_kept kept = { 0 };
+	weft_ref grant = { 0 };
 
 	WF_CHECK(a->class_ != NULL);
 	end_calls(self, a);
-	if (a->class_->drop && a->state)
+	if (a->class_->drop && a->state && !(wf_box_word(&a->box) & WF_BOX_STILL))
 		a->class_->drop(a->state, a->class_->state_bytes);
 	wf_state_free(self, a);
 	WF_CHECK(!a->state);
@@ -159,6 +174,10 @@ void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 		died = a->cold->died;
 		last = a->cold->last;
 		a->cold->died = a->cold->last = NULL;
+		kept = a->cold->kept;
+		grant = a->cold->grant;
+		a->cold->kept.class = NULL;
+		a->cold->grant = (weft_ref){ 0 };
 	}
 	word = wf_room_take(a, wf_poke_over(self, word), &room);
 	/* relaxed: under the lock. */
@@ -166,6 +185,10 @@ void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 	for (uint32_t i = 0; i <= (a->cold ? a->cold->n_groups : 0); i++)
 		wf_call_group_at(a, i)->active = wf_call_group_at(a, i)->tokens = 0;
 	wf_box_unlock(&a->box, word | WF_BOX_DEAD);
+	/* Before anybody is told. */
+	give_back(self, &kept, grant);
+	if (a->grouped)
+		wf_group_drop(self->rt, wf_group_at(self->rt, a->cold->group));
 	wf_signal(self, room, NULL);
 	if (last)
 		wf_call_unmake(self, last);
@@ -391,6 +414,8 @@ static WF_SUSPENDS struct wf_error *init_again(struct wf_local **self, struct wf
 
 	if (!cell)
 		return wf_error_static(-ENOMEM);
+	if (a->grouped)
+		wf_group_take_in((*self)->rt, a->cold->group, cell);
 	wf_bump(&(*self)->submitted);
 	return wf_turn_init(self, turn, cell);
 }
@@ -497,6 +522,22 @@ bool wf_actors_live(weft *rt)
 	return t && wf_load_acquire(&t->live) > 0;
 }
 
+/* The i-th slot's actor, held, when one is there that is not dead and `wanted`. */
+static struct wf_actor *live_at(weft *rt, uint32_t i, bool (*wanted)(weft *, struct wf_actor *))
+{
+	struct wf_actor *a = &wf_actors_of(rt)->slot[i];
+	uint32_t word = wf_box_lock(&a->box);
+
+	WF_CHECK(!(word & WF_BOX_LOCK));
+	WF_DEBUG(!(word & WF_BOX_USED) || a->class_);
+	bool there = word & WF_BOX_USED && !(word & WF_BOX_DEAD) && (!wanted || wanted(rt, a));
+
+	if (there)
+		wf_actor_hold(a);
+	wf_box_unlock(&a->box, word);
+	return there ? a : NULL;
+}
+
 void wf_actors_stop(weft *rt, bool kill)
 {
 	struct wf_actors *t = wf_actors_of(rt);
@@ -504,20 +545,57 @@ void wf_actors_stop(weft *rt, bool kill)
 
 	/* relaxed: no new ones are let in, but by those that are ended. */
 	for (uint32_t i = 1; t && self && i < wf_load_relaxed(&t->end); i++) {
-		struct wf_actor *a = &t->slot[i];
-		uint32_t word = wf_box_lock(&a->box);
-		WF_CHECK(!(word & WF_BOX_LOCK));
-		bool there = word & WF_BOX_USED && !(word & WF_BOX_DEAD);
+		struct wf_actor *a = live_at(rt, i, NULL);
 
-		if (there)
-			wf_actor_hold(a);
-		wf_box_unlock(&a->box, word);
-		if (!there)
+		if (!a)
 			continue;
 		if (kill)
 			wf_actor_kill(self, a, wf_death_make(a, "the runtime closes", NULL), false);
 		else
 			wf_actor_ask_stop(self, a);
+		wf_actor_unhold(wf_local_of(rt), a);
+	}
+}
+
+static bool of_cancelled(weft *rt, struct wf_actor *a)
+{
+	return a->grouped && wf_group_is_cancelled(rt, a->cold->group);
+}
+
+void wf_actors_cancel_groups(struct wf_local *self)
+{
+	weft *rt = self->rt;
+	struct wf_actors *t = wf_actors_of(rt);
+
+	/* relaxed: those that are just made look for themselves, behind [G3]. */
+	for (uint32_t i = 1; t && i < wf_load_relaxed(&t->end); i++) {
+		struct wf_actor *a = live_at(rt, i, of_cancelled);
+
+		if (!a)
+			continue;
+		wf_actor_kill(self, a, wf_death_make(a, "its group was cancelled", NULL), false);
+		wf_actor_unhold(wf_local_of(rt), a);
+	}
+}
+
+static bool holds_something(weft *rt, struct wf_actor *a)
+{
+	(void)rt;
+	return a->cold && a->cold->kept.class;
+}
+
+void wf_actors_let_go(weft *rt)
+{
+	struct wf_actors *t = wf_actors_of(rt);
+	struct wf_local *self = wf_local_of(rt);
+
+	/* relaxed: as in wf_actors_stop(). */
+	for (uint32_t i = 1; t && self && i < wf_load_relaxed(&t->end); i++) {
+		struct wf_actor *a = live_at(rt, i, holds_something);
+
+		if (!a)
+			continue;
+		wf_actor_ask_stop(self, a);
 		wf_actor_unhold(wf_local_of(rt), a);
 	}
 }

@@ -91,7 +91,7 @@ void wf_actors_free(weft *rt)
 		}
 	}
 	while (t->classes) {
-		struct wf_class *next = t->classes->next;
+		struct wf_actor_class *next = t->classes->next;
 
 		wf_free(t->classes);
 		t->classes = next;
@@ -103,9 +103,9 @@ void wf_actors_free(weft *rt)
 }
 
 /* Under the lock: the entry of a class, or NULL. */
-static struct wf_class *class_find(struct wf_actors *t, const struct weft_actor_class *class_)
+static struct wf_actor_class *class_find(struct wf_actors *t, const struct weft_actor_class *class_)
 {
-	struct wf_class *c = t->classes;
+	struct wf_actor_class *c = t->classes;
 
 	while (c && c->class_ != class_)
 		c = c->next;
@@ -121,7 +121,7 @@ static bool class_enter(struct wf_actors *t, const struct weft_actor_class *clas
 	table_unlock(t);
 	if (WF_LIKELY(there))
 		return true;
-	struct wf_class *c = wf_calloc(1, sizeof(*c));
+	struct wf_actor_class *c = wf_calloc(1, sizeof(*c));
 
 	if (!c)
 		return false;
@@ -150,7 +150,7 @@ uint64_t wf_actor_calls(const struct wf_actor *a)
 /* Under the lock: what a dead actor did goes to its class. */
 static void class_add(struct wf_actors *t, const struct wf_actor *a)
 {
-	struct wf_class *c = class_find(t, a->class_);
+	struct wf_actor_class *c = class_find(t, a->class_);
 
 	WF_CHECK(c != NULL);
 	WF_DEBUG(c->gone < UINT64_MAX);
@@ -161,16 +161,16 @@ static void class_add(struct wf_actors *t, const struct wf_actor *a)
 	c->busy_ns += a->cold ? wf_load_relaxed(&a->cold->busy_ns) : 0;
 }
 
-struct wf_class *wf_classes_copy(struct wf_actors *t, uint32_t *n)
+struct wf_actor_class *wf_classes_copy(struct wf_actors *t, uint32_t *n)
 {
 	uint32_t count = 0, room = 0;
-	struct wf_class *copy = NULL;
+	struct wf_actor_class *copy = NULL;
 
 	*n = 0;
 	for (;;) {
 		count = 0;
 		table_lock(t);
-		for (struct wf_class *c = t->classes; c; c = c->next) {
+		for (struct wf_actor_class *c = t->classes; c; c = c->next) {
 			if (count < room)
 				copy[count] = *c;
 			count++;
@@ -288,6 +288,7 @@ static bool cold_fill(struct wf_actor *a, const struct wf_actor_spec *spec)
 	}
 	cold->ns = spec->ns;
 	cold->name = spec->name;
+	cold->group = spec->group;
 	return true;
 }
 
@@ -298,6 +299,7 @@ static void cold_free(struct wf_local *self, struct wf_actor *a)
 	if (!cold)
 		return;
 	WF_CHECK(!cold->waiting && !cold->rows && !cold->named);
+	WF_CHECK(!cold->kept.class && !cold->grant.bits);
 	for (uint32_t i = 0; i < cold->link_buckets; i++) {
 		struct wf_link_node *node = cold->links[i];
 
@@ -338,7 +340,8 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 	a->max_pending = c->max_pending;
 	a->exclusive = c->max_concurrency == 1 && !c->n_groups;
 	a->any_order = (c->flags & WEFT_ACTOR_ANY_ORDER) || c->max_concurrency > 1;
-	a->priority = (uint8_t)c->priority;
+	a->priority = (uint8_t)(c->priority & 3);
+	a->grouped = 0;
 	a->class_ = spec->class_;
 	a->cold = NULL;
 	a->death = NULL;
@@ -347,32 +350,38 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 	wf_init(&a->handles, c->flags & WEFT_ACTOR_DETACHED ? 2 : 1);
 	wf_init(&a->holds, 2);
 	bool cold = c->max_restarts || c->max_task_retries || c->n_groups || spec->name ||
-		self->rt->timing;
+		spec->hold || spec->group || self->rt->timing;
 
 	if (!state_make(self, a) || (cold && !cold_fill(a, spec))) {
 		wf_actor_discard(self, a);
 		return NULL;
 	}
-	/* relaxed: counts for close; published by the handle. */
-	wf_add_relaxed(&t->live, 1);
-	/* release [B1]: all of it, to whoever looks through the table. */
-	wf_store_release(&a->box.word, WF_BOX_USED);
+	a->grouped = spec->group != 0;
 	return a;
+}
+
+void wf_actor_publish(weft *rt, struct wf_actor *a, bool open)
+{
+	uint32_t word = WF_BOX_USED | (open ? WF_BOX_OPEN : 0) | (a->grouped ? WF_BOX_GROUP : 0);
+
+	WF_CHECK(a->class_ && !wf_box_word(&a->box));
+	/* relaxed: counts for close; published by the handle. */
+	wf_add_relaxed(&wf_actors_of(rt)->live, 1);
+	/* release [B1]: all of it, to whoever looks through the table. */
+	wf_store_release(&a->box.word, word);
 }
 
 void wf_actor_discard(struct wf_local *self, struct wf_actor *a)
 {
-	if (wf_box_word(&a->box) & WF_BOX_USED)
-		/* relaxed: nobody has seen it. */
-		wf_add_relaxed(&wf_actors_of(self->rt)->live, (uint32_t)-1);
+	WF_CHECK(!(wf_box_word(&a->box) & WF_BOX_USED));
 	WF_CHECK(!a->box.handed && !a->box.group.active);
 	WF_CHECK(!(a->cold && a->cold->named));
 	wf_state_free(self, a);
+	if (a->grouped)
+		wf_group_drop(self->rt, wf_group_at(self->rt, a->cold->group));
 	if (a->cold)
 		a->cold->ns = NULL; /* still the creator's */
 	cold_free(self, a);
-	/* relaxed: nobody has seen it. */
-	wf_store_relaxed(&a->box.word, 0);
 	slot_give(self->rt, a);
 }
 

@@ -22,6 +22,11 @@ void wf_turn_schedule(struct wf_local *self, struct wf_actor *a)
 {
 	bool last = false;
 
+	if (WF_UNLIKELY(a->grouped)) {
+		wf_ready_actor_in(self, a, a->cold->group, a->priority);
+		return;
+	}
+
 	if (WF_UNLIKELY(self->worker && ++self->chain % WF_CHAIN_MAX == 0))
 		last = wf_deque_count_mt(&wf_worker_of(self)->deque[a->priority]) > 0;
 	wf_ready_actor(self, a, a->priority, last);
@@ -487,7 +492,10 @@ static void turn_requeue(struct wf_local *self, struct wf_turn *turn)
 	if (!a->exclusive)
 		turn->group->tokens++;
 	wf_box_unlock(&a->box, word);
-	wf_ready_actor(self, a, a->priority, self->worker);
+	if (a->grouped)
+		wf_ready_actor_in(self, a, a->cold->group, a->priority);
+	else
+		wf_ready_actor(self, a, a->priority, self->worker);
 }
 
 /* The first call, or its repetition: NULL, and the actor is open, or why it failed; counted. */
@@ -559,6 +567,8 @@ void wf_actor_run(struct wf_local *self, struct wf_actor *a)
 		}
 		struct wf_mail *mail = turn.fetched;
 
+		if (WF_UNLIKELY(a->grouped) && turn.done && wf_group_spent(wf_worker_of(self)))
+			break;
 		turn.fetched = mail->next;
 		turn.done++;
 		self = run_call(self, &turn, wf_cell_of_mail(mail));

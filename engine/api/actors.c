@@ -394,7 +394,7 @@ int weft_actor_classes(weft *rt, weft_actor_class_fn *fn, void *arg)
 
 	if (!rt || !fn)
 		return -EINVAL;
-	struct wf_class *classes = t ? wf_classes_copy(t, &n) : NULL;
+	struct wf_actor_class *classes = t ? wf_classes_copy(t, &n) : NULL;
 	struct weft_actor_class_info *infos = classes ? wf_calloc(n, sizeof(*infos)) : NULL;
 
 	if (n && !infos) {
@@ -404,7 +404,7 @@ int weft_actor_classes(weft *rt, weft_actor_class_fn *fn, void *arg)
 	WF_DEBUG(!n || classes);
 	WF_DEBUG(!n == !infos);
 	for (uint32_t i = 0; i < n; i++) {
-		const struct wf_class *c = &classes[i];
+		const struct wf_actor_class *c = &classes[i];
 
 		infos[i] = (struct weft_actor_class_info){ .class_ = c->class_,
 			                                   .name = c->class_->name ? c->class_->name

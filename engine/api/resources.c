@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "actor.h"
 #include "admit_state.h"
 #include "gpu.h"
 
@@ -34,6 +35,11 @@ int weft_resources(weft *rt, struct weft_resource_info *infos, uint32_t n)
 	int64_t gpu = 0, bytes = 0, bytes_free = 0;
 
 	pthread_mutex_lock(&a->mutex);
+	int64_t busy = plain_cpus(rt);
+
+	/* What actors hold is taken, whether their calls run or others do. */
+	if (busy < a->kept_cpus)
+		busy = a->kept_cpus;
 	wf_admit_know_memory(a);
 	for (uint32_t i = 0; i < a->gpus; i++) {
 		if (a->gpus_lost >> i & 1)
@@ -43,7 +49,7 @@ int weft_resources(weft *rt, struct weft_resource_info *infos, uint32_t n)
 		bytes_free += a->gpu_mem_free[i];
 	}
 	all[0] = (struct weft_resource_info){ "CPU", amount(a->total[WF_RES_CPU]),
-		                              amount(a->free[WF_RES_CPU] - plain_cpus(rt)) };
+		                              amount(a->free[WF_RES_CPU] + a->kept_cpus - busy) };
 	all[1] = (struct weft_resource_info){ "GPU", amount(a->total[WF_RES_GPU]), amount(gpu) };
 	all[2] = (struct weft_resource_info){ "memory", (double)a->total[WF_RES_MEMORY],
 		                              (double)a->free[WF_RES_MEMORY] };
@@ -81,7 +87,7 @@ int weft_nodes(weft *rt, struct weft_node_info *infos, uint32_t n)
 
 static struct weft_pending_info pending_of(weft *rt, const struct wf_class *class)
 {
-	struct weft_pending_info info = { .cpus = 1,
+	struct weft_pending_info info = { .cpus = class->shape.keeps ? 0 : 1,
 		                          .priority = class->shape.priority,
 		                          .waiting = class->waiting,
 		                          .id = class->id,
@@ -139,20 +145,42 @@ int64_t weft_cancel_pending(weft *rt, uint64_t id)
 /* ---- A task about itself ------------------------------------------------------------------- */
 
 /* The granted numbers as an array that lives as long as the attempt. */
-static void tell_gpus(weft_task *self, const struct wf_request *request,
-                      struct weft_task_info *info)
+static void tell_gpus(weft_task *self, uint64_t gpus, struct weft_task_info *info)
 {
-	uint32_t n = (uint32_t)__builtin_popcountll(request->gpus);
+	uint32_t n = (uint32_t)__builtin_popcountll(gpus);
 	uint32_t *ids = n ? wf_frame_keep(self, n * sizeof(*ids)) : NULL;
 
 	if (!ids)
 		return;
 	for (uint32_t i = 0; i < WEFT_GPUS_MAX; i++) {
-		if (request->gpus >> i & 1)
+		if (gpus >> i & 1)
 			ids[info->n_gpu++] = i;
 	}
 	WF_CHECK(info->n_gpu == n);
 	info->gpu = ids;
+}
+
+static double gpus_of(const struct wf_shape *shape)
+{
+	int64_t whole = wf_need_of(shape, WF_RES_GPU);
+
+	return amount(whole ? whole : wf_need_of(shape, WF_RES_SHARE));
+}
+
+/* Of a call: what its actor holds. That is fixed while calls run. */
+static void tell_kept(weft_task *self, struct wf_ext *ext, struct weft_task_info *info)
+{
+	const struct wf_actor *a = wf_actor_at(self->rt, wf_call_info(ext)->actor);
+	const struct wf_kept *kept = a->cold && a->cold->kept.class ? &a->cold->kept : NULL;
+
+	if (!kept)
+		return;
+	WF_DEBUG(kept->class->shape.keeps);
+	int64_t cpus = wf_need_of(&kept->class->shape, WF_RES_CPU);
+
+	info->cpus = cpus ? amount(cpus) : 1;
+	info->gpus = gpus_of(&kept->class->shape);
+	tell_gpus(self, kept->gpus, info);
 }
 
 static void tell_request(weft_task *self, const struct wf_request *request,
@@ -165,13 +193,8 @@ static void tell_request(weft_task *self, const struct wf_request *request,
 	info->cpus = request->cpus ? amount(request->cpus) : request->beside ? 0 : 1;
 	info->cpu = request->cpu;
 	info->n_cpu = request->n_cpu;
-	for (uint32_t i = 0; i < shape->n; i++) {
-		struct wf_need need = shape->need[i];
-
-		if (need.res == WF_RES_GPU || need.res == WF_RES_SHARE)
-			info->gpus = amount(need.amount);
-	}
-	tell_gpus(self, request, info);
+	info->gpus = gpus_of(shape);
+	tell_gpus(self, request->gpus, info);
 	if (info->n_gpu && self->rt->gpus)
 		info->gpu_mem = wf_admit_gpu_mem(self->rt, request, info->gpu[0]);
 }
@@ -217,6 +240,8 @@ int weft_task_info(weft_task *self, struct weft_task_info *info)
 		all.last_error = &plus->last_error->pub;
 	if (ext && ext->parts & WF_PART_REQUEST)
 		tell_request(self, wf_ext_request(ext), &all);
+	else if (ext && ext->call)
+		tell_kept(self, ext, &all);
 	WF_DEBUG(all.attempt > all.failures);
 	if (!all.n_cpu && local->worker && all.cpus > 0)
 		tell_cpu(self, (const struct wf_worker *)local, &all);

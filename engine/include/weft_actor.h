@@ -31,10 +31,10 @@
  * WEFT_EDEADLOCK.
  *
  * Death. An actor dies by weft_actor_kill(), weft_actor_stop(), weft_actor_exit(), a failed init,
- * a crash without a restart left, when its last handle is released and its calls are done, or when
- * the runtime closes. Every call that did not run, and every later one, ends with WEFT_EACTOR,
- * whose cause says why. A running body cannot be stopped: it is told as by weft_cancel(), and its
- * refs end with WEFT_EACTOR when it returns.
+ * a crash without a restart left, when its last handle is released and its calls are done, when its
+ * group is cancelled, or when the runtime closes. Every call that did not run, and every later one,
+ * ends with WEFT_EACTOR, whose cause says why. A running body cannot be stopped: it is told as by
+ * weft_cancel(), and its refs end with WEFT_EACTOR when it returns.
  */
 #ifndef WEFT_ACTOR_H
 #define WEFT_ACTOR_H
@@ -56,6 +56,7 @@ extern "C" {
 #define WEFT_CONCURRENCY_MAX     65535
 #define WEFT_RESTARTS_UNLIMITED  UINT32_MAX
 #define WEFT_TASK_RETRIES_ALWAYS UINT32_MAX
+#define WEFT_ACTOR_NORMAL        3u /* as priority: WEFT_PRIORITY_NORMAL, whoever creates it */
 #define WEFT_ACTOR_NONE          ((weft_actor){ 0 }) /* C only */
 
 enum weft_actor_flags {
@@ -72,6 +73,33 @@ struct weft_actor_group {
 };
 
 /*
+ * What an actor holds from before its init until it is dead, over restarts, and while a call of it
+ * waits (zero fields: nothing). It is asked for like the request of a task, see weft_options.h: all
+ * at once, in turn with others, without keeping anybody else back; until it is there the actor is
+ * WEFT_ACTOR_PENDING, its calls wait, and weft_pending() lists the request. Killing the actor ends
+ * that wait; weft_cancel_pending() ends the actor. An actor that holds nothing, the default, costs
+ * memory only, and each call of it that runs has a worker's CPU.
+ *
+ *   cpus       in steps of 1/10000; 1 is counted, too. They are kept from other requests for CPUs.
+ *              No worker stands aside for them: calls run on workers, and so do, while the actor is
+ *              idle, tasks of one CPU, which are not counted
+ *   gpus       at most 1, or a whole number; not with devices (weft_cuda.h): -ENOTSUP
+ *   memory     bytes; calls have no limit by it
+ *   resources  with n_resources; borrowed for the create
+ *
+ * A call finds them by weft_task_info(): cpus, gpus, gpu[].
+ */
+struct weft_actor_holds {
+	size_t struct_size; /* sizeof(struct weft_actor_holds) */
+	double cpus, gpus;
+	uint64_t memory;
+	const struct weft_resource *resources;
+	uint32_t n_resources; /* at most WEFT_REQUEST_MAX */
+	uint32_t reserved0;   /* zero */
+	uint64_t reserved[2]; /* zero */
+};
+
+/*
  * A class of actors: usually `static const`; borrowed until the runtime is closed.
  *
  *   field             default (0)             other words
@@ -85,7 +113,10 @@ struct weft_actor_group {
  *                                             WEFT_ACTOR_ANY_ORDER
  *   max_restarts      none                    WEFT_RESTARTS_UNLIMITED
  *   max_task_retries  none                    WEFT_TASK_RETRIES_ALWAYS
- *   priority          normal                  enum weft_priority
+ *   priority          of the task or call     enum weft_priority, WEFT_ACTOR_NORMAL
+ *                     that creates it, else
+ *                     normal
+ *   holds             nothing                 one with zero fields, in the options
  */
 struct weft_actor_class {
 	size_t struct_size; /* sizeof(struct weft_actor_class) */
@@ -109,8 +140,9 @@ struct weft_actor_class {
 	uint32_t max_restarts;                 /* after crashes */
 	uint32_t max_task_retries;             /* further attempts of a call that a crash ended */
 	uint32_t priority;
-	uint32_t reserved0;   /* zero */
-	uint64_t reserved[4]; /* zero */
+	uint32_t reserved0; /* zero */
+	const struct weft_actor_holds *holds;
+	uint64_t reserved[3]; /* zero */
 };
 
 /* What one actor has different from its class; zero fields take the class's value. */
@@ -120,7 +152,14 @@ struct weft_actor_options {
 	const char *ns;   /* NULL: the runtime's; copied */
 	uint32_t flags;   /* added to the class's */
 	uint32_t max_pending, max_concurrency, max_restarts, max_task_retries, priority;
-	uint64_t reserved[4]; /* zero */
+	const struct weft_actor_holds *holds; /* in place of the class's */
+	/*
+	 * Its calls, whoever makes them, are tasks of this group: they share its time, are counted
+	 * and joined with it; when it is cancelled or destroyed the actor is killed. Default: the
+	 * group of the task or call that creates it; WEFT_GROUP_NONE: none.
+	 */
+	weft_group group;
+	uint64_t reserved[2]; /* zero */
 };
 
 /* ---- Create and call ----------------------------------------------------------------------- */
@@ -135,8 +174,9 @@ struct weft_actor_options {
  * Errors:   -EINVAL a bad class, option, name or input, an init argument without an init;
  *           -EMSGSIZE a name or argument is too long; -EEXIST the name is taken (with
  *           WEFT_ACTOR_GET that actor, `*out` is a handle of it and 1 is returned); -ENOTSUP an
- *           option of init's call that calls do not have; -ENOMEM, WEFT_ECLOSED, -ECHILD.
- *           `*out` untouched.
+ *           option of init's call that calls do not have; -ENOMEM, WEFT_ECLOSED, -ECHILD;
+ *           -ECANCELED the group is cancelled. `*out` untouched. What it is to hold is refused as
+ *           by weft_submit(), with a line in the log.
  */
 WEFT_API WEFT_NODISC int weft_actor_create(weft *rt, const struct weft_actor_class *class_,
                                            const struct weft_actor_options *opts,
@@ -240,7 +280,7 @@ WEFT_API int weft_actor_list(weft *rt, const char *ns, weft_actor_name_fn *fn, v
 /* ---- Observation --------------------------------------------------------------------------- */
 
 enum weft_actor_phase {
-	WEFT_ACTOR_PENDING = 0, /* init has not ended */
+	WEFT_ACTOR_PENDING = 0, /* init has not ended, or waits for what the actor is to hold */
 	WEFT_ACTOR_IDLE,
 	WEFT_ACTOR_RUNNING, /* or about to */
 	WEFT_ACTOR_RESTARTING,

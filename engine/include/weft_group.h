@@ -12,7 +12,8 @@
  * Tasks in no group are together one more competitor, of weight 1 and normal priority, and pay
  * nothing for the groups of others. Groups nest: what a group is given is shared out again among
  * its own tasks and the groups in it, and whatever stops or bounds a group does so to those as
- * well. Calls of actors are in no group, since an actor serves many.
+ * well. Calls of an actor are in the group of the actor (weft_actor_options.group), whoever makes
+ * them.
  *
  * The words of weft.h hold here too: owned, borrowed, copied, consumed, counted; context; suspends.
  */
@@ -96,7 +97,7 @@ WEFT_API int weft_group_destroy(weft *rt, weft_group group);
  * Stop a group for good: submits into it are refused with -ECANCELED; its tasks, and those of the
  * groups in it, are cancelled as weft_cancel() does it: what has not begun never runs, who waits or
  * sleeps is woken, and running bodies see weft_task_cancelled(). Not more than one body for each
- * worker runs on: until it looks.
+ * worker runs on: until it looks. Actors in them are killed, as by weft_actor_kill().
  * Context: any thread. Suspends: never. Errors: -EINVAL a stale or foreign group, -ENOMEM.
  */
 WEFT_API int weft_group_cancel(weft *rt, weft_group group);
@@ -128,7 +129,7 @@ struct weft_group_stats {
 	uint64_t done;      /* ended with a value */
 	uint64_t failed;    /* ended without one, the cancelled among them */
 	uint64_t cancelled;
-	uint64_t queued;  /* ready to run or to go on, right now */
+	uint64_t queued;  /* ready to run or to go on, right now; of an actor's calls the first */
 	uint64_t running; /* on workers, right now */
 	uint64_t memory;  /* reserved, right now */
 	/*

@@ -66,7 +66,9 @@ void wf_admit_class_drop(weft *rt, struct wf_class *class)
 void wf_request_init(struct wf_request *request, struct wf_class *class)
 {
 	*request = (struct wf_request){ .class = class,
-		                        .cpus = wf_need_of(&class->shape, WF_RES_CPU),
+		                        .cpus = class->shape.keeps
+		                                ? 0
+		                                : wf_need_of(&class->shape, WF_RES_CPU),
 		                        .beside = class->shape.beside };
 }
 
@@ -101,22 +103,27 @@ static void take(struct wf_admit *a, struct wf_request *request)
 			continue;
 		WF_DEBUG(shape->need[i].amount > 0 && a->free[res] >= shape->need[i].amount);
 		a->free[res] -= shape->need[i].amount;
+		if (res == WF_RES_CPU && shape->keeps)
+			a->kept_cpus += shape->need[i].amount;
 		WF_DEBUG(a->free[res] >= 0);
 	}
 }
 
-/* All but CPUs and COLLECT, which have a life of their own. */
-static void give_back(struct wf_admit *a, struct wf_request *request)
+void wf_admit_give_back(struct wf_admit *a, struct wf_request *request)
 {
 	const struct wf_shape *shape = &request->class->shape;
 
 	for (uint32_t i = 0; i < shape->n; i++) {
 		uint32_t res = shape->need[i].res;
+		bool kept = res == WF_RES_CPU && shape->keeps;
 
 		if (res == WF_RES_GPU || res == WF_RES_SHARE)
 			wf_gpus_give(a, request);
-		else if (res != WF_RES_CPU && res != WF_RES_COLLECT && res != WF_RES_GPU_MEM)
+		else if ((res != WF_RES_CPU && res != WF_RES_COLLECT && res != WF_RES_GPU_MEM) ||
+		         kept)
 			a->free[res] += shape->need[i].amount;
+		if (kept)
+			a->kept_cpus -= shape->need[i].amount;
 		WF_DEBUG(a->free[res] <= a->total[res]);
 	}
 }
@@ -346,7 +353,7 @@ void wf_admit_end(struct wf_local *self, struct wf_ext *ext)
 	request->cpu = NULL;
 	WF_CHECK(state != WF_REQUEST_WAITING);
 	if (state == WF_REQUEST_GRANTED || state == WF_REQUEST_COLLECTING) {
-		give_back(a, request);
+		wf_admit_give_back(a, request);
 		copy_needs(&given, &request->class->shape);
 	}
 	if (request->held) {
@@ -397,7 +404,7 @@ void wf_admit_pause(struct wf_local *self, struct wf_ext *ext)
 	struct wf_shape given;
 
 	copy_needs(&given, &request->class->shape);
-	give_back(a, request);
+	wf_admit_give_back(a, request);
 	request->state = WF_REQUEST_NEW;
 	wf_admit_serve(self, &given);
 }

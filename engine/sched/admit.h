@@ -33,6 +33,7 @@ struct wf_shape {
 	uint32_t n;
 	uint8_t priority;
 	bool beside; /* the body runs on a thread of its own */
+	bool keeps;  /* for an actor, see kept.c: its CPUs are an amount like others */
 	struct wf_need need[WF_NEEDS_MAX];
 };
 
@@ -76,6 +77,12 @@ struct wf_request {
 	bool refused;    /* its devices are lost: it goes on to end */
 };
 
+/* A grant that is an actor's now. */
+struct wf_kept {
+	struct wf_class *class; /* counted; NULL: nothing */
+	uint64_t gpus;
+};
+
 /* A device was lost: nothing of it is given any more, and who can never be served ends. */
 void wf_admit_gpu_lost(struct wf_local *self, uint32_t device);
 /* Bytes of a device that this request may use there. Granted. */
@@ -101,6 +108,11 @@ void wf_request_init(struct wf_request *request, struct wf_class *class);
 void wf_admit(struct wf_local *self, struct wf_cell *cell);
 /* A task with a request ends, or will never begin: everything is given back, once. */
 void wf_admit_end(struct wf_local *self, struct wf_ext *ext);
+/* The grant of a running task goes over to `kept`. False: it has none. */
+bool wf_admit_keep(weft *rt, struct wf_ext *ext, struct wf_kept *kept);
+void wf_admit_let_go(struct wf_local *self, struct wf_kept *kept);
+/* Whether something waits while others keep what could be enough for it. */
+bool wf_admit_starves(weft *rt);
 /* A queued task is ended by its canceller. True: it was in no queue but that of its class. */
 bool wf_admit_withdraw(struct wf_local *self, struct wf_ext *ext);
 /* Cancelled, and not to be ended here: it waits for resources no longer. */

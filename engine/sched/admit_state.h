@@ -41,6 +41,8 @@ struct wf_admit {
 	uint32_t table_size, class_count; /* size: a power of two */
 	struct wf_class_heap heap[WF_RES_MAX][WF_PRIORITIES];
 	uint64_t turn, ids;
+	int64_t kept_cpus; /* of those taken: no worker stands aside for them */
+	uint32_t keepers;  /* grants that were kept */
 	bool open;    /* everything is cancelled: nothing waits */
 	bool calling; /* workers are asked to stand aside */
 	/* Slots, see slots.c. */
@@ -107,6 +109,8 @@ static inline void wf_grant_add(struct wf_grants *grants, struct wf_cell *cell,
 		                                     .beside = request->beside };
 }
 void wf_grants_send(struct wf_local *self, struct wf_grants *grants);
+/* What a grant has taken, but for CPUs and COLLECT, which have a life of their own. */
+void wf_admit_give_back(struct wf_admit *a, struct wf_request *request);
 
 /* The first resource that is short for a class, or WF_RES_NONE. */
 uint32_t wf_short_of(const struct wf_admit *a, const struct wf_shape *shape);

@@ -134,7 +134,8 @@ static void heaps_count(struct wf_admit *a, const struct wf_shape *shape, int by
 
 static uint64_t hash_of(const struct wf_shape *shape)
 {
-	uint64_t h = UINT64_C(0x9e3779b97f4a7c15) + shape->priority * 2 + shape->beside;
+	uint64_t h = UINT64_C(0x9e3779b97f4a7c15) + shape->priority * 4 + shape->keeps * 2u +
+		shape->beside;
 
 	for (uint32_t i = 0; i < shape->n; i++) {
 		h ^= shape->need[i].res + ((uint64_t)shape->need[i].amount << 8);
@@ -146,7 +147,8 @@ static uint64_t hash_of(const struct wf_shape *shape)
 
 static bool same_shape(const struct wf_shape *x, const struct wf_shape *y)
 {
-	if (x->n != y->n || x->priority != y->priority || x->beside != y->beside)
+	if (x->n != y->n || x->priority != y->priority || x->beside != y->beside ||
+	    x->keeps != y->keeps)
 		return false;
 	for (uint32_t i = 0; i < x->n; i++) {
 		if (x->need[i].res != y->need[i].res || x->need[i].amount != y->need[i].amount)

@@ -663,6 +663,22 @@ uint32_t wf_group_drain(weft *rt, struct wf_group *group, void **items, uint32_t
 	return got;
 }
 
+bool wf_group_spent(struct wf_worker *worker)
+{
+	struct wf_stretch *stretch = &worker->stretch;
+	/* relaxed: what comes just now is seen after the next call. */
+	uint32_t epoch = wf_load_relaxed(&worker->local.rt->group_epoch);
+
+	if (!stretch->group || stretch->epoch != epoch)
+		return true;
+	WF_DEBUG(stretch->group->used);
+	if (wf_ticks() - stretch->begin <= wf_turn_ticks())
+		return false;
+	/* It is not to go on with the next item either. */
+	stretch->epoch = epoch - 1;
+	return true;
+}
+
 bool wf_group_outranked(struct wf_worker *worker)
 {
 	struct wf_groups *gs = wf_groups(worker->local.rt);

@@ -136,6 +136,14 @@ struct wf_group *wf_group_current(const weft *rt, const struct wf_local *self);
  * *out NULL: none.
  */
 int wf_group_enter(weft *rt, const struct wf_local *self, weft_group wanted, struct wf_group **out);
+/*
+ * The same for an actor, which is no task of it: the slot is kept until wf_group_drop(). *index 0:
+ * none.
+ */
+int wf_group_hold_for(weft *rt, const struct wf_local *self, weft_group wanted, uint32_t *index);
+/* A call that nobody has seen yet is counted in a group that is kept. */
+void wf_group_take_in(weft *rt, uint32_t index, struct wf_cell *cell);
+bool wf_group_is_cancelled(const weft *rt, uint32_t index);
 /* The submit failed after all. */
 void wf_group_undo(struct wf_local *self, struct wf_group *group);
 /* A task has ended, and everything about it is done. */
@@ -176,6 +184,11 @@ void wf_group_switch(struct wf_worker *worker, uint32_t index);
 bool wf_group_take_queued(struct wf_local *self, struct wf_cell *cell);
 /* Up to `n` things out of the lanes of a group that is (still) cancelled. */
 uint32_t wf_group_drain(weft *rt, struct wf_group *group, void **items, uint32_t n);
+/*
+ * Between two calls of an actor: whether the group whose turn it is has had it, so that others are
+ * to be looked at.
+ */
+bool wf_group_spent(struct wf_worker *worker);
 /* Whether something ready is of a higher priority than what runs here. */
 bool wf_group_outranked(struct wf_worker *worker);
 uint64_t wf_turn_ticks(void);

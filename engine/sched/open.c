@@ -21,6 +21,7 @@
 #define TASKS_MAX           (1u << WF_INDEX_BITS)
 #define SPARES_DEFAULT      256u
 #define STORE_BYTES_MIN     ((uint64_t)1 << 20)
+#define DRAIN_LOOK_NS       INT64_C(20000000) /* guessed: seldom enough to cost nothing */
 #ifdef WF_SIM
 /* So that a simulation's few tasks make them grow. */
 #define DEQUE_FIRST_LOG2 1u
@@ -506,6 +507,23 @@ static void wait_quiet(weft *rt, int64_t until)
 	}
 }
 
+/*
+ * Until all is done. What waits for something that an actor holds would wait for ever: when nothing
+ * else goes on, such actors are to end first.
+ */
+static void drain(weft *rt, int64_t until)
+{
+	while (!wf_runtime_is_quiet(rt)) {
+		int64_t now = wf_clock_now(NULL), look = now + DRAIN_LOOK_NS;
+
+		if (now >= until)
+			return;
+		wait_quiet(rt, until < look ? until : look);
+		if (!wf_runtime_is_quiet(rt) && wf_runtime_is_idle(rt) && wf_admit_starves(rt))
+			wf_actors_let_go(rt);
+	}
+}
+
 static void cancel_event(struct wf_local *self, struct wf_cell *cell)
 {
 	uint32_t waiting = WF_STATE_WAITING;
@@ -598,8 +616,7 @@ int weft_close(weft *rt, weft_deadline drain_until)
 	}
 	wf_actors_closing(rt);
 	/* 2. Drain. A virtual clock cannot measure how long that takes. */
-	wait_quiet(rt,
-	           rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER : drain_until);
+	drain(rt, rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER : drain_until);
 	bool left = !wf_runtime_is_quiet(rt);
 
 	/* Actors that nobody has ended. */

@@ -301,6 +301,18 @@ void wf_ready_actor(struct wf_local *self, struct wf_actor *actor, uint32_t prio
 	}
 }
 
+/* In its group's lane it is the last: it was so before, or those before it came first. */
+void wf_ready_actor_in(struct wf_local *self, struct wf_actor *actor, uint32_t group,
+                       uint32_t priority)
+{
+	void *item = (void *)((uintptr_t)actor | WF_ITEM_ACTOR);
+
+	if (wf_group_push(self, group, item, priority, false)) {
+		overflow_actor(self->rt, actor);
+		injected(self->rt);
+	}
+}
+
 /* The far end of the queues: after everything that is ready now. */
 void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber)
 {

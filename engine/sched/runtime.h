@@ -646,6 +646,9 @@ void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber);
 void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber);
 /* An actor's turn, also at the far end. */
 void wf_ready_actor(struct wf_local *self, struct wf_actor *actor, uint32_t priority, bool last);
+/* The same of one in a group. */
+void wf_ready_actor_in(struct wf_local *self, struct wf_actor *actor, uint32_t group,
+                       uint32_t priority);
 void *wf_overflow_take(weft *rt);
 /* For a fresh task without ext: 0 or -ENOMEM with nothing changed. */
 int wf_ready_try(struct wf_local *self, struct wf_cell *cell);

@@ -24,7 +24,7 @@
 uint32_t wf_slots_target(const weft *rt)
 {
 	const struct wf_admit *a = rt->admit;
-	int64_t used = a->total[WF_RES_CPU] - a->free[WF_RES_CPU];
+	int64_t used = a->total[WF_RES_CPU] - a->free[WF_RES_CPU] - a->kept_cpus;
 	int64_t up = (used + WF_FIXED - 1) / WF_FIXED;
 
 	return up < (int64_t)rt->workers ? (uint32_t)up : rt->workers;

@@ -32,6 +32,9 @@ struct wf_cell *wf_submit_prepare(struct wf_local *self, const struct weft_call 
 void wf_submit_inputs(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call);
 void wf_submit_undo(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext);
 int wf_submit_check(weft *rt, const struct weft_call *call);
+/* A task with options that were read; its call has none. As weft_submit(). */
+int wf_submit_setup(weft *rt, const struct weft_call *call, const struct wf_setup *setup,
+                    weft_ref *out);
 
 /* Complete an engine's event: with an empty value, or an error (borrowed). Consumes the count. */
 void wf_signal(struct wf_local *self, struct wf_cell *event, struct wf_error *why);
@@ -90,6 +93,9 @@ uint32_t wf_actors_poked(weft *rt);
 void wf_actors_closing(weft *rt);         /* timers end */
 void wf_actors_stop(weft *rt, bool kill); /* all of them, at close; they may be there a while */
 bool wf_actors_live(weft *rt);
+void wf_actors_cancel_groups(struct wf_local *self); /* kill those in cancelled groups */
+/* At close: those that hold what others wait for are to end. */
+void wf_actors_let_go(weft *rt);
 void wf_actors_free(weft *rt);
 
 #endif /* WF_CALL_H */

@@ -310,6 +310,42 @@ int wf_group_enter(weft *rt, const struct wf_local *self, weft_group wanted, str
 	return rc;
 }
 
+int wf_group_hold_for(weft *rt, const struct wf_local *self, weft_group wanted, uint32_t *index)
+{
+	struct wf_groups *gs = wf_groups(rt);
+	int rc = 0;
+
+	*index = 0;
+	WF_DEBUG(!self || self->rt == rt);
+	if (!gs || wanted.bits == UINT64_MAX)
+		return wanted.bits && wanted.bits != UINT64_MAX ? -EINVAL : 0;
+	pthread_mutex_lock(&gs->mutex);
+	struct wf_group *group = wanted.bits ? wf_group_of(rt, wanted) : wf_group_current(rt, self);
+
+	if (wanted.bits && !group)
+		rc = -EINVAL;
+	else if (group && wf_load_relaxed(&gs->cancelled[group->index])) /* relaxed: the mutex. */
+		rc = -ECANCELED;
+	if (!rc && group) {
+		wf_group_hold(rt, group);
+		*index = group->index;
+	}
+	pthread_mutex_unlock(&gs->mutex);
+	return rc;
+}
+
+void wf_group_take_in(weft *rt, uint32_t index, struct wf_cell *cell)
+{
+	struct wf_group *group = wf_group_at(rt, index);
+
+	WF_CHECK(group->used && group->users);
+	WF_DEBUG(wf_cell_ext(cell)->call == 2);
+	count_in(group);
+	/* relaxed: published with the call. */
+	wf_store_relaxed(&cell->place, wf_place(index));
+	wf_cell_ext(cell)->parts |= WF_PART_GROUP;
+}
+
 /* One task less, from here up: who waited for the last one is told. */
 static void count_out(struct wf_local *self, struct wf_group *group)
 {
@@ -379,12 +415,18 @@ bool wf_task_stopping_elsewhere(const struct weft_task *frame)
 
 /* ---- Cancel ---------------------------------------------------------------------------------- */
 
+bool wf_group_is_cancelled(const weft *rt, uint32_t index)
+{
+	/* relaxed: may be seen late. */
+	return wf_load_relaxed(&wf_groups(rt)->cancelled[index]);
+}
+
 bool wf_group_cancelled(const weft *rt, const struct wf_cell *cell)
 {
 	uint32_t index = wf_cell_group(cell);
 
-	/* A cell that is just becoming another's may have any number. relaxed: may be seen late. */
-	return index && wf_load_relaxed(&wf_groups(rt)->cancelled[index]);
+	/* A cell that is just becoming another's may have any number. */
+	return index && wf_group_is_cancelled(rt, index);
 }
 
 /* As wf_cancel_waiting(), of a task that is in a cancelled group when it is locked. */
@@ -512,6 +554,8 @@ void wf_group_stop(struct wf_local *self, struct wf_group *group)
 	wf_add_acq_rel(&rt->external, 1);
 	/* [G3]: the flag, to those who become findable after the walk. */
 	wf_fence_seq_cst();
+	/* First: their calls end because they are dead. */
+	wf_actors_cancel_groups(self);
 	cancel_fibers(self);
 	cancel_cells(self);
 	wf_admit_cancel_groups(self);

@@ -247,6 +247,19 @@ static int read_cpus(weft *rt, const struct weft_task_options *o, struct wf_shap
 	return 0;
 }
 
+/* Of an actor: an amount like others, none by default. */
+static int read_kept_cpus(weft *rt, const struct weft_task_options *o, struct wf_shape *shape)
+{
+	int64_t amount;
+
+	if (o->cpus == 0 || o->cpus == WEFT_CPUS_NONE)
+		return 0;
+	if (!fixed(o->cpus, &amount))
+		return bad_amount(rt, "cpus", o->cpus);
+	need(shape, WF_RES_CPU, amount);
+	return 0;
+}
+
 static int read_gpus(weft *rt, const struct weft_task_options *o, struct wf_shape *shape)
 {
 	int64_t amount;
@@ -321,11 +334,13 @@ static int read_resources(weft *rt, const struct weft_task_options *o, struct wf
 	return 0;
 }
 
-static int read_shape(weft *rt, struct weft_task_options *o, struct wf_shape *shape)
+static int read_shape(weft *rt, struct weft_task_options *o, bool keeps, struct wf_shape *shape)
 {
 	shape->n = 0;
 	shape->priority = o->priority;
-	int rc = read_cpus(rt, o, shape);
+	shape->keeps = keeps;
+	shape->beside = false;
+	int rc = keeps ? read_kept_cpus(rt, o, shape) : read_cpus(rt, o, shape);
 
 	if (!rc)
 		rc = read_gpus(rt, o, shape);
@@ -334,7 +349,8 @@ static int read_shape(weft *rt, struct weft_task_options *o, struct wf_shape *sh
 	return rc ? rc : read_resources(rt, o, shape);
 }
 
-int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setup *out)
+static int setup_read(weft *rt, const struct weft_task_options *opts, bool keeps,
+                      struct wf_setup *out)
 {
 	struct weft_task_options *o = &out->o;
 	int rc = collect(rt, opts, o);
@@ -348,7 +364,7 @@ int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setu
 	if (!rc)
 		rc = check_retries(rt, o);
 	if (!rc)
-		rc = read_shape(rt, o, &out->shape);
+		rc = read_shape(rt, o, keeps, &out->shape);
 	if (rc)
 		return rc;
 	if (o->n_outputs == 0)
@@ -374,4 +390,14 @@ int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setu
 	out->request = out->shape.n || out->shape.beside;
 	out->plus = o->retries || o->memory || o->context || o->seed;
 	return 0;
+}
+
+int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setup *out)
+{
+	return setup_read(rt, opts, false, out);
+}
+
+int wf_setup_read_kept(weft *rt, const struct weft_task_options *opts, struct wf_setup *out)
+{
+	return setup_read(rt, opts, true, out);
 }

@@ -17,5 +17,7 @@ struct wf_setup {
 
 /* 0; or -EINVAL, -ENOTSUP, with the field and its value in the log. */
 int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setup *out);
+/* The same of what an actor is to hold: 1 CPU is counted, too, and none is the default. */
+int wf_setup_read_kept(weft *rt, const struct weft_task_options *opts, struct wf_setup *out);
 
 #endif /* WF_TASK_OPTIONS_H */

@@ -555,7 +555,7 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 static int submit_call_of(weft *rt, const struct build *b, weft_ref *out)
 {
 	struct wf_target to;
-	/* A call takes its slot from its actor: requests of its own come later. */
+	/* A call has what its actor holds, and a worker; it has no request of its own. */
 	int rc = b->setup && b->setup->request ? -ENOTSUP : wf_call_target(rt, b->call, b->o, &to);
 	struct wf_local *self = rc ? NULL : wf_local_of(rt);
 
@@ -587,6 +587,14 @@ WF_NOINLINE static WF_SUSPENDS int submit_any(weft *rt, const struct weft_call *
 		rc = b.o->actor_group || b.o->actor_class ? -EINVAL : wf_keyed_wanted(rt, b.o);
 	if (rc)
 		return rc > 0 ? wf_keyed_submit(rt, call, b.o, out) : rc;
+	return submit_checked(rt, &b, out);
+}
+
+int wf_submit_setup(weft *rt, const struct weft_call *call, const struct wf_setup *setup,
+                    weft_ref *out)
+{
+	struct build b = { .call = call, .o = &setup->o, .setup = setup };
+
 	return submit_checked(rt, &b, out);
 }
 

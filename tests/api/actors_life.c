@@ -618,7 +618,7 @@ Test(actors_life, bad_classes_and_options_are_refused_without_a_trace)
 		ACT_CLASS(.n_groups = 1),
 		ACT_CLASS(.max_concurrency = 70000),
 		ACT_CLASS(.max_concurrency = 2, .flags = WEFT_ACTOR_IN_ORDER),
-		ACT_CLASS(.priority = 3),
+		ACT_CLASS(.priority = 4),
 		ACT_CLASS(.reserved0 = 1),
 	};
 	weft *rt = api_open(1);

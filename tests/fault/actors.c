@@ -78,7 +78,20 @@ static void call_all(weft *rt, weft_actor actor, weft_ref event)
 	}
 }
 
-static void round_of(uint64_t nth, const struct weft_actor_class *class_)
+/* Nothing is held any more. */
+static void await_books(weft *rt)
+{
+	const int64_t start = api_now();
+	struct weft_resource_info infos[3] = { 0 };
+
+	do {
+		api_polling(start, "everything was given back");
+		API_CHECK(weft_resources(rt, infos, 3) == 3);
+	} while (infos[0].available != infos[0].total || infos[2].available != infos[2].total);
+}
+
+static void round_in(uint64_t nth, const struct weft_actor_class *class_,
+                     const struct weft_actor_holds *holds, bool in_group)
 {
 	weft *rt = api_open(1);
 	weft_ref event = api_event(rt), died = api_poison_ref();
@@ -86,8 +99,14 @@ static void round_of(uint64_t nth, const struct weft_actor_class *class_)
 
 	api_set(&inits, 0);
 	api_set(&drops, 0);
+	weft_group group = { 0 };
+
+	if (in_group)
+		API_CHECK(weft_group_create(rt, NULL, &group) == 0);
 	wf_fault_arm(-1, nth);
-	int rc = weft_actor_create(rt, class_, WEFT_ACTOR_OPTIONS(.name = "x"), NULL, &actor);
+	int rc = weft_actor_create(rt, class_,
+	                           WEFT_ACTOR_OPTIONS(.name = "x", .holds = holds, .group = group),
+	                           NULL, &actor);
 
 	API_CHECK(fault_allowed(rc) && (rc == 0 || actor.bits == API_POISON));
 	if (rc == 0) {
@@ -103,8 +122,26 @@ static void round_of(uint64_t nth, const struct weft_actor_class *class_)
 	api_release(rt, event);
 	API_CHECK(weft_actor_find(rt, NULL, "x", &actor) != 0 ||
 	          weft_actor_release(rt, actor) == 0);
+	if (in_group)
+		API_CHECK(weft_group_destroy(rt, group) == 0);
+	await_books(rt);
 	API_CHECK(weft_close(rt, WEFT_FOREVER) == 0);
 	API_CHECK(api_read(&inits) == api_read(&drops));
+}
+
+static void round_of(uint64_t nth, const struct weft_actor_class *class_)
+{
+	round_in(nth, class_, NULL, false);
+}
+
+/* With something to hold, and in a group. */
+static void round_holding(uint64_t nth)
+{
+	static const struct weft_actor_holds holds = { .struct_size = sizeof holds,
+		                                       .cpus = 1,
+		                                       .memory = 1000 };
+
+	round_in(nth, nth % 2 ? &plain : &grouped, &holds, true);
 }
 
 static void round_plain(uint64_t nth)
@@ -123,6 +160,7 @@ int main(void)
 
 	API_CHECK(fault_sweep(round_plain) > 0);
 	API_CHECK(fault_sweep(round_grouped) > 0);
+	API_CHECK(fault_sweep(round_holding) > 0);
 	fault_census_check(&before);
 	return 0;
 }

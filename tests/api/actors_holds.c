@@ -1,0 +1,408 @@
+/*
+ * Goal: what an actor holds is taken before its init runs and is back when it is dead, however it
+ * ends; it is kept over restarts and waits; who waits for it keeps nobody back. (Row A2.)
+ * Method: a runtime with some of everything, whose books are looked at from bodies and between
+ * them; actors that wait for what others hold.
+ */
+#include "actors.h"
+#include "resources.h"
+
+#define HOLDS(...) \
+	(&(const struct weft_actor_holds){ .struct_size = sizeof(struct weft_actor_holds), \
+	                                   __VA_ARGS__ })
+
+static const struct weft_actor_class plain = ACT_CLASS(.max_restarts = 2);
+static const struct weft_actor_class bare = WEFT_ACTOR_CLASS(.name = "bare");
+
+static weft_actor holding(weft *rt, const struct weft_actor_class *class_,
+                          const struct weft_actor_holds *holds, struct act_log *log)
+{
+	return act_create(rt, class_, WEFT_ACTOR_OPTIONS(.holds = holds), log);
+}
+
+static const struct weft_actor_holds *all_disks(void)
+{
+	static const struct weft_resource disks = { "disk", 4 };
+	static const struct weft_actor_holds holds = { .struct_size = sizeof holds,
+		                                       .resources = &disks,
+		                                       .n_resources = 1 };
+
+	return &holds;
+}
+
+static uint32_t waiting(weft *rt)
+{
+	struct weft_pending_info infos[8];
+	const int n = weft_pending(rt, infos, 8);
+	uint32_t sum = 0;
+
+	for (int i = 0; i < n; i++)
+		sum += (uint32_t)infos[i].waiting;
+	return sum;
+}
+
+static void await_waiting(weft *rt, uint32_t n)
+{
+	const int64_t start = api_now();
+
+	while (waiting(rt) != n)
+		api_polling(start, "so many wait for resources");
+}
+
+Test(actors_holds, by_default_nothing_is_held_while_idle)
+{
+	weft *rt = open_with(2, NULL);
+	weft_actor actors[20];
+
+	for (int i = 0; i < 20; i++) {
+		actors[i] = act_create(rt, &plain, NULL, NULL);
+		cr_assert_eq(act_value(rt, actors[i]), 0);
+	}
+	await_all_back(rt);
+	for (int i = 0; i < 20; i++)
+		act_release(rt, actors[i]);
+	close_empty(rt);
+}
+
+/* The books as a call sees them, and what it is told. */
+struct seen {
+	double disk, cpu, memory, gpu;
+	double cpus, gpus;
+	uint32_t n_gpu;
+};
+
+static int sees(weft_task *self)
+{
+	struct seen *seen = api_arg_pointer(self);
+	weft *rt = weft_task_runtime(self);
+	struct weft_task_info info = { .struct_size = sizeof info };
+
+	API_CHECK(weft_task_info(self, &info) == 0);
+	*seen = (struct seen){ available(rt, "disk"),
+		               0,
+		               available(rt, "memory"),
+		               available(rt, "GPU"),
+		               info.cpus,
+		               info.gpus,
+		               info.n_gpu };
+	API_CHECK(info.n_gpu < 2 || info.gpu[0] != info.gpu[1]);
+	return 0;
+}
+
+Test(actors_holds, all_of_it_is_taken_before_init_and_back_when_it_is_dead)
+{
+	weft *rt = open_with(2, NULL);
+	struct seen at_init = { 0 }, at_call = { 0 };
+	const struct weft_actor_class looks = WEFT_ACTOR_CLASS(.name = "looks", .init = sees);
+	weft_actor actor;
+	void *arg = &at_call;
+
+	cr_assert_eq(weft_actor_create(rt, &looks,
+	                               WEFT_ACTOR_OPTIONS(.holds = HOLDS(.cpus = 1.5, .gpus = 2,
+	                                                                 .memory = 100,
+	                                                                 REQUEST({ "disk", 3 }))),
+	                               &(struct weft_call){ API_POINTER(&at_init) }, &actor),
+	             0);
+	cr_assert_eq(api_end(rt, act_call(rt, actor, sees, &arg, sizeof arg)), 0);
+	cr_assert_eq(memcmp(&at_init, &at_call, sizeof at_init), 0);
+	cr_assert(at_call.disk == 1 && at_call.memory == 900 && at_call.gpu == 1);
+	cr_assert(at_call.cpus == 1.5 && at_call.gpus == 2 && at_call.n_gpu == 2);
+	/* 1.5 CPUs are left to nobody who asks for as many. */
+	weft_ref more =
+		api_submit(rt, WEFT_TASK(api_body_nothing, .opts = WEFT_TASK_OPTIONS(.cpus = 1.5)));
+	await_waiting(rt, 1);
+	/* Those who do not ask have the workers. */
+	cr_assert_eq(api_take_i64(rt, api_spawn(rt, api_body_identity, &(int64_t){ 5 }, 8)), 5);
+	cr_assert_eq(weft_actor_kill(rt, actor, WEFT_KILL_NOW), 0);
+	act_await_dead(rt, actor);
+	cr_assert_eq(api_end(rt, more), 0);
+	await_all_back(rt);
+	act_release(rt, actor);
+	close_empty(rt);
+}
+
+/* ---- The ends ------------------------------------------------------------------------------ */
+
+static int leaves(weft_task *self)
+{
+	return weft_actor_exit(self);
+}
+
+static int crashes(weft_task *self)
+{
+	return weft_actor_crash(self, "on purpose");
+}
+
+static int fails(weft_task *self)
+{
+	return weft_fail(self, -33, "no good");
+}
+
+static void end_by_call(weft *rt, weft_actor actor, weft_task_fn *fn)
+{
+	const int status = api_end(rt, act_call(rt, actor, fn, NULL, 0));
+
+	API_CHECK(status == WEFT_EACTOR);
+}
+
+Test(actors_holds, it_is_back_after_every_kind_of_end)
+{
+	static const struct weft_actor_class once = ACT_CLASS(.max_restarts = 0);
+	static const struct weft_actor_class bad = ACT_CLASS_INIT(fails, .flags = 0);
+	weft *rt = open_with(2, NULL);
+
+	for (int how = 0; how < 7; how++) {
+		weft_actor actor = holding(rt, how == 6 ? &bad : &once, all_disks(), NULL);
+		weft_ref died;
+
+		cr_assert_eq(weft_actor_died(rt, actor, &died), 0);
+		if (how < 6) {
+			cr_assert_eq(act_value(rt, actor), 0);
+			cr_assert(available(rt, "disk") == 0);
+		}
+		if (how == 0)
+			cr_assert_eq(weft_actor_kill(rt, actor, WEFT_KILL_NOW), 0);
+		else if (how == 1)
+			cr_assert_eq(weft_actor_kill(rt, actor, WEFT_KILL_RESTART), 0);
+		else if (how == 2)
+			cr_assert_eq(weft_actor_stop(rt, actor, WEFT_FOREVER), 0);
+		else if (how == 3)
+			end_by_call(rt, actor, leaves);
+		else if (how == 4)
+			end_by_call(rt, actor, crashes);
+		else if (how == 5)
+			act_release(rt, actor);
+		api_get(rt, died);
+		/* No later than this. */
+		cr_assert(available(rt, "disk") == 4, "end %d", how);
+		api_release(rt, died);
+		if (how != 5)
+			act_release(rt, actor);
+	}
+	close_empty(rt);
+}
+
+Test(actors_holds, it_is_kept_over_a_restart_and_while_a_call_waits)
+{
+	weft *rt = open_with(2, NULL);
+	struct act_log log = { 0 };
+	weft_actor actor = holding(rt, &plain, all_disks(), &log);
+	weft_ref event = api_event(rt);
+	weft_ref blocked = act_call(rt, actor, api_body_get, &event, sizeof event);
+	weft_ref wants = api_submit(
+		rt, WEFT_TASK(api_body_nothing, .opts = WEFT_TASK_OPTIONS(REQUEST({ "disk", 1 }))));
+
+	api_await_state(rt, blocked, WEFT_REF_BLOCKED);
+	await_waiting(rt, 1);
+	cr_assert(available(rt, "disk") == 0);
+	settle(rt, event);
+	cr_assert_eq(api_end(rt, blocked), 0);
+	end_by_call(rt, actor, crashes);
+	cr_assert_eq(act_value(rt, actor), 0);
+	cr_assert_eq(api_read(&log.inits), 2);
+	cr_assert(available(rt, "disk") == 0);
+	cr_assert_eq(waiting(rt), 1);
+	cr_assert_eq(weft_actor_stop(rt, actor, WEFT_FOREVER), 0);
+	cr_assert_eq(api_end(rt, wants), 0);
+	cr_assert_eq(api_read(&log.drops), 2);
+	act_release(rt, actor);
+	api_release(rt, event);
+	close_empty(rt);
+}
+
+/* ---- Waiting for it ------------------------------------------------------------------------ */
+
+Test(actors_holds, who_waits_for_it_keeps_nobody_back)
+{
+	weft *rt = open_with(2, NULL);
+	struct act_log log = { 0 };
+	weft_actor first = holding(rt, &plain, all_disks(), NULL), second, third, named;
+
+	cr_assert_eq(act_value(rt, first), 0);
+	second = holding(rt, &plain, HOLDS(REQUEST({ "disk", 1 })), &log);
+	named = act_create(rt, &bare,
+	                   WEFT_ACTOR_OPTIONS(.name = "n", .holds = HOLDS(REQUEST({ "disk", 2 }))),
+	                   NULL);
+	weft_ref queued = act_call(rt, second, act_add, &(int64_t){ 7 }, 8), found;
+	weft_ref of_bare = act_call(rt, named, api_body_nothing, NULL, 0);
+
+	await_waiting(rt, 2);
+	cr_assert_eq(act_phase(rt, second), WEFT_ACTOR_PENDING);
+	cr_assert_eq(act_phase(rt, named), WEFT_ACTOR_PENDING);
+	cr_assert_eq(api_read(&log.inits), 0);
+	third = holding(rt, &plain, HOLDS(REQUEST({ "license", 1 })), NULL);
+	cr_assert_eq(act_value(rt, third), 0);
+	cr_assert_eq(act_value(rt, first), 0);
+	/* One that waits can be found and called. */
+	weft_actor again;
+
+	cr_assert_eq(weft_actor_find(rt, NULL, "n", &again), 0);
+	found = act_call(rt, again, api_body_nothing, NULL, 0);
+	act_release(rt, again);
+	act_release(rt, first);
+	cr_assert_eq(api_take_i64(rt, queued), 7);
+	cr_assert_eq(api_end(rt, of_bare), 0);
+	cr_assert_eq(api_end(rt, found), 0);
+	cr_assert(available(rt, "disk") == 1);
+	act_release(rt, second);
+	act_release(rt, third);
+	act_release(rt, named);
+	close_empty(rt);
+}
+
+static void check_lost(weft *rt, weft_ref ref, const char *text)
+{
+	const struct weft_error *error = NULL;
+
+	cr_assert_eq(api_get(rt, ref), WEFT_EACTOR);
+	cr_assert_eq(weft_ref_error(rt, ref, &error), 0);
+	cr_assert_str_eq(error->text, text);
+	api_release(rt, ref);
+}
+
+Test(actors_holds, what_can_never_be_met_is_listed_and_ends_by_kill_or_cancel)
+{
+	struct said said = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	weft *rt = open_with(2, &said);
+	struct act_log log = { 0 };
+	const struct weft_actor_holds *much = HOLDS(.cpus = 100, REQUEST({ "license", 1 }));
+	weft_actor killed = holding(rt, &plain, much, &log);
+	weft_actor cancelled = holding(rt, &plain, much, &log);
+	struct weft_pending_info info = { 0 };
+	weft_ref of_killed = act_call(rt, killed, act_add, &(int64_t){ 1 }, 8);
+	weft_ref of_cancelled = act_call(rt, cancelled, act_add, &(int64_t){ 1 }, 8);
+
+	await_waiting(rt, 2);
+	cr_assert_not_null(strstr(said.text, "more than the runtime has"));
+	cr_assert_eq(weft_pending(rt, &info, 1), 1);
+	cr_assert(info.infeasible && info.cpus == 100 && info.waiting == 2);
+	cr_assert_eq(info.n_resources, 1);
+	cr_assert_eq(weft_actor_kill(rt, killed, WEFT_KILL_NOW), 0);
+	check_lost(rt, of_killed, "it was killed");
+	act_await_dead(rt, killed);
+	await_waiting(rt, 1);
+	cr_assert_eq(weft_cancel_pending(rt, info.id), 1);
+	check_lost(rt, of_cancelled, "its init did not run");
+	act_await_dead(rt, cancelled);
+	cr_assert_eq(api_read(&log.inits), 0);
+	cr_assert_eq(api_read(&log.finis), 0);
+	act_release(rt, killed);
+	act_release(rt, cancelled);
+	close_empty(rt);
+}
+
+Test(actors_holds, an_init_that_ignores_its_inputs_does_not_run_without_what_it_is_to_hold)
+{
+	weft *rt = open_with(2, NULL);
+	struct act_log log = { 0 };
+	struct act_log *arg = &log;
+	struct weft_pending_info info = { 0 };
+	weft_ref event = api_event(rt);
+	weft_actor actor;
+
+	cr_assert_eq(
+		weft_actor_create(
+			rt, &plain, WEFT_ACTOR_OPTIONS(.holds = HOLDS(REQUEST({ "license", 99 }))),
+			&(struct weft_call){
+				.arg = &arg,
+				.arg_size = sizeof arg,
+				WEFT_AFTER(event),
+				.opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_IGNORE) },
+			&actor),
+		0);
+	await_waiting(rt, 1);
+	cr_assert_eq(weft_event_fail(rt, event, -8, "gone"), 0);
+	cr_assert_eq(weft_pending(rt, &info, 1), 1);
+	cr_assert_eq(weft_cancel_pending(rt, info.id), 1);
+	act_await_dead(rt, actor);
+	cr_assert_eq(api_read(&log.inits), 0);
+	act_release(rt, actor);
+	api_release(rt, event);
+	close_empty(rt);
+}
+
+Test(actors_holds, kills_race_with_grants_and_all_is_back)
+{
+	weft *rt = open_with(2, NULL);
+	const uint32_t rounds = api_scaled(400);
+	weft_actor actors[8];
+
+	for (uint32_t i = 0; i < rounds; i++) {
+		for (int j = 0; j < 8; j++)
+			actors[j] = holding(rt, j & 1 ? &plain : &bare, all_disks(), NULL);
+		for (int j = 0; j < 8; j++) {
+			if (j % 3 == (int)(i % 3))
+				cr_assert_eq(weft_actor_kill(rt, actors[j], WEFT_KILL_NOW), 0);
+			act_release(rt, actors[j]);
+		}
+	}
+	close_empty(rt);
+}
+
+/* ---- Options, close -------------------------------------------------------------------------- */
+
+Test(actors_holds, the_class_says_what_and_the_options_may_differ)
+{
+	static const struct weft_actor_holds much = { .struct_size = sizeof much, .memory = 600 };
+	static const struct weft_actor_class holder =
+		WEFT_ACTOR_CLASS(.name = "holder", .holds = &much);
+	weft *rt = open_with(2, NULL);
+	weft_actor by_class = act_create(rt, &holder, NULL, NULL), other, none;
+
+	cr_assert_eq(api_end(rt, act_call(rt, by_class, api_body_nothing, NULL, 0)), 0);
+	cr_assert(available(rt, "memory") == 400);
+	other = holding(rt, &holder, HOLDS(.memory = 1), NULL);
+	cr_assert_eq(api_end(rt, act_call(rt, other, api_body_nothing, NULL, 0)), 0);
+	cr_assert(available(rt, "memory") == 399);
+	none = holding(rt, &holder, HOLDS(.memory = 0), NULL);
+	cr_assert_eq(api_end(rt, act_call(rt, none, api_body_nothing, NULL, 0)), 0);
+	cr_assert(available(rt, "memory") == 399);
+	act_release(rt, by_class);
+	act_release(rt, other);
+	act_release(rt, none);
+	close_empty(rt);
+}
+
+static void refused(weft *rt, const struct weft_actor_holds *holds)
+{
+	weft_actor actor = { API_POISON };
+
+	cr_assert_eq(
+		weft_actor_create(rt, &plain, WEFT_ACTOR_OPTIONS(.holds = holds), NULL, &actor),
+		-EINVAL);
+	cr_assert_eq(actor.bits, API_POISON);
+}
+
+Test(actors_holds, what_makes_no_sense_is_refused)
+{
+	weft *rt = open_with(2, NULL);
+
+	refused(rt, HOLDS(.cpus = -2));
+	refused(rt, HOLDS(.cpus = 0.00001));
+	refused(rt, HOLDS(.gpus = 1.5));
+	refused(rt, HOLDS(.memory = UINT64_MAX / 2 + 1));
+	refused(rt, HOLDS(REQUEST({ "tape", 1 })));
+	refused(rt, HOLDS(REQUEST({ "disk", 1 }, { "disk", 1 })));
+	refused(rt, HOLDS(.n_resources = 1));
+	refused(rt, HOLDS(.reserved0 = 1));
+	refused(rt, HOLDS(.reserved = { 0, 1 }));
+	refused(rt, &(const struct weft_actor_holds){ .cpus = 1 });
+	close_empty(rt);
+}
+
+Test(actors_holds, close_ends_who_holds_what_another_waits_for)
+{
+	weft *rt = open_with(2, NULL);
+	struct act_log log = { 0 };
+	weft_actor first = holding(rt, &plain, all_disks(), &log);
+	weft_actor second = holding(rt, &plain, all_disks(), &log);
+	weft_ref ref = act_call(rt, second, act_add, &(int64_t){ 1 }, 8);
+
+	await_waiting(rt, 1);
+	(void)first;
+	api_release(rt, ref);
+	api_close(rt);
+	cr_assert_eq(api_read(&log.inits), 2);
+	cr_assert_eq(api_read(&log.finis), 2);
+	cr_assert_eq(api_read(&log.drops), 2);
+}
