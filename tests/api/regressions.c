@@ -144,3 +144,29 @@ Test(regressions, block_enter_used_up_the_spare_threads)
 	blocks_once(rt);
 	api_close(rt);
 }
+
+static int init_nothing(weft_task *self)
+{
+	(void)self;
+	return 0;
+}
+
+Test(regressions, a_named_actor_whose_init_had_a_failed_input_stopped_its_creator)
+{
+	static const struct weft_actor_class plain =
+		WEFT_ACTOR_CLASS(.name = "plain", .init = init_nothing);
+	weft *rt = api_open(2);
+	weft_ref bad = api_event(rt), died;
+	weft_actor actor;
+
+	cr_assert_eq(weft_event_fail(rt, bad, -EIO, "before"), 0);
+	cr_assert_eq(weft_actor_create(rt, &plain, WEFT_ACTOR_OPTIONS(.name = "n"),
+	                               &(struct weft_call){ WEFT_INPUTS(bad) }, &actor),
+	             0);
+	cr_assert_eq(weft_actor_died(rt, actor, &died), 0);
+	cr_assert_eq(api_end(rt, died), WEFT_EACTOR);
+	cr_assert_eq(weft_actor_find(rt, NULL, "n", &actor), -ENOENT);
+	cr_assert_eq(weft_actor_release(rt, actor), 0);
+	api_release(rt, bad);
+	api_close(rt);
+}
