@@ -1,0 +1,447 @@
+/*
+ * Goal: every accepted call of an actor ends exactly once and as it must: calls of one caller in
+ * their order, nobody else inside an exclusive actor, states that begin and end once; whatever
+ * mixture of inputs, waits, nested calls, crashes, exits, kills, stops, cancels, held resources and
+ * groups they are part of.
+ * Method: random programs on the simulated engine (tests/support/sim.c): a few actors, several
+ * callers (the host, a thread, a task), each call with a record of what became of it. At the end
+ * the record, the status that a get sees and what was done to the actor must fit together.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "sim_util.h"
+
+#define ACTORS_MOST  3
+#define CALLERS      3
+#define CALLS_MOST   12
+#define WIDE_CALLERS 2 /* inside at once */
+
+enum plan {
+	PLAN_VALUE,
+	PLAN_FAIL,
+	PLAN_YIELD,
+	PLAN_SLEEP,
+	PLAN_CHILD, /* submits a task and waits for it */
+	PLAN_CALL,  /* calls an actor with a greater number, and waits */
+	PLAN_BLOCK, /* leaves its worker for a while */
+	PLANS_TAME,
+	PLAN_CRASH = PLANS_TAME,
+	PLAN_EXIT,
+	PLANS
+};
+
+struct program;
+
+struct being {
+	struct program *program;
+	weft_actor actor;
+	uint32_t index, restarts;
+	bool wide, grouped;
+	bool disturbed; /* anything may have ended its calls */
+	struct wf_a32 inside, inits, finis, drops;
+	struct wf_a32 last[CALLERS]; /* number of the last call that began, plus one */
+};
+
+struct memory {
+	struct being *being;
+	uint32_t guard;
+};
+
+struct call {
+	struct being *being;
+	uint32_t caller, index; /* index: among those of its caller */
+	uint32_t plan;
+	bool waits; /* for the one before it */
+	bool cancelled;
+	bool accepted;
+	weft_ref ref;
+	struct wf_a32 runs, succeeded;
+};
+
+struct program {
+	weft *rt;
+	weft_group group;      /* of some of the actors; zero: none */
+	bool chaos, cancelled; /* the group was */
+	uint32_t n_actors, n_calls;
+	struct being beings[ACTORS_MOST];
+	struct call calls[CALLERS][CALLS_MOST];
+};
+
+static struct program program;
+
+/* ---- Lives ----------------------------------------------------------------------------------- */
+
+static int init(weft_task *self)
+{
+	struct being *being = *(struct being *const *)weft_task_arg(self, NULL);
+	struct memory *memory = weft_actor_state(self);
+
+	SIM_CHECK(memory && !memory->being && !memory->guard);
+	SIM_CHECK(wf_load_relaxed(&being->inside) == 0);
+	memory->being = being;
+	wf_add_relaxed(&being->inits, 1);
+	return 0;
+}
+
+static int fini(weft_task *self)
+{
+	struct memory *memory = weft_actor_state(self);
+
+	SIM_CHECK(memory->being && !memory->guard);
+	SIM_CHECK(wf_load_relaxed(&memory->being->inside) == 0);
+	SIM_CHECK(wf_add_relaxed(&memory->being->finis, 1) == 0);
+	return 0;
+}
+
+static void drop(void *state, size_t size)
+{
+	const struct memory *memory = state;
+
+	SIM_CHECK(size == sizeof *memory);
+	if (memory->being)
+		wf_add_relaxed(&memory->being->drops, 1);
+}
+
+static const struct weft_actor_class classes[2] = {
+	WEFT_ACTOR_CLASS(.name = "one", .state_bytes = sizeof(struct memory), .init = init,
+	                 .fini = fini, .drop = drop, .max_pending = 4),
+	WEFT_ACTOR_CLASS(.name = "wide", .state_bytes = sizeof(struct memory), .init = init,
+	                 .fini = fini, .drop = drop, .max_concurrency = WIDE_CALLERS),
+};
+
+/* ---- Calls ----------------------------------------------------------------------------------- */
+
+static int child(weft_task *self)
+{
+	return weft_return(self, &(int64_t){ 77 }, sizeof(int64_t));
+}
+
+/* Another actor's answer; what it ends with is not this call's affair. */
+static int call_on(weft_task *self, const struct being *being)
+{
+	weft *rt = weft_task_runtime(self);
+	weft_ref ref;
+
+	if (being->index + 1 >= program.n_actors)
+		return 0;
+	int rc = weft_actor_call(rt, program.beings[being->index + 1].actor, child, NULL, 0, &ref);
+
+	SIM_CHECK(rc == 0 || rc == WEFT_ECALLS);
+	if (rc)
+		return 0;
+	rc = (int)weft_take(rt, ref, NULL, 0);
+	return rc == -EINTR ? rc : 0;
+}
+
+static int do_plan(weft_task *self, const struct call *call)
+{
+	weft *rt = weft_task_runtime(self);
+	int64_t value = 0;
+	weft_ref ref;
+	int rc = 0;
+
+	switch (call->plan) {
+	case PLAN_FAIL:
+		return weft_fail(self, -EIO, "call %u", call->index);
+	case PLAN_YIELD:
+		rc = weft_yield(rt);
+		break;
+	case PLAN_SLEEP:
+		rc = weft_sleep_until(rt, weft_now(rt) + sim_choose(200000));
+		break;
+	case PLAN_CHILD:
+		rc = weft_spawn(rt, child, NULL, 0, &ref);
+		if (rc)
+			break;
+		rc = (int)weft_take(rt, ref, &value, sizeof value);
+		SIM_CHECK(rc < 0 || value == 77);
+		break;
+	case PLAN_CALL:
+		rc = call_on(self, call->being);
+		break;
+	case PLAN_BLOCK:
+		if (weft_block_enter(rt, WEFT_BLOCK_RELEASE) == 0) {
+			sim_yield();
+			weft_block_exit(rt);
+		}
+		break;
+	case PLAN_CRASH:
+		return weft_actor_crash(self, "planned");
+	case PLAN_EXIT:
+		return weft_actor_exit(self);
+	default:
+		break;
+	}
+	SIM_CHECK(rc >= 0 || rc == -EINTR || rc == -ECANCELED);
+	SIM_CHECK(rc >= 0 || call->cancelled || call->being->disturbed);
+	return rc < 0 ? rc : 0;
+}
+
+/* Alone, or not too many; after the caller's earlier ones. */
+static void enter(weft_task *self, const struct call *call)
+{
+	struct being *being = call->being;
+	struct memory *memory = weft_actor_state(self);
+	uint32_t inside = wf_add_relaxed(&being->inside, 1) + 1;
+	uint32_t last = wf_load_relaxed(&being->last[call->caller]);
+
+	SIM_CHECK(memory->being == being);
+	SIM_CHECK(inside <= (being->wide ? WIDE_CALLERS : 1));
+	if (being->wide)
+		return;
+	SIM_CHECK(memory->guard == 0);
+	memory->guard = call->index + 1;
+	SIM_CHECK(last < call->index + 1);
+	wf_store_relaxed(&being->last[call->caller], call->index + 1);
+}
+
+static int body(weft_task *self)
+{
+	struct call *call = *(struct call *const *)weft_task_arg(self, NULL);
+	struct memory *memory = weft_actor_state(self);
+
+	SIM_CHECK(wf_add_relaxed(&call->runs, 1) == 0);
+	if (call->waits)
+		SIM_CHECK(weft_peek(program.rt, call[-1].ref) == 1);
+	enter(self, call);
+	int rc = do_plan(self, call);
+
+	SIM_CHECK(weft_actor_state(self) == memory && memory->being == call->being);
+	if (!call->being->wide) {
+		SIM_CHECK(memory->guard == call->index + 1);
+		memory->guard = 0;
+	}
+	wf_add_relaxed(&call->being->inside, (uint32_t)-1);
+	if (rc < 0)
+		return rc;
+	wf_store_relaxed(&call->succeeded, 1);
+	return weft_return(self, &call->index, sizeof call->index);
+}
+
+static int submit_call(struct call *call)
+{
+	static const struct weft_task_options ignore = { .struct_size = sizeof ignore,
+		                                         .on_input_error = WEFT_INPUT_IGNORE };
+	weft_actor actor = call->being->actor;
+
+	if (!call->waits && sim_choose(2))
+		return weft_actor_call(program.rt, actor, body, &call, sizeof call, &call->ref);
+	return weft_submit(program.rt,
+	                   &(struct weft_call){ .fn = body,
+	                                        .actor = actor,
+	                                        .arg = &call,
+	                                        .arg_size = sizeof call,
+	                                        .inputs = call->waits ? &call[-1].ref : NULL,
+	                                        .n_after = call->waits,
+	                                        .opts = call->waits ? &ignore : NULL },
+	                   &call->ref);
+}
+
+/* Now and then something is done to the call or its actor. */
+static void disturb(struct call *call)
+{
+	weft *rt = program.rt;
+	weft_actor actor = call->being->actor;
+
+	if (sim_choose(8) == 0) {
+		call->cancelled = true;
+		SIM_CHECK(weft_cancel(rt, call->ref) == 0);
+	}
+	if (sim_choose(12) == 0) {
+		call->being->disturbed = true;
+		SIM_CHECK(weft_actor_kill(rt, actor, WEFT_KILL_RESTART) == 0);
+	}
+	if (sim_choose(40) == 0) {
+		call->being->disturbed = true;
+		SIM_CHECK(weft_actor_kill(rt, actor, WEFT_KILL_NOW) == 0);
+	}
+	if (program.group.bits && sim_choose(40) == 0) {
+		program.cancelled = true;
+		for (uint32_t i = 0; i < program.n_actors; i++)
+			program.beings[i].disturbed = true;
+		SIM_CHECK(weft_group_cancel(rt, program.group) == 0);
+	}
+}
+
+static void run_caller(uint32_t caller)
+{
+	for (uint32_t i = 0; i < program.n_calls; i++) {
+		struct call *call = &program.calls[caller][i];
+		int rc;
+
+		while ((rc = submit_call(call)) == WEFT_ECALLS) {
+			rc = weft_actor_wait_room(program.rt, call->being->actor, WEFT_FOREVER);
+			SIM_CHECK(rc == 0 || (rc == WEFT_EACTOR && call->being->disturbed));
+		}
+		SIM_CHECK(rc == 0);
+		call->accepted = true;
+		if (program.chaos)
+			disturb(call);
+	}
+}
+
+static void *thread_caller(void *arg)
+{
+	run_caller(*(const uint32_t *)arg);
+	return NULL;
+}
+
+static int task_caller(weft_task *self)
+{
+	run_caller(*(const uint32_t *)weft_task_arg(self, NULL));
+	return 0;
+}
+
+/* ---- The oracle ------------------------------------------------------------------------------ */
+
+static void check_call(const struct call *call)
+{
+	struct weft_view view = { 0 };
+	const int status = weft_get(program.rt, call->ref, WEFT_FOREVER, &view);
+	const uint32_t runs = wf_load_relaxed(&call->runs);
+
+	SIM_CHECK(call->accepted);
+	switch (status) {
+	case 0:
+		SIM_CHECK(runs == 1 && wf_load_relaxed(&call->succeeded));
+		SIM_CHECK(view.size == sizeof(uint32_t));
+		SIM_CHECK(*(const uint32_t *)view.data == call->index);
+		break;
+	case WEFT_ETASK:
+		SIM_CHECK(runs == 1 && call->plan == PLAN_FAIL);
+		break;
+	case WEFT_EACTOR:
+		SIM_CHECK(call->being->disturbed);
+		break;
+	default:
+		SIM_CHECK(status == -ECANCELED);
+		/* Of the group's cancel, when it comes to run before its actor is killed. */
+		SIM_CHECK(call->cancelled || (program.group.bits && call->being->disturbed));
+	}
+}
+
+static void check_being(struct being *being)
+{
+	weft *rt = program.rt;
+	uint32_t inits, most = 1 + being->restarts;
+	struct weft_view view;
+	weft_ref died;
+
+	SIM_CHECK(weft_actor_died(rt, being->actor, &died) == 0);
+	/* By itself. */
+	if (program.cancelled && being->grouped)
+		SIM_CHECK(weft_get(rt, died, WEFT_FOREVER, &view) == WEFT_EACTOR);
+	else if (sim_choose(2))
+		SIM_CHECK(weft_actor_stop(rt, being->actor, WEFT_FOREVER) == 0);
+	SIM_CHECK(weft_actor_release(rt, being->actor) == 0);
+	const int rc = weft_get(rt, died, WEFT_FOREVER, &view);
+
+	SIM_CHECK(rc == 0 || (rc == WEFT_EACTOR && being->disturbed));
+	SIM_CHECK(weft_release(rt, died) == 0);
+	inits = wf_load_relaxed(&being->inits);
+	SIM_CHECK(wf_load_relaxed(&being->inside) == 0);
+	SIM_CHECK(inits <= most && wf_load_relaxed(&being->drops) == inits);
+	SIM_CHECK(being->disturbed || (inits == 1 && wf_load_relaxed(&being->finis) == 1));
+}
+
+/* ---- Programs -------------------------------------------------------------------------------- */
+
+static void make_being(struct being *being, uint32_t index)
+{
+	static const struct weft_resource disk = { "disk", 1 };
+	static const struct weft_actor_holds holds = { .struct_size = sizeof holds,
+		                                       .cpus = 0.5,
+		                                       .memory = 20,
+		                                       .resources = &disk,
+		                                       .n_resources = 1 };
+	struct weft_actor_options o = { .struct_size = sizeof o };
+
+	*being = (struct being){ .program = &program, .index = index };
+	being->wide = sim_choose(3) == 0;
+	/* Both fit at once: who waits here would wait for the end of the other. */
+	if (index < 2 && sim_choose(3) == 0)
+		o.holds = &holds;
+	being->grouped = program.group.bits && sim_choose(2);
+	if (being->grouped)
+		o.group = program.group;
+	o.max_restarts = being->restarts = sim_choose(3);
+	o.priority = sim_choose(4);
+	SIM_CHECK(weft_actor_create(program.rt, &classes[being->wide], &o,
+	                            &(struct weft_call){ .arg = &being, .arg_size = sizeof being },
+	                            &being->actor) == 0);
+}
+
+static void make_call(uint32_t caller, uint32_t index)
+{
+	struct call *call = &program.calls[caller][index];
+
+	*call = (struct call){ .being = &program.beings[sim_choose(program.n_actors)],
+		               .caller = caller,
+		               .index = index,
+		               .plan = sim_choose(program.chaos ? PLANS : PLANS_TAME),
+		               .waits = index && sim_choose(4) == 0 };
+	if (call->plan >= PLANS_TAME)
+		call->being->disturbed = true;
+}
+
+static void whole_program(bool chaos)
+{
+	uint32_t by_host = 0, by_thread = 1, by_task = 2;
+	weft_ref task;
+
+	memset(&program, 0, sizeof program);
+	program.rt = sim_open();
+	program.chaos = chaos;
+	program.n_actors = 1 + sim_choose(ACTORS_MOST);
+	program.n_calls = 1 + sim_choose(CALLS_MOST);
+	if (sim_choose(3) == 0)
+		SIM_CHECK(weft_group_create(program.rt, NULL, &program.group) == 0);
+	for (uint32_t i = 0; i < program.n_actors; i++)
+		make_being(&program.beings[i], i);
+	for (uint32_t c = 0; c < CALLERS; c++) {
+		for (uint32_t i = 0; i < program.n_calls; i++)
+			make_call(c, i);
+	}
+	pthread_t thread = sim_thread(thread_caller, &by_thread);
+
+	SIM_CHECK(weft_spawn(program.rt, task_caller, &by_task, sizeof by_task, &task) == 0);
+	run_caller(by_host);
+	sim_join(thread);
+	SIM_CHECK(weft_take(program.rt, task, NULL, 0) == 0);
+	for (uint32_t c = 0; c < CALLERS; c++) {
+		for (uint32_t i = 0; i < program.n_calls; i++)
+			check_call(&program.calls[c][i]);
+	}
+	for (uint32_t c = 0; c < CALLERS; c++) {
+		for (uint32_t i = 0; i < program.n_calls; i++)
+			SIM_CHECK(weft_release(program.rt, program.calls[c][i].ref) == 0);
+	}
+	for (uint32_t i = 0; i < program.n_actors; i++)
+		check_being(&program.beings[i]);
+	if (program.group.bits) {
+		SIM_CHECK(weft_group_join(program.rt, program.group, WEFT_FOREVER) == 0);
+		SIM_CHECK(weft_group_destroy(program.rt, program.group) == 0);
+	}
+	sim_close(program.rt);
+}
+
+static void actors_plain(void)
+{
+	whole_program(false);
+}
+
+static void actors_chaos(void)
+{
+	whole_program(true);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct sim_program programs[] = {
+		{ "actors_plain", actors_plain },
+		{ "actors_chaos", actors_chaos },
+	};
+
+	return sim_main(programs, sizeof programs / sizeof *programs, argc, argv);
+}
