@@ -454,6 +454,22 @@ const struct bench_info bench_catalog[] = {
 	  .goal = "55 / 75",
 	  .expected = same,
 	  .text = "1,000 calls in flight; per call" },
+	{ .name = "actor_chameneos",
+	  .unit = "ns",
+	  .goal = "40 / 45",
+	  .expected = same,
+	  .text = "100 actors meet in pairs by way of a mall; per message, 4 for each meeting" },
+	{ .name = "actor_concdict",
+	  .unit = "ns",
+	  .goal = "45 / 60",
+	  .expected = same,
+	  .text = "20 actors ask a dictionary, a tenth writes; per message, 2 for each request" },
+	{ .name = "actor_bank",
+	  .unit = "ns",
+	  .goal = "65 / 62",
+	  .expected = same,
+	  .text = "a teller moves money between 1,000 accounts, each waits for the other's "
+	          "answer; per message, 4 for each transfer" },
 };
 const size_t bench_catalog_count = sizeof bench_catalog / sizeof *bench_catalog;
 

@@ -89,6 +89,9 @@ static const struct bench_engine_row engine_rows[] = {
 	{ "actor_big", row_actor_big },
 	{ "actor_ask", row_actor_ask },
 	{ "actor_askburst", row_actor_askburst },
+	{ "actor_chameneos", row_actor_chameneos },
+	{ "actor_concdict", row_actor_concdict },
+	{ "actor_bank", row_actor_bank },
 };
 
 static int usage(const char *why)

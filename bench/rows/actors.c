@@ -4,13 +4,13 @@
  * is about calls. Floods keep the default limit of 1024 pending calls for each sender and wait for
  * room beyond it.
  */
-#include "rows.h"
+#include "actors.h"
 
 static const struct weft_actor_class stateless = WEFT_ACTOR_CLASS(.name = "bench");
 static const struct weft_actor_class counter_class =
 	WEFT_ACTOR_CLASS(.name = "counter", .state_bytes = 64);
 
-static weft_actor actor_make(weft *rt, const struct weft_actor_class *class_)
+weft_actor bench_actor(weft *rt, const struct weft_actor_class *class_)
 {
 	weft_actor actor;
 
@@ -18,8 +18,7 @@ static weft_actor actor_make(weft *rt, const struct weft_actor_class *class_)
 	return actor;
 }
 
-/* Fire and forget; wait when the limit is reached. */
-static void tell(weft *rt, weft_actor actor, weft_task_fn *fn, const void *arg, size_t size)
+void bench_tell(weft *rt, weft_actor actor, weft_task_fn *fn, const void *arg, size_t size)
 {
 	int rc = weft_actor_call(rt, actor, fn, arg, size, NULL);
 
@@ -41,7 +40,7 @@ static weft_ref event_make(weft *rt)
 /* Set by the last message, which tells how many there were. */
 static weft_ref done;
 
-static void set_done(weft *rt, uint64_t value)
+void bench_actors_done(weft *rt, uint64_t value)
 {
 	bench_must(weft_event_set(rt, done, &value, sizeof value), "weft_event_set");
 }
@@ -54,15 +53,7 @@ static uint64_t await_done(weft *rt)
 	return value;
 }
 
-struct plan {
-	uint64_t n;
-	weft_task_fn *root;
-	void (*prepare)(weft *rt, uint64_t n);
-	uint64_t (*finish)(weft *rt, uint64_t n, uint64_t value);
-	uint64_t messages; /* of one unit of n */
-};
-
-static int run_plan(const struct bench_run *run, const struct plan *plan)
+int bench_actors_run(const struct bench_run *run, const struct bench_plan *plan)
 {
 	weft *rt = bench_open(run->threads);
 
@@ -100,12 +91,12 @@ static int bounce(weft_task *self)
 
 	hops++;
 	if (!ball->left) {
-		set_done(rt, hops);
+		bench_actors_done(rt, hops);
 		return 0;
 	}
 	const struct ball next = { weft_actor_self(self), ball->left - 1 };
 
-	tell(rt, ball->back, bounce, &next, sizeof next);
+	bench_tell(rt, ball->back, bounce, &next, sizeof next);
 	return 0;
 }
 
@@ -116,15 +107,15 @@ static int pingpong_root(weft_task *self)
 	const struct ball first = { players[1], *(const uint64_t *)bench_arg(self) - 1 };
 
 	hops = 0;
-	tell(weft_task_runtime(self), players[0], bounce, &first, sizeof first);
+	bench_tell(weft_task_runtime(self), players[0], bounce, &first, sizeof first);
 	return 0;
 }
 
 static void pingpong_prepare(weft *rt, uint64_t n)
 {
 	(void)n;
-	players[0] = actor_make(rt, &stateless);
-	players[1] = actor_make(rt, &stateless);
+	players[0] = bench_actor(rt, &stateless);
+	players[1] = bench_actor(rt, &stateless);
 }
 
 static uint64_t pingpong_finish(weft *rt, uint64_t n, uint64_t value)
@@ -137,9 +128,9 @@ static uint64_t pingpong_finish(weft *rt, uint64_t n, uint64_t value)
 
 int row_actor_pingpong(const struct bench_run *run)
 {
-	return run_plan(run,
-	                &(struct plan){ bench_pick(2000000, 2000), pingpong_root, pingpong_prepare,
-	                                pingpong_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(2000000, 2000), pingpong_root,
+	                                              pingpong_prepare, pingpong_finish, 1 });
 }
 
 #define RING 100
@@ -153,14 +144,14 @@ static int pass(weft_task *self)
 
 	hops++;
 	if (!ball->left) {
-		set_done(rt, hops);
+		bench_actors_done(rt, hops);
 		return 0;
 	}
 	/* `back` carries the place in the ring. */
 	const uint64_t at = (ball->back.bits + 1) % RING;
 	const struct ball next = { { at }, ball->left - 1 };
 
-	tell(rt, ring[at], pass, &next, sizeof next);
+	bench_tell(rt, ring[at], pass, &next, sizeof next);
 	return 0;
 }
 
@@ -169,7 +160,7 @@ static int ring_root(weft_task *self)
 	const struct ball first = { { 0 }, *(const uint64_t *)bench_arg(self) - 1 };
 
 	hops = 0;
-	tell(weft_task_runtime(self), ring[0], pass, &first, sizeof first);
+	bench_tell(weft_task_runtime(self), ring[0], pass, &first, sizeof first);
 	return 0;
 }
 
@@ -177,7 +168,7 @@ static void ring_prepare(weft *rt, uint64_t n)
 {
 	(void)n;
 	for (int i = 0; i < RING; i++)
-		ring[i] = actor_make(rt, &stateless);
+		ring[i] = bench_actor(rt, &stateless);
 }
 
 static uint64_t ring_finish(weft *rt, uint64_t n, uint64_t value)
@@ -190,9 +181,9 @@ static uint64_t ring_finish(weft *rt, uint64_t n, uint64_t value)
 
 int row_actor_ring(const struct bench_run *run)
 {
-	return run_plan(run,
-	                &(struct plan){ bench_pick(4000000, 2000), ring_root, ring_prepare,
-	                                ring_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(4000000, 2000), ring_root,
+	                                              ring_prepare, ring_finish, 1 });
 }
 
 /* ---- Counting, eight to one, fork-join throughput ------------------------------------------ */
@@ -211,7 +202,7 @@ static int count_end(weft_task *self)
 	const uint64_t *expected = bench_arg(self);
 
 	if (++state[1] == *expected)
-		set_done(weft_task_runtime(self), state[0]);
+		bench_actors_done(weft_task_runtime(self), state[0]);
 	return 0;
 }
 
@@ -225,8 +216,8 @@ static int flood_body(weft_task *self)
 	weft *rt = weft_task_runtime(self);
 
 	for (uint64_t i = 0; i < flood.n; i++)
-		tell(rt, target, count, NULL, 0);
-	tell(rt, target, count_end, &flood.sources, sizeof flood.sources);
+		bench_tell(rt, target, count, NULL, 0);
+	bench_tell(rt, target, count_end, &flood.sources, sizeof flood.sources);
 	return 0;
 }
 
@@ -239,16 +230,16 @@ static int counting_root(weft_task *self)
 	weft *rt = weft_task_runtime(self);
 
 	for (uint64_t i = 0; i < sources_count; i++)
-		tell(rt, sources[i], flood_body, &flood, sizeof flood);
+		bench_tell(rt, sources[i], flood_body, &flood, sizeof flood);
 	return 0;
 }
 
 static void counting_prepare(weft *rt, uint64_t n)
 {
 	(void)n;
-	target = actor_make(rt, &counter_class);
+	target = bench_actor(rt, &counter_class);
 	for (uint64_t i = 0; i < sources_count; i++)
-		sources[i] = actor_make(rt, &stateless);
+		sources[i] = bench_actor(rt, &stateless);
 }
 
 static uint64_t counting_finish(weft *rt, uint64_t n, uint64_t value)
@@ -263,17 +254,17 @@ static uint64_t counting_finish(weft *rt, uint64_t n, uint64_t value)
 int row_actor_counting(const struct bench_run *run)
 {
 	sources_count = 1;
-	return run_plan(run,
-	                &(struct plan){ bench_pick(4000000, 4000), counting_root, counting_prepare,
-	                                counting_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(4000000, 4000), counting_root,
+	                                              counting_prepare, counting_finish, 1 });
 }
 
 int row_actor_n1(const struct bench_run *run)
 {
 	sources_count = 8;
-	return run_plan(run,
-	                &(struct plan){ bench_pick(4000000, 4000), counting_root, counting_prepare,
-	                                counting_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(4000000, 4000), counting_root,
+	                                              counting_prepare, counting_finish, 1 });
 }
 
 #define FORKS 60
@@ -284,7 +275,7 @@ static struct bench_counter forks_ended;
 static int fork_end(weft_task *self)
 {
 	if (bench_counter_add(&forks_ended) + 1 == FORKS)
-		set_done(weft_task_runtime(self), 0);
+		bench_actors_done(weft_task_runtime(self), 0);
 	return 0;
 }
 
@@ -296,9 +287,9 @@ static int fjthrput_root(weft_task *self)
 	forks_ended.value = 0;
 	for (uint64_t i = 0; i < n; i++)
 		for (int j = 0; j < FORKS; j++)
-			tell(rt, forks[j], count, NULL, 0);
+			bench_tell(rt, forks[j], count, NULL, 0);
 	for (int j = 0; j < FORKS; j++)
-		tell(rt, forks[j], fork_end, NULL, 0);
+		bench_tell(rt, forks[j], fork_end, NULL, 0);
 	return 0;
 }
 
@@ -306,10 +297,10 @@ static void fjthrput_prepare(weft *rt, uint64_t n)
 {
 	(void)n;
 	for (int i = 0; i < FORKS; i++)
-		forks[i] = actor_make(rt, &counter_class);
+		forks[i] = bench_actor(rt, &counter_class);
 }
 
-static int read_count(weft_task *self)
+int bench_actor_count(weft_task *self)
 {
 	return weft_return(self, weft_actor_state(self), sizeof(uint64_t));
 }
@@ -321,7 +312,7 @@ static uint64_t fjthrput_finish(weft *rt, uint64_t n, uint64_t value)
 		uint64_t one = 0;
 		weft_ref ref;
 
-		bench_must(weft_actor_call(rt, forks[i], read_count, NULL, 0, &ref),
+		bench_must(weft_actor_call(rt, forks[i], bench_actor_count, NULL, 0, &ref),
 		           "weft_actor_call");
 		bench_must(weft_take(rt, ref, &one, sizeof one), "weft_take");
 		bench_must(weft_actor_release(rt, forks[i]), "weft_actor_release");
@@ -332,9 +323,9 @@ static uint64_t fjthrput_finish(weft *rt, uint64_t n, uint64_t value)
 
 int row_actor_fjthrput(const struct bench_run *run)
 {
-	return run_plan(run,
-	                &(struct plan){ bench_pick(6000000, 6000), fjthrput_root, fjthrput_prepare,
-	                                fjthrput_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(6000000, 6000), fjthrput_root,
+	                                              fjthrput_prepare, fjthrput_finish, 1 });
 }
 
 /* ---- Creation ------------------------------------------------------------------------------ */
@@ -345,7 +336,7 @@ static uint64_t created_wanted;
 static int created_body(weft_task *self)
 {
 	if (bench_counter_add(&created) + 1 == created_wanted)
-		set_done(weft_task_runtime(self), created_wanted);
+		bench_actors_done(weft_task_runtime(self), created_wanted);
 	return 0;
 }
 
@@ -356,9 +347,9 @@ static int fjcreate_root(weft_task *self)
 	created.value = 0;
 	created_wanted = *(const uint64_t *)bench_arg(self);
 	for (uint64_t i = 0; i < created_wanted; i++) {
-		weft_actor actor = actor_make(rt, &stateless);
+		weft_actor actor = bench_actor(rt, &stateless);
 
-		tell(rt, actor, created_body, NULL, 0);
+		bench_tell(rt, actor, created_body, NULL, 0);
 		bench_must(weft_actor_release(rt, actor), "weft_actor_release");
 	}
 	return 0;
@@ -366,8 +357,9 @@ static int fjcreate_root(weft_task *self)
 
 int row_actor_fjcreate(const struct bench_run *run)
 {
-	return run_plan(run,
-	                &(struct plan){ bench_pick(400000, 2000), fjcreate_root, NULL, NULL, 1 });
+	return bench_actors_run(
+		run,
+		&(struct bench_plan){ bench_pick(400000, 2000), fjcreate_root, NULL, NULL, 1 });
 }
 
 /* ---- Big: everybody pings everybody -------------------------------------------------------- */
@@ -392,7 +384,7 @@ static int big_ping(weft_task *self)
 	const weft_actor *from = bench_arg(self);
 
 	state->pings++;
-	tell(weft_task_runtime(self), *from, big_pong, NULL, 0);
+	bench_tell(weft_task_runtime(self), *from, big_pong, NULL, 0);
 	return 0;
 }
 
@@ -403,14 +395,14 @@ static int big_pong(weft_task *self)
 
 	if (!state->left) {
 		if (bench_counter_add(&big_ended) + 1 == BIG)
-			set_done(rt, 0);
+			bench_actors_done(rt, 0);
 		return 0;
 	}
 	state->left--;
 	state->random = bench_mix(state->random);
 	const weft_actor me = weft_actor_self(self);
 
-	tell(rt, big[state->random % BIG], big_ping, &me, sizeof me);
+	bench_tell(rt, big[state->random % BIG], big_ping, &me, sizeof me);
 	return 0;
 }
 
@@ -428,7 +420,7 @@ static int big_root(weft_task *self)
 	big_each = *(const uint64_t *)bench_arg(self) / BIG;
 	big_ended.value = 0;
 	for (uint64_t i = 0; i < BIG; i++)
-		tell(weft_task_runtime(self), big[i], big_begin, &i, sizeof i);
+		bench_tell(weft_task_runtime(self), big[i], big_begin, &i, sizeof i);
 	return 0;
 }
 
@@ -436,7 +428,7 @@ static void big_prepare(weft *rt, uint64_t n)
 {
 	(void)n;
 	for (int i = 0; i < BIG; i++)
-		big[i] = actor_make(rt, &big_class);
+		big[i] = bench_actor(rt, &big_class);
 }
 
 static int big_count(weft_task *self)
@@ -463,9 +455,9 @@ static uint64_t big_finish(weft *rt, uint64_t n, uint64_t value)
 
 int row_actor_big(const struct bench_run *run)
 {
-	return run_plan(run,
-	                &(struct plan){ bench_pick(BIG * 20000, BIG * 20), big_root, big_prepare,
-	                                big_finish, 2 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(BIG * 20000, BIG * 20), big_root,
+	                                              big_prepare, big_finish, 2 });
 }
 
 /* ---- Calls with results -------------------------------------------------------------------- */
@@ -490,7 +482,7 @@ static int ask_each(weft_task *self)
 		bench_must(weft_actor_call(rt, target, ask_only, NULL, 0, &ref), "weft_actor_call");
 		bench_must(weft_take(rt, ref, &value, sizeof value), "weft_take");
 	}
-	set_done(rt, value);
+	bench_actors_done(rt, value);
 	return 0;
 }
 
@@ -510,22 +502,22 @@ static int ask_bursts(weft_task *self)
 		for (int j = 0; j < BURST; j++)
 			bench_must(weft_take(rt, refs[j], &value, sizeof value), "weft_take");
 	}
-	set_done(rt, value);
+	bench_actors_done(rt, value);
 	return 0;
 }
 
 int row_actor_ask(const struct bench_run *run)
 {
 	sources_count = 0;
-	return run_plan(run,
-	                &(struct plan){ bench_pick(1000000, 1000), ask_each, counting_prepare,
-	                                counting_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(1000000, 1000), ask_each,
+	                                              counting_prepare, counting_finish, 1 });
 }
 
 int row_actor_askburst(const struct bench_run *run)
 {
 	sources_count = 0;
-	return run_plan(run,
-	                &(struct plan){ bench_pick(1000000, 1000), ask_bursts, counting_prepare,
-	                                counting_finish, 1 });
+	return bench_actors_run(run,
+	                        &(struct bench_plan){ bench_pick(1000000, 1000), ask_bursts,
+	                                              counting_prepare, counting_finish, 1 });
 }

@@ -68,6 +68,9 @@ int row_actor_fjcreate(const struct bench_run *run);
 int row_actor_big(const struct bench_run *run);
 int row_actor_ask(const struct bench_run *run);
 int row_actor_askburst(const struct bench_run *run);
+int row_actor_chameneos(const struct bench_run *run);
+int row_actor_concdict(const struct bench_run *run);
+int row_actor_bank(const struct bench_run *run);
 
 /* A runtime with `workers` threads and defaults otherwise. */
 weft *bench_open(uint32_t workers);
