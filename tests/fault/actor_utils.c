@@ -321,6 +321,7 @@ static void supervisors_round(uint64_t nth)
 
 int main(void)
 {
+	api_close(api_open(1));
 	const struct fault_census before = fault_census();
 
 	API_CHECK(fault_sweep(timers_round) > 0);

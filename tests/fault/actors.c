@@ -156,6 +156,7 @@ static void round_grouped(uint64_t nth)
 
 int main(void)
 {
+	api_close(api_open(1));
 	const struct fault_census before = fault_census();
 
 	API_CHECK(fault_sweep(round_plain) > 0);
