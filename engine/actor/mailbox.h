@@ -34,7 +34,7 @@
  *   active <= limit in each group; a turn is counted from when it is scheduled until it leaves
  *   exclusive: at most one turn exists, so what it does is ordered by the lock that made it
  *   a call is in one queue, or handed, or fetched by one turn
- *   OPEN and a group with queued calls and active < limit: never after an unlock
+ *   OPEN, not CRASH, and a group with queued calls and active < limit: never after an unlock
  *
  * Progress: blocking, for the few instructions that the lock is held; whoever finds it taken for
  * long yields its processor. The price list decided: a post and the end of a turn are one locked
@@ -180,7 +180,7 @@ static inline enum wf_post wf_box_post(struct wf_mailbox *box, uint32_t word,
 	if (word & WF_BOX_CLOSED)
 		return WF_POST_CLOSED;
 	/* A crash empties nothing: what comes meanwhile runs after the restart. */
-	if (!(word & WF_BOX_OPEN) || group->active >= group->limit) {
+	if ((word & (WF_BOX_OPEN | WF_BOX_CRASH)) != WF_BOX_OPEN || group->active >= group->limit) {
 		wf_call_group_append(group, mail);
 		return WF_POST_QUEUED;
 	}

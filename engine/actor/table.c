@@ -364,11 +364,13 @@ void wf_actor_publish(weft *rt, struct wf_actor *a, bool open)
 {
 	uint32_t word = WF_BOX_USED | (open ? WF_BOX_OPEN : 0) | (a->grouped ? WF_BOX_GROUP : 0);
 
-	WF_CHECK(a->class_ && !wf_box_word(&a->box));
 	/* relaxed: counts for close; published by the handle. */
 	wf_add_relaxed(&wf_actors_of(rt)->live, 1);
-	/* release [B1]: all of it, to whoever looks through the table. */
-	wf_store_release(&a->box.word, word);
+	/* By the lock, which whoever looks through the table may have for a moment. */
+	uint32_t before = wf_box_lock(&a->box);
+
+	WF_CHECK(a->class_ && !before);
+	wf_box_unlock(&a->box, word);
 }
 
 void wf_actor_discard(struct wf_local *self, struct wf_actor *a)
@@ -398,12 +400,14 @@ void wf_actor_unhold(struct wf_local *self, struct wf_actor *a)
 		return;
 	uint32_t word = wf_box_word(&a->box);
 
-	WF_CHECK(word & WF_BOX_DEAD && !(word & WF_BOX_LOCK));
+	WF_CHECK(word & WF_BOX_DEAD);
 	WF_CHECK(!a->state && !a->box.group.head);
 	table_lock(wf_actors_of(self->rt));
 	class_add(wf_actors_of(self->rt), a);
-	/* relaxed: in one step with the above, for whoever counts; nobody else is here. */
-	wf_store_relaxed(&a->box.word, 0);
+	/* In one step with the above, for whoever counts, and who may have the lock right now. */
+	word = wf_box_lock(&a->box);
+	WF_CHECK(word & WF_BOX_DEAD);
+	wf_box_unlock(&a->box, 0);
 	table_unlock(wf_actors_of(self->rt));
 	cold_free(self, a);
 	wf_error_release(a->death);

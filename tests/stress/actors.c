@@ -227,6 +227,61 @@ static void run_close(uint32_t workers, uint64_t seed)
 	API_CHECK(weft_close(rt, api_below(&random, 2) ? WEFT_POLL : WEFT_FOREVER) >= 0);
 }
 
+/* Several inside, crashes, and posts in between: nobody comes into a crashed actor. */
+static const struct weft_actor_class wide =
+	WEFT_ACTOR_CLASS(.name = "wide", .state_bytes = sizeof(struct state), .init = init,
+                         .max_restarts = WEFT_RESTARTS_UNLIMITED, .max_concurrency = 4);
+
+static int crashes_sometimes(weft_task *self)
+{
+	const uint32_t seq = *(const uint32_t *)weft_task_arg(self, NULL);
+
+	API_CHECK(((struct state *)weft_actor_state(self))->ready);
+	return seq % 16 == 15 ? weft_actor_crash(self, "often") : 0;
+}
+
+struct flood {
+	weft *rt;
+	weft_actor actor;
+	uint32_t calls;
+};
+
+static void *floods_wide(void *arg)
+{
+	const struct flood *flood = arg;
+	weft_ref refs[32];
+
+	for (uint32_t i = 0; i < flood->calls; i += 32) {
+		for (uint32_t j = 0; j < 32; j++)
+			refs[j] = act_call(flood->rt, flood->actor, crashes_sometimes,
+			                   &(uint32_t){ i + j }, sizeof(uint32_t));
+		for (uint32_t j = 0; j < 32; j++) {
+			const int rc = api_end(flood->rt, refs[j]);
+
+			API_CHECK(rc == 0 || rc == WEFT_EACTOR);
+		}
+	}
+	return NULL;
+}
+
+/* Restarts in a row take longer and longer, so there are few. */
+static void run_wide(uint32_t workers)
+{
+	weft *rt = api_open(workers);
+	pthread_t threads[3];
+	struct flood flood = { .rt = rt, .calls = 32 };
+
+	for (uint32_t round = 0; round < api_scaled(20); round++) {
+		API_CHECK(weft_actor_create(rt, &wide, NULL, NULL, &flood.actor) == 0);
+		for (int i = 0; i < 3; i++)
+			threads[i] = api_thread(floods_wide, &flood);
+		for (int i = 0; i < 3; i++)
+			api_join(threads[i]);
+		act_release(rt, flood.actor);
+	}
+	API_CHECK(weft_close(rt, WEFT_FOREVER) == 0);
+}
+
 int main(void)
 {
 	const uint64_t seed = test_seed();
@@ -237,6 +292,7 @@ int main(void)
 		run(workers[i], api_scaled(8000), true, seed);
 		for (uint32_t j = 0; j < api_scaled(60); j++)
 			run_close(workers[i], seed + j);
+		run_wide(workers[i]);
 	}
 	return 0;
 }
