@@ -37,7 +37,7 @@ struct being {
 	struct program *program;
 	weft_actor actor;
 	uint32_t index, restarts;
-	bool wide, grouped;
+	bool wide, grouped, holds;
 	bool disturbed; /* anything may have ended its calls */
 	struct wf_a32 inside, inits, finis, drops;
 	struct wf_a32 last[CALLERS]; /* number of the last call that began, plus one */
@@ -61,8 +61,9 @@ struct call {
 
 struct program {
 	weft *rt;
-	weft_group group;      /* of some of the actors; zero: none */
-	bool chaos, cancelled; /* the group was */
+	weft_group group; /* of some of the actors; zero: none */
+	bool chaos, closing;
+	bool cancelled; /* the group was */
 	uint32_t n_actors, n_calls;
 	struct being beings[ACTORS_MOST];
 	struct call calls[CALLERS][CALLS_MOST];
@@ -127,7 +128,9 @@ static int call_on(weft_task *self, const struct being *being)
 		return 0;
 	int rc = weft_actor_call(rt, program.beings[being->index + 1].actor, child, NULL, 0, &ref);
 
-	SIM_CHECK(rc == 0 || rc == WEFT_ECALLS);
+	/* At a close it may be gone, with the handle that was let go. */
+	SIM_CHECK(rc == 0 || rc == WEFT_ECALLS ||
+	          (program.closing && (rc == WEFT_ECLOSED || rc == -EINVAL)));
 	if (rc)
 		return 0;
 	rc = (int)weft_take(rt, ref, NULL, 0);
@@ -173,7 +176,7 @@ static int do_plan(weft_task *self, const struct call *call)
 	default:
 		break;
 	}
-	SIM_CHECK(rc >= 0 || rc == -EINTR || rc == -ECANCELED);
+	SIM_CHECK(rc >= 0 || rc == -EINTR || rc == -ECANCELED || rc == WEFT_ECLOSED);
 	SIM_CHECK(rc >= 0 || call->cancelled || call->being->disturbed);
 	return rc < 0 ? rc : 0;
 }
@@ -329,14 +332,14 @@ static void check_being(struct being *being)
 	weft_ref died;
 
 	SIM_CHECK(weft_actor_died(rt, being->actor, &died) == 0);
-	/* By itself. */
-	if (program.cancelled && being->grouped)
-		SIM_CHECK(weft_get(rt, died, WEFT_FOREVER, &view) == WEFT_EACTOR);
-	else if (sim_choose(2))
+	/* By itself; it may have left before. */
+	int rc = program.cancelled && being->grouped ? weft_get(rt, died, WEFT_FOREVER, &view) : 0;
+
+	SIM_CHECK(rc == 0 || rc == WEFT_EACTOR);
+	if (sim_choose(2))
 		SIM_CHECK(weft_actor_stop(rt, being->actor, WEFT_FOREVER) == 0);
 	SIM_CHECK(weft_actor_release(rt, being->actor) == 0);
-	const int rc = weft_get(rt, died, WEFT_FOREVER, &view);
-
+	rc = weft_get(rt, died, WEFT_FOREVER, &view);
 	SIM_CHECK(rc == 0 || (rc == WEFT_EACTOR && being->disturbed));
 	SIM_CHECK(weft_release(rt, died) == 0);
 	inits = wf_load_relaxed(&being->inits);
@@ -349,18 +352,19 @@ static void check_being(struct being *being)
 
 static void make_being(struct being *being, uint32_t index)
 {
-	static const struct weft_resource disk = { "disk", 1 };
-	static const struct weft_actor_holds holds = { .struct_size = sizeof holds,
-		                                       .cpus = 0.5,
-		                                       .memory = 20,
-		                                       .resources = &disk,
-		                                       .n_resources = 1 };
+	/* Two fit at once; at a close one, and the others end for whoever waits. */
+	const struct weft_resource disk = { "disk", program.closing ? 2 : 1 };
+	const struct weft_actor_holds holds = { .struct_size = sizeof holds,
+		                                .cpus = 0.5,
+		                                .memory = 20,
+		                                .resources = &disk,
+		                                .n_resources = 1 };
 	struct weft_actor_options o = { .struct_size = sizeof o };
 
 	*being = (struct being){ .program = &program, .index = index };
 	being->wide = sim_choose(3) == 0;
-	/* Both fit at once: who waits here would wait for the end of the other. */
-	if (index < 2 && sim_choose(3) == 0)
+	being->holds = (index < 2 || program.closing) && sim_choose(3) == 0;
+	if (being->holds)
 		o.holds = &holds;
 	being->grouped = program.group.bits && sim_choose(2);
 	if (being->grouped)
@@ -383,16 +387,20 @@ static void make_call(uint32_t caller, uint32_t index)
 		               .waits = index && sim_choose(4) == 0 };
 	if (call->plan >= PLANS_TAME)
 		call->being->disturbed = true;
+	/* Who waits for an actor that waits for what he holds waits for ever. */
+	if (program.closing && call->being->holds) {
+		call->waits = false;
+		if (call->plan == PLAN_CALL)
+			call->plan = PLAN_VALUE;
+	}
 }
 
-static void whole_program(bool chaos)
+static void make_program(bool chaos, bool closing)
 {
-	uint32_t by_host = 0, by_thread = 1, by_task = 2;
-	weft_ref task;
-
 	memset(&program, 0, sizeof program);
 	program.rt = sim_open();
 	program.chaos = chaos;
+	program.closing = closing;
 	program.n_actors = 1 + sim_choose(ACTORS_MOST);
 	program.n_calls = 1 + sim_choose(CALLS_MOST);
 	if (sim_choose(3) == 0)
@@ -403,6 +411,14 @@ static void whole_program(bool chaos)
 		for (uint32_t i = 0; i < program.n_calls; i++)
 			make_call(c, i);
 	}
+}
+
+static void whole_program(bool chaos)
+{
+	uint32_t by_host = 0, by_thread = 1, by_task = 2;
+	weft_ref task;
+
+	make_program(chaos, false);
 	pthread_t thread = sim_thread(thread_caller, &by_thread);
 
 	SIM_CHECK(weft_spawn(program.rt, task_caller, &by_task, sizeof by_task, &task) == 0);
@@ -426,6 +442,54 @@ static void whole_program(bool chaos)
 	sim_close(program.rt);
 }
 
+/*
+ * Close in the middle: with no time, with little, with all of it; with or without handles. Calls
+ * that were let in are run when there is time, states end once.
+ */
+static void actors_close(void)
+{
+	uint32_t how = sim_choose(3), kept = sim_choose(2);
+	int64_t until = how ? WEFT_FOREVER : WEFT_POLL;
+
+	make_program(false, true);
+	for (uint32_t i = 0; i < program.n_calls; i++) {
+		struct call *call = &program.calls[0][i];
+		int rc = submit_call(call);
+
+		SIM_CHECK(rc == 0 || rc == WEFT_ECALLS);
+		call->accepted = rc == 0;
+		if (rc) {
+			/* What comes after it may not wait for it. */
+			program.n_calls = i;
+			break;
+		}
+	}
+	for (uint32_t i = 0; !kept && i < program.n_actors; i++)
+		SIM_CHECK(weft_actor_release(program.rt, program.beings[i].actor) == 0);
+	if (how == 1)
+		until = weft_now(program.rt) + sim_choose(1000000);
+	for (uint32_t i = 0; how < 2 && i < program.n_actors; i++)
+		program.beings[i].disturbed = true;
+	for (uint32_t i = 0; how < 2 && i < program.n_calls; i++)
+		program.calls[0][i].cancelled = true;
+	const int rc = weft_close(program.rt, until);
+
+	SIM_CHECK(rc == 0 || (rc == 1 && how < 2));
+	for (uint32_t i = 0; i < program.n_calls; i++) {
+		const uint32_t runs = wf_load_relaxed(&program.calls[0][i].runs);
+
+		SIM_CHECK(runs == 1 || (runs == 0 && how < 2));
+	}
+	for (uint32_t i = 0; i < program.n_actors; i++) {
+		const struct being *being = &program.beings[i];
+		const uint32_t inits = wf_load_relaxed(&being->inits);
+
+		SIM_CHECK(wf_load_relaxed(&being->inside) == 0);
+		SIM_CHECK(inits <= 1 && wf_load_relaxed(&being->drops) == inits);
+		SIM_CHECK(how < 2 || (inits == 1 && wf_load_relaxed(&being->finis) == 1));
+	}
+}
+
 static void actors_plain(void)
 {
 	whole_program(false);
@@ -441,6 +505,7 @@ int main(int argc, char **argv)
 	static const struct sim_program programs[] = {
 		{ "actors_plain", actors_plain },
 		{ "actors_chaos", actors_chaos },
+		{ "actors_close", actors_close },
 	};
 
 	return sim_main(programs, sizeof programs / sizeof *programs, argc, argv);

@@ -73,6 +73,8 @@ BUGS = {
         "engine/actor/call.c", "(info->row & ROW_BEHIND ? 1 : 0)", "0"),
     "what an actor held is kept for ever": (
         "engine/actor/life.c", "wf_admit_let_go(self, kept);", "(void)kept;"),
+    "a close does not ask actors to let go": (
+        "engine/sched/open.c", "wf_actors_let_go(rt);", ";"),
     "a cancelled group leaves its actors": (
         "engine/task/group.c", "wf_actors_cancel_groups(self);", ";"),
 }
