@@ -41,12 +41,12 @@ struct weft_node_info {
 WEFT_API int weft_nodes(weft *rt, struct weft_node_info *infos, uint32_t n);
 
 struct weft_pending_info {
-	double cpus, gpus; /* cpus is 1 for a request that is not about CPUs */
+	double cpus, gpus; /* cpus is 1 for a task's request that is not about CPUs */
 	uint64_t memory, gpu_mem;
 	uint32_t priority; /* enum weft_priority */
 	uint32_t n_resources;
 	struct weft_resource resources[WEFT_REQUEST_MAX]; /* names borrowed until close */
-	uint64_t waiting;                                 /* tasks */
+	uint64_t waiting;                                 /* tasks, and actors */
 	uint64_t id;     /* of this kind of request, see weft_cancel_pending() */
 	bool infeasible; /* more than the runtime has: it waits until it is cancelled */
 };
