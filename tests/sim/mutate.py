@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 
-SEEDS = "400"
+SEEDS = os.environ.get("WEFT_SIM_SEEDS", "2000")
 PROGRAMS = ("graph", "engine", "actors")
 CFLAGS = ["-std=gnu17", "-D_GNU_SOURCE", "-DWF_SIM", "-DWF_HAVE_HWLOC=0",
           "-DWF_HAVE_LIBURING=0", "-DXXH_INLINE_ALL", "-O1", "-g", "-w"]
@@ -26,8 +26,8 @@ WRAPS = ["pthread_create", "pthread_join", "pthread_self", "pthread_setname_np",
 BUGS = {
     "a sleeping worker does not look again": (
         "engine/sched/worker.c",
-        "if (anything(worker) || lone_grows_old(worker) || must_stop(worker))",
-        "if (lone_grows_old(worker) || must_stop(worker))"),
+        "if (anything(worker) || lone_grows_old(worker) || must_leave(worker))",
+        "if (lone_grows_old(worker) || must_leave(worker))"),
     "a wait is parked though it has fired": (
         "engine/sched/suspend.c",
         "if (!wf_cas_acq_rel(&wait->phase, &arming, WF_WAIT_PARKED))\n"
@@ -52,9 +52,8 @@ BUGS = {
         "engine/sched/suspend.c", "if (wait->timed)\n\t\twf_timer_remove(wait);", ""),
     "a cancel does not look for the wait": (
         "engine/sched/suspend.c",
-        "if (user->wait && (!bits || user->task_bits == bits))\n"
-        "\t\twf_wait_wake(user->wait, WF_WAKE_CANCEL, self);",
-        ""),
+        "\t\twf_wait_wake(user->wait, WF_WAKE_CANCEL, self);\n\tfiber_unlock(user);",
+        "\t\t;\n\tfiber_unlock(user);"),
     "the sleeper does not look for a cancel": (
         "engine/sched/suspend.c", "if (!wait->uninterruptible && wf_self_cancelled(self))",
         "if (false)"),

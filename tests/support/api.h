@@ -28,7 +28,7 @@
 			api_check_failed(__FILE__, __LINE__, #cond); \
 	} while (0)
 
-static inline void api_check_failed(const char *file, int line, const char *text)
+static inline _Noreturn void api_check_failed(const char *file, int line, const char *text)
 {
 	fprintf(stderr, "%s:%d: check failed: %s\n", file, line, text);
 	fflush(stderr);
