@@ -470,6 +470,16 @@ static int sim_memory_alloc(struct wf_device_backend *backend, struct wf_device_
 	return rc;
 }
 
+/* A thread is in the middle of a piece of its work. */
+static bool is_working(const struct sim_device *device)
+{
+	const struct wf_device_stream *stream = device->backend->streams;
+
+	while (stream && !(stream->device == device && stream->busy))
+		stream = stream->next;
+	return stream != NULL;
+}
+
 static int sim_memory_free(struct wf_device_backend *backend, struct wf_device_stream *stream,
                            uint64_t at)
 {
@@ -491,6 +501,8 @@ static int sim_memory_free(struct wf_device_backend *backend, struct wf_device_s
 		rc = -EINVAL;
 	else if (!work)
 		rc = -ENOMEM;
+	else if (stream->device->lost && is_working(stream->device))
+		rc = 0; /* what is in the middle may use it: it goes with the device */
 	else if (stream->device->lost)
 		(void)wf_sim_memory_free(&stream->device->memory, at);
 	else

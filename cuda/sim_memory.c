@@ -12,6 +12,7 @@
 
 #define ALIGN  256u
 #define POISON 0xa5
+#define SPAN   4u
 
 struct wf_sim_block {
 	struct wf_sim_block *next;
@@ -25,17 +26,19 @@ static uint64_t padded(uint64_t bytes)
 
 int wf_sim_memory_init(struct wf_sim_memory *memory, uint64_t bytes)
 {
-	*memory = (struct wf_sim_memory){ .bytes = bytes, .limit = bytes, .fd = -1 };
+	*memory = (struct wf_sim_memory){
+		.bytes = bytes, .span = SPAN * bytes, .limit = bytes, .fd = -1
+	};
 	memory->fd = wf_fault(WF_FAULT_FILE) ? -1 : memfd_create("weft-sim", MFD_CLOEXEC);
-	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)bytes)) {
+	if (memory->fd < 0 || ftruncate(memory->fd, (off_t)memory->span)) {
 		wf_sim_memory_fini(memory);
 		return -ENOMEM;
 	}
 	if (!wf_fault(WF_FAULT_MMAP))
-		memory->device = mmap(NULL, bytes, PROT_NONE, MAP_SHARED, memory->fd, 0);
+		memory->device = mmap(NULL, memory->span, PROT_NONE, MAP_SHARED, memory->fd, 0);
 	if (memory->device && memory->device != MAP_FAILED)
-		memory->host = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-		                    memory->fd, 0);
+		memory->host = mmap(NULL, memory->span, PROT_READ | PROT_WRITE,
+		                    MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
 	if (!memory->host || memory->host == MAP_FAILED) {
 		wf_sim_memory_fini(memory);
 		return -ENOMEM;
@@ -52,9 +55,9 @@ void wf_sim_memory_fini(struct wf_sim_memory *memory)
 		wf_free(block);
 	}
 	if (memory->device && memory->device != MAP_FAILED)
-		munmap(memory->device, memory->bytes);
+		munmap(memory->device, memory->span);
 	if (memory->host && memory->host != MAP_FAILED)
-		munmap(memory->host, memory->bytes);
+		munmap(memory->host, memory->span);
 	if (memory->fd >= 0)
 		close(memory->fd);
 	*memory = (struct wf_sim_memory){ .fd = -1 };
@@ -72,7 +75,7 @@ int wf_sim_memory_alloc(struct wf_sim_memory *memory, uint64_t bytes, uint64_t *
 		offset = (*at)->offset + padded((*at)->bytes);
 		at = &(*at)->next;
 	}
-	if (memory->bytes - offset < size)
+	if (memory->span - offset < size)
 		return -ENOMEM;
 	struct wf_sim_block *block = wf_malloc(sizeof(*block));
 
@@ -122,7 +125,7 @@ void *wf_sim_memory_pointer(const struct wf_sim_memory *memory, uint64_t address
 {
 	uint64_t offset = address - (uint64_t)(uintptr_t)memory->device;
 
-	if (offset >= memory->bytes)
+	if (offset >= memory->span)
 		return NULL;
 	for (const struct wf_sim_block *block = memory->blocks; block; block = block->next) {
 		if (offset < block->offset || offset - block->offset >= block->bytes)

@@ -4,6 +4,8 @@
  * The device's addresses are a mapping without any access, so a host that follows one faults as it
  * would with a real card. The same pages are mapped once more where the simulation works on them.
  * Blocks are taken first fit; their bytes are poisoned when they are taken and when they are freed.
+ * There are four times as many addresses as bytes, so that gaps between blocks are no reason to
+ * refuse one, as they are none for a pool that maps pages together.
  * Not locked: the caller is.
  */
 #ifndef WF_SIM_MEMORY_H
@@ -17,7 +19,7 @@ struct wf_sim_block;
 struct wf_sim_memory {
 	char *device; /* no access */
 	char *host;   /* the same bytes */
-	uint64_t bytes, limit, used, peak;
+	uint64_t bytes, span, limit, used, peak;
 	struct wf_sim_block *blocks; /* in use, by address */
 	int fd;
 };

@@ -28,13 +28,6 @@ static bool fault_due(struct wf_device_backend *backend, enum wf_sim_fault kind)
 	return fault->nth && fault->count == fault->nth;
 }
 
-int wf_sim_call(struct wf_device_backend *backend, const struct sim_device *device)
-{
-	if (device && device->lost)
-		return WF_DEVICE_LOST;
-	return fault_due(backend, WF_SIM_FAULT_CALL) ? backend->fault[WF_SIM_FAULT_CALL].code : 0;
-}
-
 static void lose(struct sim_device *device, const char *why, uint64_t address)
 {
 	if (device->lost)
@@ -42,6 +35,20 @@ static void lose(struct sim_device *device, const char *why, uint64_t address)
 	device->lost = WF_DEVICE_LOST;
 	snprintf(device->text, sizeof(device->text), "%s at %#llx", why,
 	         (unsigned long long)address);
+}
+
+int wf_sim_call(struct wf_device_backend *backend, struct sim_device *device)
+{
+	if (device && device->lost)
+		return WF_DEVICE_LOST;
+	if (!fault_due(backend, WF_SIM_FAULT_CALL))
+		return 0;
+	int code = backend->fault[WF_SIM_FAULT_CALL].code;
+
+	/* Who has said so once says so for ever, and does nothing more. */
+	if (device && code == WF_DEVICE_LOST)
+		lose(device, "planted failure", 0);
+	return code;
 }
 
 /* ---- Pieces of work ------------------------------------------------------------------------ */
