@@ -10,6 +10,10 @@
 
 #define AHEAD_DEFAULT 1024u
 #define AHEAD_MAX     65536u
+#define SLOTS         4u /* WF_GPU_SLOTS */
+#define STAGING       ((uint64_t)8 << 20)
+#define STAGING_LEAST ((uint64_t)16 << 10)
+#define STAGING_MOST  ((uint64_t)1 << 30)
 
 /* Copy a versioned struct: shorter ones are zero-extended, unknown tails must be zero. */
 static int read_options(struct weft_cuda_options *o, const struct weft_cuda_options *from)
@@ -32,7 +36,9 @@ static int read_options(struct weft_cuda_options *o, const struct weft_cuda_opti
 		if (o->reserved[i])
 			return -EINVAL;
 	}
-	if (o->reserved0 || o->ahead_max > AHEAD_MAX || o->hang_ns < 0)
+	if (o->reserved0 || o->ahead_max > AHEAD_MAX || o->hang_ns < 0 ||
+	    (o->staging_bytes && o->staging_bytes < STAGING_LEAST) ||
+	    o->staging_bytes > STAGING_MOST)
 		return -EINVAL;
 	return 0;
 }
@@ -95,6 +101,7 @@ int weft_cuda_open(weft_cuda **out, const struct weft_cuda_options *opts)
 	WF_DEBUG(cuda->backend && o.hang_ns >= 0);
 	cuda->ahead_max = o.ahead_max ? o.ahead_max : AHEAD_DEFAULT;
 	cuda->hang_ns = o.hang_ns;
+	cuda->slot_bytes = (o.staging_bytes ? o.staging_bytes : STAGING) / SLOTS;
 	for (uint32_t i = 0; i < WEFT_GPUS_MAX; i++)
 		pthread_mutex_init(&cuda->bell[i].mutex, NULL);
 	*out = cuda;

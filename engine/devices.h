@@ -18,6 +18,7 @@ struct weft_cuda {
 	uint32_t count;
 	uint32_t ahead_max;
 	int64_t hang_ns;
+	uint64_t slot_bytes; /* of a staging ring's slots */
 	struct wf_a32 used; /* by a runtime */
 	/*
 	 * What doorbells are given: it outlives the runtime that they wake, because the last may

@@ -54,7 +54,10 @@ static void value_of(weft *rt, struct wf_cell *cell, struct wf_attach_value *val
 		return;
 	}
 	value->object = wf_cell_object(cell);
-	if (!value->object) {
+	if (!value->object && wf_cell_is_remote(cell)) {
+		value->status = -EREMOTE;
+		value->text = "the value is on a device: get it before it is exported";
+	} else if (!value->object) {
 		struct weft_view view = wf_cell_view(cell);
 
 		WF_CHECK(view.size <= WF_BLOCK_VALUE_MAX);

@@ -94,6 +94,12 @@ int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
 
 	if (object && wf_object_loss(object))
 		status = wf_object_lost_status(object);
+	if (wf_cell_is_remote(src)) {
+		if (wf_remote_lost(self->rt, src))
+			status = WEFT_EDEVICE;
+		else if (wf_inputs_on_device(wf_cell_ext(self->cell)))
+			return -EREMOTE;
+	}
 	if (!status) {
 		*view = object ? wf_object_view(self->rt, object) : wf_cell_view(src);
 		return 0;

@@ -34,7 +34,7 @@ int weft_get(weft *rt, weft_ref ref, weft_deadline until, struct weft_view *view
 
 static WF_SUSPENDS inline int64_t copy_value(weft *rt, struct wf_cell *cell, void *dst, size_t size)
 {
-	if (WF_UNLIKELY(wf_flags(cell) & WF_CELL_BIG) && wf_payload_is_object(cell->u.payload))
+	if (WF_UNLIKELY(wf_cell_is_outside(cell)))
 		return wf_cell_copy_object(rt, cell, dst, size);
 	struct weft_view view = wf_cell_view(cell);
 
@@ -348,14 +348,39 @@ static int wait_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, i
 	}
 }
 
+/* Those that lie on devices, all at once; *failed: which could not be had. */
+static WF_SUSPENDS int bring_all(weft *rt, const weft_ref *refs, uint32_t n, int64_t until,
+                                 uint32_t *failed)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct wf_cell *cell = wf_cell_of(rt, refs[i]);
+
+		if (wf_cell_is_remote(cell))
+			(void)wf_remote_bring(rt, cell, WEFT_POLL);
+	}
+	for (uint32_t i = 0; i < n && !rc; i++) {
+		const struct wf_cell *cell = wf_cell_of(rt, refs[i]);
+
+		if (wf_cell_is_remote(cell))
+			rc = wf_remote_bring(rt, cell, until);
+		if (rc == WEFT_EDEVICE && failed)
+			*failed = i;
+	}
+	return rc;
+}
+
 /* All are done and well: look at them, the ones in the store all or none. */
 static WF_SUSPENDS int views_of(weft *rt, const weft_ref *refs, uint32_t n, int64_t until,
                                 struct weft_view *views, uint32_t *failed)
 {
 	struct wf_object **objects = NULL;
 	uint32_t count = 0, bad = 0;
-	int rc = 0;
+	int rc = rt->gpus ? bring_all(rt, refs, n, until, failed) : 0;
 
+	if (rc)
+		return rc;
 	for (uint32_t i = 0; i < n; i++)
 		count += wf_cell_object(wf_cell_of(rt, refs[i])) != NULL;
 	if (count) {
@@ -392,7 +417,7 @@ static bool all_at_hand(weft *rt, const weft_ref *refs, uint32_t n)
 		const struct wf_cell *cell = wf_cell_of(rt, refs[i]);
 
 		if (!cell || !wf_promise_is_done(&cell->promise) ||
-		    wf_flags(cell) & WF_CELL_ERROR || wf_cell_object(cell))
+		    wf_flags(cell) & WF_CELL_ERROR || wf_cell_is_outside(cell))
 			return false;
 	}
 	return true;

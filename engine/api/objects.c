@@ -253,6 +253,8 @@ int weft_object_info(weft *rt, weft_ref ref, struct weft_object_info *info)
 			full.meta = meta->size ? meta->refs + meta->n_refs : NULL;
 		}
 	}
+	if (!object && wf_cell_is_remote(cell))
+		full.place = wf_remote_lost(rt, cell) ? WEFT_OBJECT_LOST : WEFT_OBJECT_DEVICE;
 	if (!wf_cell_status(cell))
 		full.size = wf_cell_size(cell);
 	memcpy(info, &full, info->struct_size < sizeof(full) ? info->struct_size : sizeof(full));

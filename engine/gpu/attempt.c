@@ -113,6 +113,7 @@ static void free_pieces(struct wf_gpu_run *run, struct wf_gpu_part *part)
 	struct wf_gpus *gpus = run->gpus;
 
 	WF_DEBUG(!part->pieces == !part->used);
+	WF_DEBUG(!part->held || part->uses);
 	while (part->pieces) {
 		struct wf_gpu_piece *piece = part->pieces;
 		int rc = gpus->ops->memory_free(gpus->backend, part->queue, piece->address);
@@ -198,7 +199,9 @@ int wf_gpu_attempt(struct weft_task *frame)
 		WF_DEBUG(!run.inside);
 		run.used = UINT32_MAX;
 		run.code = code;
-		rc = wf_gpu_await(&run, run.part, run.n);
+		rc = wf_gpu_await(frame->rt, &run, run.part, run.n);
+		for (uint32_t i = 0; i < run.n; i++)
+			wf_gpu_uses_end(run.gpus, &run.part[i]);
 		request->run = NULL;
 		code = outcome(&run, code, rc);
 	} else if (rc == WEFT_EDEVICE) {
@@ -263,9 +266,9 @@ int weft_cuda_grant(weft_task *self, uint32_t i, struct weft_cuda_grant *grant)
 		                                                                part->queue),
 		                        .share = share ? (double)share / WF_FIXED : 1,
 		                        .memory = part->budget,
-		                        .memory_used = part->used };
+		                        .memory_used = part->used + part->held };
 
-	WF_DEBUG(part->used <= part->budget);
+	WF_DEBUG(part->used + part->held <= part->budget);
 	memcpy(grant, &full, full.struct_size < sizeof(full) ? full.struct_size : sizeof(full));
 	return 0;
 }
@@ -300,62 +303,53 @@ int weft_cuda_use(weft_task *self, uint32_t i)
 	return rc;
 }
 
-/*
- * The device has no room though the grant has: fragments, or frees in the stream that are not done
- * yet. Wait for all that is before in the stream.
- */
-static WF_SUSPENDS int await_room(struct wf_gpu_run *run, const struct wf_gpu_part *part)
+int wf_gpu_run_settle(struct wf_gpu_run *run, struct wf_gpu *gpu, uint32_t stream)
 {
-	struct wf_gpu_part here = { .device = part->device };
-	struct wf_gpu *gpu = &run->gpus->gpu[part->device];
-	int rc = wf_gpu_part_take(gpu, &here, part->stream);
-
-	if (rc)
-		return rc;
+	WF_DEBUG(run->used < run->n);
 	leave(run);
-	rc = wf_gpu_await(run, &here, 1);
-	wf_gpu_part_give(gpu, &here);
-	(void)run->gpus->ops->pool_trim(run->gpus->backend, part->device);
+	int rc = wf_gpu_settle(gpu, stream);
 	int back = enter(run);
 
 	return rc ? rc : back;
+}
+
+int wf_gpu_piece(struct wf_gpu_run *run, struct wf_gpu_part *part, uint64_t bytes,
+                 struct wf_gpu_piece **out)
+{
+	if (bytes > wf_gpu_budget_left(part))
+		return -ENOMEM;
+	struct wf_gpu_piece *piece = wf_malloc(sizeof(*piece));
+
+	if (!piece)
+		return -ENOMEM;
+	*piece = (struct wf_gpu_piece){ .bytes = bytes };
+	int rc = wf_gpu_room(run, part, part->stream, bytes, &piece->address);
+
+	if (rc) {
+		wf_free(piece);
+		return rc;
+	}
+	piece->next = part->pieces;
+	part->pieces = piece;
+	part->used += bytes;
+	WF_CHECK(part->used + part->held <= part->budget && piece->address);
+	*out = piece;
+	return 0;
 }
 
 int weft_cuda_alloc(weft_task *self, size_t bytes, uint64_t *address)
 {
 	struct wf_gpu_run *run;
 	struct wf_gpu_part *part = self && address && bytes ? wf_gpu_part_of(self, &run) : NULL;
+	struct wf_gpu_piece *piece;
 
 	if (!part)
 		return -EINVAL;
-	if (bytes > part->budget - part->used)
-		return -ENOMEM;
-	struct wf_gpu_piece *piece = wf_malloc(sizeof(*piece));
+	int rc = wf_gpu_piece(run, part, bytes, &piece);
 
-	if (!piece)
-		return -ENOMEM;
-	struct wf_gpu *gpu = gpu_of(run, run->used);
-	const struct wf_device_ops *ops = run->gpus->ops;
-	int rc = ops->memory_alloc(run->gpus->backend, part->queue, bytes, &piece->address);
-
-	if (rc == -ENOMEM) {
-		rc = await_room(run, part);
-		if (!rc)
-			rc = ops->memory_alloc(run->gpus->backend, part->queue, bytes,
-			                       &piece->address);
-	}
-	rc = wf_gpu_status(gpu, rc);
-	if (rc) {
-		wf_free(piece);
-		return rc;
-	}
-	piece->bytes = bytes;
-	piece->next = part->pieces;
-	part->pieces = piece;
-	part->used += bytes;
-	WF_CHECK(part->used <= part->budget && piece->address);
-	*address = piece->address;
-	return 0;
+	if (!rc)
+		*address = piece->address;
+	return rc;
 }
 
 int weft_cuda_copy_in(weft_task *self, uint64_t to, const void *from, size_t bytes)

@@ -24,6 +24,7 @@ static int gpu_init(struct wf_gpus *gpus, struct wf_gpu *gpu, uint32_t index)
 	if (!gpu->stream_count || gpu->stream_count > WF_GPU_STREAMS_MAX)
 		gpu->stream_count = gpu->stream_count ? WF_GPU_STREAMS_MAX : 1;
 	WF_DEBUG(gpu->stream_count && gpu->stream_count <= WF_GPU_STREAMS_MAX);
+	wf_gpu_rings_init(gpu);
 	return gpus->ops->pool_limit(gpus->backend, index, gpu->info.memory_bytes);
 }
 
@@ -62,6 +63,7 @@ int wf_gpus_open(weft *rt)
 	gpus->ops = cuda->ops;
 	gpus->backend = cuda->backend;
 	pthread_mutex_init(&gpus->ahead_mutex, NULL);
+	pthread_mutex_init(&gpus->objects_mutex, NULL);
 	rt->gpus = gpus;
 	for (uint32_t i = 0; i < cuda->count && !rc; i++) {
 		rc = gpu_init(gpus, &gpus->gpu[i], i);
@@ -86,11 +88,12 @@ static void gpu_fini(struct wf_gpu *gpu)
 	struct wf_device_backend *backend = gpu->gpus->backend;
 
 	WF_CHECK(!wf_load_acquire(&gpu->pending)); /* acquire [G4] */
-	WF_DEBUG(!gpu->running);
+	WF_DEBUG(!gpu->running && !gpu->oldest);
+	wf_gpu_rings_fini(gpu);
 	while (gpu->spare_count)
 		ops->event_destroy(backend, gpu->spare[--gpu->spare_count]);
 	wf_free(gpu->spare);
-	for (uint32_t i = 0; i < gpu->stream_count; i++)
+	for (uint32_t i = 0; i < gpu->stream_count + WF_GPU_LINES; i++)
 		ops->stream_destroy(backend, gpu->stream[i].queue);
 	ops->stream_destroy(backend, gpu->bell);
 	while (gpu->kernels) {
@@ -112,11 +115,13 @@ void wf_gpus_close(weft *rt)
 	WF_CHECK(gpus->rt == rt);
 	/* A doorbell that rings from now on finds nobody. */
 	bells(gpus, NULL);
+	wf_gpu_objects_close(gpus);
 	for (uint32_t i = 0; i < gpus->count; i++)
 		gpu_fini(&gpus->gpu[i]);
 	for (uint32_t i = 0; i < WF_GPU_BUCKETS; i++)
 		WF_CHECK(!gpus->bucket[i]);
 	pthread_mutex_destroy(&gpus->ahead_mutex);
+	pthread_mutex_destroy(&gpus->objects_mutex);
 	/* release [D1] */
 	wf_store_release(&gpus->cuda->used, 0);
 	wf_free(gpus);

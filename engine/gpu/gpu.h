@@ -16,6 +16,15 @@
 #define WF_GPU_STREAMS_MAX 32u
 #define WF_GPU_BUCKETS     256u
 #define WF_GPU_TEXT_BYTES  256
+#define WF_GPU_SLOTS       4u /* of a staging ring */
+
+/* Streams that belong to no attempt, behind the others in wf_gpu.stream. */
+enum wf_gpu_line {
+	WF_GPU_LINE_UP = 0, /* values to the device */
+	WF_GPU_LINE_DOWN,   /* and from it */
+	WF_GPU_LINE_FREE,   /* where copies of values are freed that nobody uses any more */
+	WF_GPU_LINES,
+};
 
 /* The end of one attempt's work in one stream; on its runner's stack, or beside it. */
 struct wf_gpu_mark {
@@ -23,24 +32,31 @@ struct wf_gpu_mark {
 	struct wf_device_event *event;
 	struct wf_wait_node node; /* fired when it has passed; its wait NULL: `passed` is */
 	struct wf_a32 passed;     /* a futex, of threads that cannot suspend */
-	uint64_t serial;          /* of the device's marks */
-	bool covered;             /* another mark behind it tells the host enough */
-	int rc;                   /* how the work ended; before it is fired */
+	/* Not NULL: called instead when it has passed, without any lock; the mark may go there. */
+	void (*done)(struct wf_gpu_mark *mark, struct wf_local *self);
+	uint64_t serial; /* of the device's marks */
+	bool covered;    /* another mark behind it tells the host enough */
+	int rc;          /* how the work ended; before it is fired */
 };
 
 /* A piece of memory that the attempt has taken. */
 struct wf_gpu_piece {
 	struct wf_gpu_piece *next;
 	uint64_t address, bytes;
+	uint32_t input; /* plus one: of which it has the value; 0: none */
 };
+
+#include "objects.h"
 
 /* One granted device of an attempt. */
 struct wf_gpu_part {
 	uint32_t device, stream;
 	struct wf_device_stream *queue;
 	struct wf_gpu_mark mark;
-	uint64_t budget, used;
+	uint64_t budget, used, held; /* held: bytes of values, used: of pieces */
 	struct wf_gpu_piece *pieces;
+	struct wf_gpu_use *uses; /* values */
+	bool aside;              /* of no attempt: not counted as one */
 };
 
 /* An attempt at its devices, on its runner's stack. */
@@ -88,8 +104,8 @@ struct wf_gpu {
 	pthread_mutex_t mutex;
 	struct wf_a32 pending; /* marks that were not found passed */
 	struct wf_a32 lost;
-	struct wf_gpu_stream stream[WF_GPU_STREAMS_MAX];
-	uint32_t stream_count;
+	struct wf_gpu_stream stream[WF_GPU_STREAMS_MAX + WF_GPU_LINES]; /* lines: the last ones */
+	uint32_t stream_count;                                          /* without lines */
 	struct wf_device_stream *bell;  /* doorbells, each behind one event of another stream */
 	struct wf_device_event **spare; /* events that nobody uses */
 	uint32_t spare_count, spare_room;
@@ -98,6 +114,10 @@ struct wf_gpu {
 	int64_t moved_ns; /* when something passed last, or the first mark came */
 	uint32_t running;
 	uint64_t attempts, takeovers, chained;
+	/* Values, all under gpus->objects_mutex. */
+	struct wf_gpu_copy *oldest, *newest; /* by when they were last let go */
+	uint64_t resident, uploads, downloads, dropped, evicted;
+	struct wf_gpu_ring ring[2]; /* up, down */
 	char failure[WF_GPU_TEXT_BYTES];
 };
 
@@ -111,6 +131,10 @@ struct wf_gpus {
 	/* What was submitted and is not done, by cell; see ahead.c. */
 	pthread_mutex_t ahead_mutex;
 	struct wf_gpu_run *bucket[WF_GPU_BUCKETS];
+	/* Values with copies on devices; see objects.c. */
+	pthread_mutex_t objects_mutex;
+	struct wf_gpu_value *values;                 /* all */
+	struct wf_gpu_value *object[WF_GPU_BUCKETS]; /* those of the store, by object */
 	struct wf_gpu gpu[];
 };
 
@@ -133,10 +157,21 @@ static inline bool wf_gpu_is_lost(const struct wf_gpu *gpu)
 /* A stream with few users, or number `stream`, and an event: 0 or an error. */
 int wf_gpu_part_take(struct wf_gpu *gpu, struct wf_gpu_part *part, uint32_t stream);
 void wf_gpu_part_give(struct wf_gpu *gpu, struct wf_gpu_part *part);
-/* Mark the end of what is in the stream now. The mark's `node.wait` is set. */
-void wf_gpu_mark(struct wf_gpu *gpu, struct wf_gpu_part *part, struct wf_gpu_mark *mark);
-/* Sleep until all parts' work is done; the outcome of the first that failed. */
-int wf_gpu_await(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t n) WF_SUSPENDS;
+/* The number of one of the streams beside those of attempts, made when need be. 0 or an error. */
+int wf_gpu_line(struct wf_gpu *gpu, enum wf_gpu_line line, uint32_t *stream);
+int wf_gpu_line_locked(struct wf_gpu *gpu, enum wf_gpu_line line, uint32_t *stream);
+int wf_gpu_event_take(struct wf_gpu *gpu, struct wf_device_event **out);
+void wf_gpu_event_give(struct wf_gpu *gpu, struct wf_device_event *event); /* NULL accepted */
+/* Mark the end of what is in the stream now. The mark's `node.wait`, or `done`, is set. */
+void wf_gpu_mark(struct wf_gpu *gpu, uint32_t stream, struct wf_gpu_mark *mark);
+/*
+ * Sleep until all parts' work is done; the outcome of the first that failed. `run`: the parts are
+ * the attempt's own, and who comes after it may begin; NULL: any others.
+ */
+int wf_gpu_await(weft *rt, struct wf_gpu_run *run, struct wf_gpu_part *part,
+                 uint32_t n) WF_SUSPENDS;
+/* Until all that is in a stream now is done. No device is current on this thread. */
+int wf_gpu_settle(struct wf_gpu *gpu, uint32_t stream) WF_SUSPENDS;
 
 /* ---- poll.c --------------------------------------------------------------------------------- */
 
@@ -168,6 +203,16 @@ void wf_gpu_lose(struct wf_gpu *gpu, const char *why);
 
 /* The part that calls mean; NULL: the task has none, or it is not its body that asks. */
 struct wf_gpu_part *wf_gpu_part_of(weft_task *self, struct wf_gpu_run **run);
+/* wf_gpu_settle() for a running body. */
+int wf_gpu_run_settle(struct wf_gpu_run *run, struct wf_gpu *gpu, uint32_t stream) WF_SUSPENDS;
+/* Memory of the grant until the end of the attempt. 0 or an error. */
+int wf_gpu_piece(struct wf_gpu_run *run, struct wf_gpu_part *part, uint64_t bytes,
+                 struct wf_gpu_piece **out) WF_SUSPENDS;
+static inline uint64_t wf_gpu_budget_left(const struct wf_gpu_part *part)
+{
+	WF_DEBUG(part->used + part->held <= part->budget);
+	return part->budget - part->used - part->held;
+}
 /* Run the body of a task that holds GPUs, to the end of what it gives to them. */
 int wf_gpu_attempt(struct weft_task *frame) WF_SUSPENDS;
 static inline bool wf_gpu_wanted(const struct weft_task *frame)

@@ -37,6 +37,13 @@ int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *info)
 	if (full.lost)
 		full.failure = gpu->failure;
 	pthread_mutex_unlock(&gpu->mutex);
+	wf_gpu_objects_lock(gpus);
+	full.resident = gpu->resident;
+	full.uploads = gpu->uploads;
+	full.downloads = gpu->downloads;
+	full.dropped = gpu->dropped;
+	full.evicted = gpu->evicted;
+	wf_gpu_objects_unlock(gpus);
 	full.doorbells = wf_load_relaxed(&gpus->cuda->bell[device].rung); /* relaxed: a snapshot */
 	memcpy(info, &full, full.struct_size < sizeof(full) ? full.struct_size : sizeof(full));
 	return 0;

@@ -78,6 +78,54 @@ static void give_event(struct wf_gpu *gpu, struct wf_device_event *event)
 	gpu->spare[gpu->spare_count++] = event;
 }
 
+int wf_gpu_event_take(struct wf_gpu *gpu, struct wf_device_event **out)
+{
+	pthread_mutex_lock(&gpu->mutex);
+	int rc = wf_gpu_is_lost(gpu) ? WEFT_EDEVICE : take_event(gpu, out);
+
+	pthread_mutex_unlock(&gpu->mutex);
+	return wf_gpu_status(gpu, rc);
+}
+
+void wf_gpu_event_give(struct wf_gpu *gpu, struct wf_device_event *event)
+{
+	pthread_mutex_lock(&gpu->mutex);
+	give_event(gpu, event);
+	pthread_mutex_unlock(&gpu->mutex);
+}
+
+int wf_gpu_line_locked(struct wf_gpu *gpu, enum wf_gpu_line line, uint32_t *stream)
+{
+	static const enum wf_device_stream_kind kinds[WF_GPU_LINES] = {
+		[WF_GPU_LINE_UP] = WF_DEVICE_UPLOAD,
+		[WF_GPU_LINE_DOWN] = WF_DEVICE_DOWNLOAD,
+		[WF_GPU_LINE_FREE] = WF_DEVICE_COMPUTE,
+	};
+	struct wf_gpus *gpus = gpu->gpus;
+	uint32_t i = gpu->stream_count + (uint32_t)line;
+	int rc = 0;
+
+	WF_CHECK(line < WF_GPU_LINES && i < WF_GPU_STREAMS_MAX + WF_GPU_LINES);
+	if (wf_gpu_is_lost(gpu))
+		rc = WEFT_EDEVICE;
+	else if (!gpu->stream[i].queue)
+		rc = gpus->ops->stream_create(gpus->backend, gpu->index, kinds[line], 0,
+		                              &gpu->stream[i].queue);
+	if (!rc)
+		*stream = i;
+	return rc;
+}
+
+int wf_gpu_line(struct wf_gpu *gpu, enum wf_gpu_line line, uint32_t *stream)
+{
+	pthread_mutex_lock(&gpu->mutex);
+	int rc = wf_gpu_line_locked(gpu, line, stream);
+
+	WF_DEBUG(rc || *stream >= gpu->stream_count);
+	pthread_mutex_unlock(&gpu->mutex);
+	return wf_gpu_status(gpu, rc);
+}
+
 int wf_gpu_part_take(struct wf_gpu *gpu, struct wf_gpu_part *part, uint32_t stream)
 {
 	int rc = 0;
@@ -91,13 +139,13 @@ int wf_gpu_part_take(struct wf_gpu *gpu, struct wf_gpu_part *part, uint32_t stre
 	if (!rc)
 		rc = take_event(gpu, &part->mark.event);
 	if (!rc) {
-		WF_CHECK(stream < gpu->stream_count && gpu->stream[stream].queue);
+		WF_CHECK(stream < gpu->stream_count + WF_GPU_LINES && gpu->stream[stream].queue);
 		part->device = gpu->index;
 		part->stream = stream;
 		part->queue = gpu->stream[stream].queue;
 		gpu->stream[stream].users++;
 		gpu->running++;
-		gpu->attempts++;
+		gpu->attempts += !part->aside;
 	}
 	pthread_mutex_unlock(&gpu->mutex);
 	return wf_gpu_status(gpu, rc);
@@ -107,7 +155,7 @@ void wf_gpu_part_give(struct wf_gpu *gpu, struct wf_gpu_part *part)
 {
 	if (!part->queue)
 		return;
-	WF_CHECK(part->device == gpu->index && !part->pieces);
+	WF_CHECK(part->device == gpu->index && !part->pieces && !part->uses);
 	pthread_mutex_lock(&gpu->mutex);
 	WF_CHECK(gpu->stream[part->stream].users > 0 && gpu->running > 0);
 	gpu->stream[part->stream].users--;
@@ -120,22 +168,22 @@ void wf_gpu_part_give(struct wf_gpu *gpu, struct wf_gpu_part *part)
 
 /* ---- Marks ----------------------------------------------------------------------------------- */
 
-void wf_gpu_mark(struct wf_gpu *gpu, struct wf_gpu_part *part, struct wf_gpu_mark *mark)
+void wf_gpu_mark(struct wf_gpu *gpu, uint32_t at, struct wf_gpu_mark *mark)
 {
 	struct wf_gpus *gpus = gpu->gpus;
-	struct wf_gpu_stream *stream = &gpu->stream[part->stream];
+	struct wf_gpu_stream *stream = &gpu->stream[at];
 	int rc = -EAGAIN;
 
-	WF_CHECK(part->queue && mark->event);
+	WF_CHECK(stream->queue && mark->event);
 	pthread_mutex_lock(&gpu->mutex);
 	for (int i = 0; rc && i < RECORD_TRIES && !wf_gpu_is_lost(gpu); i++) {
-		rc = gpus->ops->event_record(gpus->backend, mark->event, part->queue);
+		rc = gpus->ops->event_record(gpus->backend, mark->event, stream->queue);
 		if (wf_device_classify(rc) == WF_DEVICE_CLASS_LOST)
 			wf_gpu_lose(gpu, NULL);
 	}
 	if (rc && !wf_gpu_is_lost(gpu))
 		wf_gpu_lose(gpu, "the end of work in a stream cannot be marked");
-	WF_DEBUG(stream->queue == part->queue && !stream->first == !stream->depth);
+	WF_DEBUG(!stream->first == !stream->depth);
 	mark->next = NULL;
 	mark->serial = ++gpu->serial;
 	if (stream->last)
@@ -155,9 +203,9 @@ void wf_gpu_mark(struct wf_gpu *gpu, struct wf_gpu_part *part, struct wf_gpu_mar
 }
 
 /* A thread that cannot suspend looks for itself: all workers may be inside long bodies. */
-static void await_here(struct weft_task *frame, struct wf_gpu_part *part, uint32_t n)
+static void await_here(weft *rt, struct wf_gpu_part *part, uint32_t n)
 {
-	struct wf_local *self = wf_local_of(frame->rt);
+	struct wf_local *self = wf_local_of(rt);
 	int64_t interval = 50000;
 
 	WF_CHECK(self && n);
@@ -192,18 +240,18 @@ static WF_SUSPENDS void await_suspended(struct wf_wait *wait, struct wf_gpu_part
 	}
 }
 
-int wf_gpu_await(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t n)
+int wf_gpu_await(weft *rt, struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t n)
 {
-	struct wf_gpus *gpus = run->gpus;
-	struct wf_local *self = wf_local_of(run->frame->rt);
+	struct wf_gpus *gpus = rt->gpus;
+	struct wf_local *self = wf_local_of(rt);
 	struct wf_wait wait;
 	int rc = 0;
 
-	WF_CHECK(self && !run->inside);
+	WF_CHECK(self && (!run || (!run->inside && part == run->part)));
 	wf_wait_init(&wait, self, n, WEFT_FOREVER);
 	bool suspends = wait.fiber != NULL;
 
-	WF_DEBUG(n && self->current == run->frame);
+	WF_DEBUG(n && (!run || self->current == run->frame));
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct wf_gpu_mark *mark = &part[i].mark;
@@ -212,17 +260,30 @@ int wf_gpu_await(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t n)
 		mark->covered = false;
 		mark->node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire };
 		mark->node.wait = suspends ? &wait : NULL;
-		wf_gpu_mark(&gpus->gpu[part[i].device], &part[i], mark);
+		wf_gpu_mark(&gpus->gpu[part[i].device], part[i].stream, mark);
 	}
-	if (part == run->part)
+	if (run)
 		wf_gpu_publish(run);
 	if (suspends)
 		await_suspended(&wait, part, n);
 	else
-		await_here(run->frame, part, n);
-	if (part == run->part)
+		await_here(rt, part, n);
+	if (run)
 		wf_gpu_unpublish(run);
 	for (uint32_t i = 0; i < n && !rc; i++)
 		rc = part[i].mark.rc;
+	return rc;
+}
+
+int wf_gpu_settle(struct wf_gpu *gpu, uint32_t stream)
+{
+	struct wf_gpu_part here = { .device = gpu->index, .aside = true };
+	int rc = wf_gpu_part_take(gpu, &here, stream);
+
+	WF_DEBUG(stream < gpu->stream_count + WF_GPU_LINES);
+	if (rc)
+		return rc;
+	rc = wf_gpu_await(gpu->gpus->rt, NULL, &here, 1);
+	wf_gpu_part_give(gpu, &here);
 	return rc;
 }

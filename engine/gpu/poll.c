@@ -18,6 +18,7 @@
 
 #define LIMIT_FIRST_NS INT64_C(2000000)
 #define LIMIT_LAST_NS  INT64_C(50000000)
+#define QUERY_TRIES    4
 
 /* ---- Lost ----------------------------------------------------------------------------------- */
 
@@ -58,14 +59,15 @@ int wf_gpu_status(struct wf_gpu *gpu, int rc)
 {
 	if (wf_device_classify(rc) != WF_DEVICE_CLASS_LOST)
 		return rc;
-	WF_CHECK(wf_self());
+	struct wf_local *self = wf_local_of(gpu->gpus->rt);
+
 	pthread_mutex_lock(&gpu->mutex);
 	wf_gpu_lose(gpu, NULL);
 	bool first = first_to_know(gpu);
 
 	pthread_mutex_unlock(&gpu->mutex);
-	if (first)
-		tell_lost(wf_self(), gpu);
+	if (first && self)
+		tell_lost(self, gpu);
 	return WEFT_EDEVICE;
 }
 
@@ -100,6 +102,11 @@ static void reap_stream(struct wf_gpu *gpu, struct wf_gpu_stream *stream,
 		WF_DEBUG(stream->queue && stream->first->event);
 		int rc = gpus->ops->event_query(gpus->backend, stream->first->event);
 
+		/* A question that failed says nothing about the work: it is asked again. */
+		for (int i = 1; i < QUERY_TRIES && wf_device_classify(rc) >= WF_DEVICE_CLASS_TASK &&
+		     wf_device_classify(rc) != WF_DEVICE_CLASS_LOST;
+		     i++)
+			rc = gpus->ops->event_query(gpus->backend, stream->first->event);
 		switch (wf_device_classify(rc)) {
 		case WF_DEVICE_CLASS_BUSY:
 			return;
@@ -118,7 +125,7 @@ static struct wf_gpu_mark *reap(struct wf_gpu *gpu)
 	struct wf_gpu_mark *passed = NULL;
 	char text[80];
 
-	for (uint32_t i = 0; i < gpu->stream_count; i++)
+	for (uint32_t i = 0; i < gpu->stream_count + WF_GPU_LINES; i++)
 		reap_stream(gpu, &gpu->stream[i], &passed);
 	int64_t hang_ns = gpu->gpus->cuda->hang_ns;
 
@@ -132,7 +139,7 @@ static struct wf_gpu_mark *reap(struct wf_gpu *gpu)
 	}
 	if (!wf_gpu_is_lost(gpu))
 		return passed;
-	for (uint32_t i = 0; i < gpu->stream_count; i++) {
+	for (uint32_t i = 0; i < gpu->stream_count + WF_GPU_LINES; i++) {
 		while (gpu->stream[i].first)
 			pop(gpu, &gpu->stream[i], WEFT_EDEVICE, &passed);
 	}
@@ -155,6 +162,10 @@ static uint32_t fire(struct wf_local *self, struct wf_gpu_mark *passed)
 		passed = mark->next;
 		WF_DEBUG(mark->rc <= 0);
 		n++;
+		if (mark->done) {
+			mark->done(mark, self);
+			continue;
+		}
 		if (mark->node.wait) {
 			wf_wait_fire(&mark->node.waiter, NULL, self);
 			continue;
@@ -241,7 +252,7 @@ static struct wf_gpu_mark *oldest(struct wf_gpu *gpu)
 	struct wf_gpu_mark *best = NULL;
 
 	WF_DEBUG(gpu->stream_count <= WF_GPU_STREAMS_MAX);
-	for (uint32_t i = 0; i < gpu->stream_count; i++) {
+	for (uint32_t i = 0; i < gpu->stream_count + WF_GPU_LINES; i++) {
 		struct wf_gpu_mark *mark = gpu->stream[i].first;
 
 		while (mark && mark->covered && mark->next)

@@ -390,7 +390,8 @@ WEFT_API bool weft_task_cancelled(const weft_task *self);
 WEFT_API uint32_t weft_input_count(const weft_task *self); /* value edges */
 /*
  * Value of input `i`, borrowed until the body returns. Returns 0; with WEFT_INPUT_AS_VALUE what
- * weft_get() of a failed input would return; -EINVAL i is out of range.
+ * weft_get() of a failed input would return; -EINVAL i is out of range; -EREMOTE of a value that
+ * was born on a device, in a task that has one: weft_cuda_input().
  */
 WEFT_API int weft_input(const weft_task *self, uint32_t i, struct weft_view *view);
 /* The reference of input `i`, borrowed until the body returns. Zero when out of range. */

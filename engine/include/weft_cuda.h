@@ -25,6 +25,18 @@
  * that gives outputs one by one, or when ahead_max tasks' work waits in the stream. When the first
  * fails after all, what came after it fails as WEFT_EDEP, whatever it has returned.
  *
+ * A result may stay on its device (weft_cuda_output), and a body finds an input there
+ * (weft_cuda_input): the reference is as any other, its value is in up to three places, a device,
+ * the host, a file, and goes where it is wanted: down for weft_get() or for a task without a
+ * device, up for one that has one. What is on a device and used by nobody gives way when room is
+ * short there: first copies of what the host has too, those used longest ago first; then others,
+ * which are copied down before. A task's working set is its options.gpu_mem: inputs on the device,
+ * outputs that stay and what it allocates, all of it granted at once, so tasks that need nearly all
+ * of a device take turns, and none holds a part while it waits for another. Values that are used
+ * nowhere count for no grant. When a device is lost a value that was only there is lost with it:
+ * weft_get() returns WEFT_EDEVICE, and who has it as input fails with that as cause; what the host
+ * has too lives on.
+ *
  * Everything works without a card on simulated devices, with the same calls: their memory cannot be
  * touched by the host, and kernels are C functions, the twins of the real ones.
  *
@@ -51,6 +63,8 @@ extern "C" {
  *   ahead_max   how many tasks' work may wait in one stream before a task that comes after the
  *               last of them waits for its end; default 1024
  *   hang_ns     a device that has not gone on for so long is lost; default never
+ *   staging_bytes  pinned memory through which values are copied, of each device and direction,
+ *               taken when first needed; 16 KiB to 1 GiB, default 8 MiB
  */
 struct weft_cuda_options {
 	size_t struct_size;
@@ -58,7 +72,8 @@ struct weft_cuda_options {
 	uint32_t ahead_max;  /* at most 65536 */
 	uint32_t reserved0;  /* zero */
 	int64_t hang_ns;
-	uint64_t reserved[4]; /* zero */
+	uint64_t staging_bytes;
+	uint64_t reserved[3]; /* zero */
 };
 
 /*
@@ -95,6 +110,10 @@ struct weft_cuda_info {
 	uint64_t takeovers;  /* grants that a task took over from the one before it */
 	uint64_t chained;    /* tasks that began while an input was still on the device */
 	const char *failure; /* why it was lost, "" before; borrowed until weft_close() */
+	uint64_t resident;   /* bytes there of values, see weft_cuda_output(); in no grant */
+	uint64_t uploads, downloads; /* of values, so far */
+	uint64_t dropped;            /* copies there that gave way to others, so far */
+	uint64_t evicted;            /* of them: were copied to the host for that, or are being */
 };
 /*
  * Facts of one device of a runtime, its number as in weft_task_info.gpu. A snapshot.
@@ -155,6 +174,41 @@ WEFT_API WEFT_NODISC int weft_cuda_alloc(weft_task *self, size_t bytes, uint64_t
 WEFT_API WEFT_NODISC int weft_cuda_copy_in(weft_task *self, uint64_t to, const void *from,
                                            size_t bytes);
 WEFT_API WEFT_NODISC int weft_cuda_copy_out(weft_task *self, void *to, uint64_t from, size_t bytes);
+
+/*
+ * Output `i` of this task, `bytes` of them, in memory of the device, to be written by work in the
+ * stream. Who gets the value later finds what was there when the task had ended. Until then it is
+ * the task's: a call for the same `i` (or weft_task_output(), weft_return()) takes its place, and
+ * an attempt that fails leaves nothing.
+ *
+ * Owned:    `*address` is borrowed until the body returns; the memory is the output's, counts for
+ *           the grant as weft_cuda_alloc() does until the task has ended, and for none afterwards.
+ * Suspends: may, when the device is short of room.
+ * Order:    what work in the stream has written is there for whoever gets the value, on any device
+ *           or on the host; nobody has to wait for anything else.
+ * Errors:   -EINVAL also `bytes` 0, no such output, a task with a key, with an output directory or
+ *           that gives its outputs one by one; -ENOMEM more than the grant has left, or no room;
+ *           WEFT_ESTOREFULL what should give way finds no room on the host; -ECANCELED.
+ */
+WEFT_API WEFT_NODISC int weft_cuda_output(weft_task *self, uint32_t i, size_t bytes,
+                                          uint64_t *address);
+/*
+ * Where input `i` is on the device, from this point of the stream on. One that is there already, as
+ * some task's output or because another task has asked for it, is just named; else it is copied up,
+ * in a stream of its own, through pinned memory, and stays for who asks next. Must not be written:
+ * others read the same bytes. weft_input() of a task with a device answers -EREMOTE for a value
+ * that was born on a device, and works for all others.
+ *
+ * Owned:    `*address` is borrowed until the task has ended: nothing of it moves or goes before the
+ *           device has done this task's work. `bytes` may be NULL. For an empty value both are 0.
+ * Suspends: may, until the bytes are under way: for a free piece of pinned memory, for room on the
+ *           device, for a value that is in a file or on another device. It counts for the grant.
+ * Errors:   -EINVAL also no such input; -ENOMEM more than the grant has left, or no room; of an
+ *           input that has failed as weft_input(); WEFT_EDEP it was on a device that is lost (a
+ *           body that returns this code ends with that as cause); WEFT_ESTOREFULL; -ECANCELED.
+ */
+WEFT_API WEFT_NODISC int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address,
+                                         size_t *bytes);
 
 struct weft_cuda_launch;
 /* The twin of a kernel: does on the host what the launch would do. Runs on threads of the devices,

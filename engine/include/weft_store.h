@@ -88,6 +88,7 @@ enum weft_object_place {
 	WEFT_OBJECT_MEMORY,
 	WEFT_OBJECT_FILE, /* spilled, or on its way back */
 	WEFT_OBJECT_LOST, /* spilled, and cannot be read back: see weft_ref_error() */
+	WEFT_OBJECT_DEVICE, /* on a device only, see weft_cuda.h: weft_get() copies it down */
 };
 struct weft_object_info {
 	size_t struct_size; /* set by the caller */

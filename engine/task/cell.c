@@ -25,7 +25,9 @@ void wf_payload_free(struct wf_local *self, struct wf_payload *payload)
 {
 	if (!payload)
 		return;
-	if (wf_payload_is_object(payload))
+	if (wf_payload_is_remote(payload))
+		wf_remote_free(self, payload);
+	else if (wf_payload_is_object(payload))
 		wf_object_drop(self, wf_payload_object(payload));
 	else
 		wf_block_free(self, payload, payload->block_bytes);

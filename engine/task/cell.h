@@ -66,7 +66,8 @@ struct wf_tag {
 
 /*
  * A value that does not fit its cell: a block of the slab, or, when bit 0 of the pointer is set, an
- * object of the store. Blocks are not worth a place in the store's table, and cannot be spilled.
+ * object of the store, or, with bit 1, one that lies on a device (gpu/objects.c). Blocks are not
+ * worth a place in the store's table, and cannot be spilled.
  */
 struct wf_payload {
 	uint32_t size;
@@ -76,6 +77,13 @@ struct wf_payload {
 #define WF_BLOCK_VALUE_MAX ((size_t)448) /* of a block of 512 bytes; larger values are objects */
 
 struct wf_object;
+
+#define WF_PAYLOAD_BITS ((uintptr_t)3)
+
+static inline bool wf_payload_is_remote(const struct wf_payload *payload)
+{
+	return (uintptr_t)payload & 2;
+}
 
 static inline bool wf_payload_is_object(const struct wf_payload *payload)
 {
@@ -168,6 +176,20 @@ static inline uint16_t wf_cell_owner(const struct wf_cell *cell)
 #else
 	return cell->owner;
 #endif
+}
+
+/* Of a done cell: its value is neither in it nor in a block, and must be held to be read. */
+static inline bool wf_cell_is_outside(const struct wf_cell *cell)
+{
+	/* relaxed, both below: as all flags. */
+	return (wf_load_relaxed(&cell->flags) & (WF_CELL_BIG | WF_CELL_ERROR)) == WF_CELL_BIG &&
+		(uintptr_t)cell->u.payload & WF_PAYLOAD_BITS;
+}
+
+/* The same: it was born on a device. */
+static inline bool wf_cell_is_remote(const struct wf_cell *cell)
+{
+	return wf_cell_is_outside(cell) && wf_payload_is_remote(cell->u.payload);
 }
 
 /* Of a task: it has no cold block. One comparison, where a task starts. */

@@ -3,9 +3,9 @@
  *
  * A value that fits neither its cell nor a block is an object of the runtime's store, which opens
  * with the first of them. Its bytes are written in place, sealed when the value is published, and
- * may be moved out to a file and back while nobody holds them: whoever reads pins first. Inputs
- * are pinned for the body's call, all or none, so that two tasks never hold half of what the
- * other needs; weft_get() takes a view, which lasts until it is given back or the ref is gone.
+ * may be moved out to a file and back while nobody holds them: whoever reads pins first.
+ * weft_get() takes a view, which lasts until it is given back or the ref is gone; inputs are in
+ * inputs.c.
  *
  * Waiting for room or for a restore is a ticket of the store, on the waiter's stack. The store's
  * thread fires it as a cell fires a waiter: the node's `fired` is its last touch.
@@ -22,7 +22,6 @@
 #include "wf_store.h"
 
 #define SPILL_DIRS_MAX 16
-#define PINS_ON_STACK  16
 
 /* ---- The runtime's store ---------------------------------------------------- */
 
@@ -317,6 +316,8 @@ void wf_object_drop(struct wf_local *self, struct wf_object *object)
 	weft *rt = self->rt;
 	struct wf_store *store = wf_runtime_store(rt);
 
+	if (WF_UNLIKELY(rt->gpus != NULL))
+		wf_remote_object_gone(rt, object);
 	if ((wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST) {
 		pthread_mutex_lock(&rt->store_mutex);
 		for (struct wf_lost **at = &rt->lost; *at; at = &(*at)->next) {
@@ -381,7 +382,7 @@ int wf_payload_make(weft *rt, size_t size, int64_t until, struct wf_payload **ou
 
 void wf_payload_seal(weft *rt, struct wf_payload *payload)
 {
-	if (wf_payload_is_object(payload))
+	if (wf_payload_is_object(payload) && !wf_payload_is_remote(payload))
 		WF_CHECK(!wf_object_seal(wf_runtime_store(rt), wf_payload_object(payload), 0, 0));
 }
 
@@ -517,8 +518,11 @@ struct wf_object *wf_cell_object(const struct wf_cell *cell)
 {
 	uint32_t flags = wf_flags(cell);
 
-	if ((flags & (WF_CELL_BIG | WF_CELL_ERROR)) != WF_CELL_BIG ||
-	    !wf_payload_is_object(cell->u.payload))
+	if ((flags & (WF_CELL_BIG | WF_CELL_ERROR)) != WF_CELL_BIG)
+		return NULL;
+	if (WF_UNLIKELY(wf_payload_is_remote(cell->u.payload)))
+		return wf_remote_object(cell->u.payload);
+	if (!wf_payload_is_object(cell->u.payload))
 		return NULL;
 	return wf_payload_object(cell->u.payload);
 }
@@ -527,6 +531,8 @@ size_t wf_cell_size(const struct wf_cell *cell)
 {
 	struct wf_object *object = wf_cell_object(cell);
 
+	if (!object && wf_cell_is_remote(cell))
+		return wf_remote_size(cell->u.payload);
 	return object ? object->size : wf_cell_view(cell).size;
 }
 
@@ -535,6 +541,13 @@ int wf_cell_get_view(weft *rt, struct wf_cell *cell, int64_t until, struct weft_
 	struct wf_object *object = wf_cell_object(cell);
 	uint32_t failed;
 
+	if (!object && wf_cell_is_remote(cell)) {
+		int bad = wf_remote_bring(rt, cell, until);
+
+		if (bad)
+			return bad;
+		object = wf_cell_object(cell);
+	}
 	if (!object) {
 		*view = wf_cell_view(cell);
 		return 0;
@@ -551,11 +564,19 @@ int wf_cell_get_view(weft *rt, struct wf_cell *cell, int64_t until, struct weft_
 
 int64_t wf_cell_copy_object(weft *rt, struct wf_cell *cell, void *dst, size_t size)
 {
-	struct wf_object *object = wf_cell_object(cell);
+	struct wf_object *object;
 	uint32_t failed;
 
-	if (object->size > size)
+	if (wf_cell_size(cell) > size)
 		return -EMSGSIZE;
+	if (wf_cell_is_remote(cell)) {
+		int bad = wf_remote_bring(rt, cell, WEFT_FOREVER);
+
+		if (bad)
+			return bad;
+	}
+	object = wf_cell_object(cell);
+	WF_CHECK(object);
 	struct wf_local *self = wf_local_of(rt);
 
 	if (!self)
@@ -573,207 +594,4 @@ int64_t wf_cell_copy_object(weft *rt, struct wf_cell *cell, void *dst, size_t si
 	}
 	wf_room_leave(self, entered);
 	return rc ? rc : (int64_t)object->size;
-}
-
-/* ---- Inputs ----------------------------------------------------------------- */
-
-uint64_t wf_shares_out(struct wf_local *self)
-{
-	uint64_t bytes = *wf_share_of(self);
-
-	if (bytes)
-		wf_store_share_lend(wf_runtime_store(self->rt), bytes);
-	return bytes;
-}
-
-void wf_shares_in(struct wf_local *self, uint64_t bytes)
-{
-	WF_CHECK(*wf_share_of(self) == bytes);
-	wf_store_share_again(wf_runtime_store(self->rt), bytes);
-}
-
-struct share_wait {
-	struct wf_store_sharer sharer;
-	struct wf_wait wait;
-	struct wf_wait_node node;
-};
-
-static void share_done(struct wf_store_sharer *sharer)
-{
-	struct share_wait *sw = wf_container_of(sharer, struct share_wait, sharer);
-
-	/* As in ticket_done(). */
-	if (!sw->wait.fiber)
-		wf_add_acq_rel(&sw->wait.rt->rooms_entered, 1); /* acq_rel [R1] */
-	wf_wait_fire_from_outside(&sw->wait, &sw->node);
-}
-
-static WF_SUSPENDS int share_await(struct wf_local *self, uint64_t bytes)
-{
-	struct wf_store *store = wf_runtime_store(self->rt);
-	struct share_wait sw = { .sharer = { .done = share_done, .bytes = bytes } };
-
-	if (wf_self_cancelled(self))
-		return -EINTR;
-	wf_wait_init(&sw.wait, self, 1, WEFT_FOREVER);
-	sw.wait.external = true;
-	sw.node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = &sw.wait };
-	wf_store_share_wait(store, &sw.sharer);
-	int rc = wf_wait_sleep(&sw.wait);
-
-	if (rc && wf_store_share_cancel(store, &sw.sharer))
-		return rc;
-	/* acquire [F3]: given, or just being: the last touch is near. */
-	while (!wf_load_acquire(&sw.node.fired))
-		wf_cpu_relax();
-	if (!sw.wait.fiber)
-		wf_add_release(&sw.wait.rt->rooms_left, 1); /* release [R2] */
-	return sw.sharer.status;
-}
-
-/* Leave to pin that much; on failure there is none. */
-static WF_SUSPENDS int share_take(weft *rt, uint64_t bytes)
-{
-	struct wf_local *self = wf_self();
-	int rc = 0;
-
-	if (!bytes)
-		return 0;
-	if (!wf_store_share(wf_runtime_store(rt), bytes))
-		rc = share_await(self, bytes);
-	if (!rc)
-		*wf_share_of(wf_self()) += bytes;
-	return rc;
-}
-
-static void share_drop(struct wf_local *self, uint64_t bytes)
-{
-	if (!bytes)
-		return;
-	WF_CHECK(*wf_share_of(self) >= bytes);
-	*wf_share_of(self) -= bytes;
-	wf_store_unshare(wf_runtime_store(self->rt), bytes);
-}
-
-/* The inputs that lie in the store and are not lost; `array` has room for all. */
-static uint32_t input_objects(weft *rt, const struct wf_ext *ext, struct wf_object **array)
-{
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		struct wf_object *object = wf_cell_object(&rt->cells[ext->edges[i].src]);
-
-		if (object && (wf_object_word(object) & WF_OBJECT_STATE) != WF_OBJECT_LOST)
-			array[n++] = object;
-	}
-	return n;
-}
-
-static bool has_object(const weft *rt, const struct wf_ext *ext)
-{
-	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		if (wf_cell_object(&rt->cells[ext->edges[i].src]))
-			return true;
-	}
-	return false;
-}
-
-/* The first lost input's error, for a task that fails fast. */
-static struct wf_error *lost_input(weft *rt, const struct wf_ext *ext)
-{
-	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		struct wf_object *object = wf_cell_object(&rt->cells[ext->edges[i].src]);
-
-		if (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST)
-			return wf_object_lost_error(rt, object);
-	}
-	return NULL;
-}
-
-/* 0 and pinned, or the status the task ends with; *cause: the lost input's error or NULL. */
-static WF_SUSPENDS int pin_inputs(weft *rt, struct wf_ext *ext, struct wf_object **objects,
-                                  struct wf_error **cause)
-{
-	for (;;) {
-		uint32_t n = input_objects(rt, ext, objects), failed;
-
-		*cause = ext->policy == WEFT_INPUT_FAIL_FAST ? lost_input(rt, ext) : NULL;
-		if (*cause)
-			return WEFT_EDEP;
-		uint64_t bytes = 0;
-
-		for (uint32_t i = 0; i < n; i++)
-			bytes += objects[i]->size;
-		bytes = wf_store_share_bytes(wf_runtime_store(rt), bytes);
-		int rc = share_take(rt, bytes);
-
-		if (!rc && n) {
-			rc = wf_values_hold(rt, objects, n, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
-			if (rc)
-				share_drop(wf_self(), bytes);
-		}
-
-		/* One more was found lost: what that means is up to the policy. */
-		if (rc == WEFT_ECORRUPT || rc == WEFT_ELOST)
-			continue;
-		if (!rc)
-			ext->pinned = true;
-		return rc == -EINTR ? -ECANCELED : rc;
-	}
-}
-
-int wf_inputs_hold(struct weft_task *frame, struct wf_error **cause)
-{
-	weft *rt = frame->rt;
-	struct wf_ext *ext = wf_cell_ext(frame->cell);
-	struct wf_object *few[PINS_ON_STACK];
-	struct wf_object **objects = few;
-
-	*cause = NULL;
-	if (!ext || !ext->n_inputs || !has_object(rt, ext))
-		return 0;
-	if (ext->n_inputs > PINS_ON_STACK) {
-		objects = wf_malloc(ext->n_inputs * sizeof(*objects));
-		if (!objects)
-			return -ENOMEM;
-	}
-	/* It may wait here: as the task that it is, so that it can be found and cancelled. */
-	struct wf_local *self = wf_self();
-
-	frame->outer = self->current;
-	self->current = frame;
-	int rc = pin_inputs(rt, ext, objects, cause);
-
-	wf_self()->current = frame->outer;
-	if (objects != few)
-		wf_free(objects);
-	return rc;
-}
-
-void wf_inputs_unhold(struct wf_local *self, struct wf_ext *ext)
-{
-	uint64_t bytes = 0;
-
-	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		struct wf_object *object = wf_cell_object(&self->rt->cells[ext->edges[i].src]);
-
-		/* What is pinned cannot have become lost since. */
-		if (!object || (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST)
-			continue;
-		bytes += object->size;
-		wf_value_unhold(self, object, WF_OBJECT_PIN);
-	}
-	if (bytes)
-		share_drop(self, wf_store_share_bytes(wf_runtime_store(self->rt), bytes));
-	ext->pinned = false;
-}
-
-void wf_inputs_prefetch(weft *rt, const struct wf_ext *ext)
-{
-	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		struct wf_object *object = wf_cell_object(&rt->cells[ext->edges[i].src]);
-
-		if (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_SPILLED)
-			wf_store_prefetch(wf_runtime_store(rt), object);
-	}
 }

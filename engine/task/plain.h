@@ -80,10 +80,7 @@ static inline struct wf_ext *wf_plain_alloc(struct wf_local *self, size_t bytes,
 static inline bool wf_plain_needs_store(const weft *rt, const struct wf_ext *ext)
 {
 	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		uint32_t flags = wf_flags(&rt->cells[ext->edges[i].src]);
-
-		if (WF_UNLIKELY(flags & WF_CELL_BIG) &&
-		    wf_cell_object(&rt->cells[ext->edges[i].src]))
+		if (WF_UNLIKELY(wf_cell_is_outside(&rt->cells[ext->edges[i].src])))
 			return true;
 	}
 	return false;

@@ -208,6 +208,9 @@ void wf_task_finish(struct wf_local *self, struct wf_cell *cell, struct wf_error
 
 	count_end(self, error);
 	if (ext) {
+		/* Before the end of its request, which tells what is held. */
+		if (ext->pinned)
+			wf_inputs_unhold(self, ext);
 		if (ext->parts & WF_PART_REQUEST)
 			wf_admit_end(self, ext);
 		bool keep = self->rt->timing && wf_ext_more(ext);
@@ -219,8 +222,6 @@ void wf_task_finish(struct wf_local *self, struct wf_cell *cell, struct wf_error
 		else
 			complete_outs(self, ext, error, good);
 		wf_wait_for_canceller(self, cell);
-		if (ext->pinned)
-			wf_inputs_unhold(self, ext);
 		wf_ext_free(self, ext, keep);
 		if (keep)
 			wf_flags_add(cell, WF_CELL_TIMED);

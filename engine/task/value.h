@@ -51,7 +51,7 @@ void wf_payload_seal(weft *rt, struct wf_payload *payload);
 int wf_value_publish(weft *rt, struct wf_payload *payload, const void *data, size_t size,
                      weft_ref *out);
 size_t wf_cell_size(const struct wf_cell *cell); /* of a done cell's value */
-/* The object that a done cell's value is, or NULL. */
+/* The object that a done cell's value is, or NULL: it is none, or lies on a device only. */
 struct wf_object *wf_cell_object(const struct wf_cell *cell);
 /*
  * Have all in memory at once and hold each by a WF_OBJECT_PIN or WF_OBJECT_VIEW. 0; -ETIMEDOUT,
@@ -74,7 +74,23 @@ struct wf_error *wf_object_lost_error(weft *rt, struct wf_object *object);
  */
 int wf_inputs_hold(struct weft_task *frame, struct wf_error **cause) WF_SUSPENDS;
 void wf_inputs_unhold(struct wf_local *self, struct wf_ext *ext);
+bool wf_inputs_on_device(struct wf_ext *ext);
 void wf_inputs_prefetch(weft *rt, const struct wf_ext *ext);
+
+/* ---- gpu/objects.c: values that were born on a device ---------------------------------------- */
+
+struct wf_object *wf_remote_object(const struct wf_payload *payload); /* its copy on the host */
+size_t wf_remote_size(const struct wf_payload *payload);
+void wf_remote_free(struct wf_local *self, struct wf_payload *payload);
+/* Why it is lost, alive as long as the cell. NULL: it is not, or was not born on a device. */
+struct wf_error *wf_remote_lost(weft *rt, const struct wf_cell *cell);
+/*
+ * Have the copy on the host; WEFT_POLL: begin to. 0, -ETIMEDOUT, -EINTR, -ENOMEM; WEFT_EDEVICE it
+ * is lost, WEFT_ESTOREFULL.
+ */
+int wf_remote_bring(weft *rt, const struct wf_cell *cell, int64_t until) WF_SUSPENDS;
+/* An object goes that may have copies on devices. */
+void wf_remote_object_gone(weft *rt, const struct wf_object *object);
 
 /* ---- datasets.c ---------------------------------------------------------------------------- */
 

@@ -1,0 +1,389 @@
+/*
+ * resident.c: what a body does with values on its device: inputs that are there, or come there, and
+ * outputs that stay.
+ *
+ * A value of the store that an attempt wants is copied up in a stream of its own, beside what other
+ * tasks compute, and stays until its room is wanted, for whoever takes it next. The attempt's
+ * stream waits for the upload, not the body.
+ */
+#include <errno.h>
+
+#include "attempt.h"
+#include "gpu.h"
+#include "keyed.h"
+#include "wf_store.h"
+
+/* ---- Uses ------------------------------------------------------------------------------------ */
+
+static bool uses(const struct wf_gpu_part *part, const struct wf_gpu_copy *copy)
+{
+	const struct wf_gpu_use *use = part->uses;
+
+	while (use && use->copy != copy)
+		use = use->next;
+	return use != NULL;
+}
+
+/* The pin is the use's. */
+static void use_add(struct wf_gpu_part *part, struct wf_gpu_use *use, struct wf_gpu_copy *copy)
+{
+	WF_CHECK(copy->pins && copy->value->size <= wf_gpu_budget_left(part));
+	use->copy = copy;
+	use->next = part->uses;
+	part->uses = use;
+	part->held += copy->value->size;
+}
+
+/* Whether an upload is still under way: its event could not be waited for. */
+static bool uploading(struct wf_gpus *gpus, const struct wf_gpu_part *part)
+{
+	bool any = false;
+
+	wf_gpu_objects_lock(gpus);
+	for (const struct wf_gpu_use *use = part->uses; use && !any; use = use->next)
+		any = use->copy->mark.event != NULL;
+	wf_gpu_objects_unlock(gpus);
+	return any;
+}
+
+void wf_gpu_uses_end(struct wf_gpus *gpus, struct wf_gpu_part *part)
+{
+	uint32_t stream;
+
+	if (part->uses && uploading(gpus, part) &&
+	    !wf_gpu_line(&gpus->gpu[part->device], WF_GPU_LINE_UP, &stream))
+		(void)wf_gpu_settle(&gpus->gpu[part->device], stream);
+	while (part->uses) {
+		struct wf_gpu_use *use = part->uses;
+		uint64_t size = use->copy->value->size;
+
+		WF_CHECK(part->held >= size);
+		part->held -= size;
+		part->uses = use->next;
+		wf_gpu_copy_unpin(use->copy);
+		wf_free(use);
+	}
+	WF_DEBUG(!part->held);
+}
+
+/* ---- Outputs --------------------------------------------------------------------------------- */
+
+/* Whether a value may stay on a device as output `i`. */
+static bool may_stay(const weft_task *self, uint32_t i)
+{
+	struct wf_ext *ext = wf_cell_ext(self->cell);
+	const struct wf_more *more = wf_ext_more(ext);
+
+	WF_DEBUG(ext->parts & WF_PART_REQUEST);
+	return i < wf_task_outputs(self) && !wf_ext_stream(ext) && !(more && more->keyed);
+}
+
+static struct wf_gpu_copy *output_make(struct wf_gpu *gpu, uint64_t bytes, uint64_t at)
+{
+	struct wf_gpus *gpus = gpu->gpus;
+
+	wf_gpu_objects_lock(gpus);
+	struct wf_gpu_value *value = wf_gpu_value_create(gpus, bytes, NULL);
+	struct wf_gpu_copy *copy = value ? wf_gpu_copy_add(value, gpu) : NULL;
+
+	if (copy) {
+		copy->address = at;
+		copy->filling = false;
+		gpu->resident += bytes;
+		wf_gpu_objects_unlock(gpus);
+		return copy;
+	}
+	if (value) {
+		value->dead = true;
+		wf_gpu_value_settle_unlock(gpus, value);
+	} else {
+		wf_gpu_objects_unlock(gpus);
+	}
+	return NULL;
+}
+
+int weft_cuda_output(weft_task *self, uint32_t i, size_t bytes, uint64_t *address)
+{
+	struct wf_gpu_run *run;
+	struct wf_gpu_part *part = self && address && bytes ? wf_gpu_part_of(self, &run) : NULL;
+	uint64_t at;
+
+	if (!part || !may_stay(self, i))
+		return -EINVAL;
+	if (bytes > wf_gpu_budget_left(part))
+		return -ENOMEM;
+	struct wf_gpu *gpu = &run->gpus->gpu[part->device];
+	struct wf_gpu_use *use = wf_malloc(sizeof(*use));
+	int rc = use ? wf_gpu_room(run, part, part->stream, bytes, &at) : -ENOMEM;
+	struct wf_gpu_copy *copy = rc ? NULL : output_make(gpu, bytes, at);
+
+	if (!rc && !copy) {
+		(void)run->gpus->ops->memory_free(run->gpus->backend, part->queue, at);
+		rc = -ENOMEM;
+	}
+	if (rc) {
+		wf_free(use);
+		return rc;
+	}
+	use_add(part, use, copy);
+	wf_task_set_output(self, i, wf_payload_of_remote(copy->value));
+	*address = at;
+	return 0;
+}
+
+/* ---- Inputs ---------------------------------------------------------------------------------- */
+
+/* A value of a few bytes: in memory of the attempt, once. */
+static WF_SUSPENDS int small_input(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t i,
+                                   struct weft_view view, uint64_t *address)
+{
+	struct wf_gpu_piece *piece = part->pieces;
+
+	WF_DEBUG(view.size && view.size <= WF_BLOCK_VALUE_MAX);
+	while (piece && piece->input != i + 1)
+		piece = piece->next;
+	if (!piece) {
+		int rc = wf_gpu_piece(run, part, view.size, &piece);
+
+		if (!rc)
+			rc = wf_gpu_upload(&run->gpus->gpu[part->device], part->stream,
+			                   piece->address, view.data, view.size);
+		if (rc)
+			return rc;
+		piece->input = i + 1;
+	}
+	*address = piece->address;
+	return 0;
+}
+
+/* What the poller calls: an upload is done. */
+static void uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
+{
+	struct wf_gpu_copy *copy = wf_container_of(mark, struct wf_gpu_copy, mark);
+	struct wf_gpu *gpu = copy->gpu;
+
+	WF_DEBUG(self->rt == gpu->gpus->rt);
+	wf_gpu_objects_lock(gpu->gpus);
+	struct wf_device_event *event = mark->event;
+
+	WF_CHECK(event && copy->pins);
+	mark->event = NULL;
+	wf_gpu_objects_unlock(gpu->gpus);
+	wf_gpu_event_give(gpu, event);
+	wf_gpu_copy_unpin(copy);
+}
+
+/* Up, from the host's copy, and its mark behind it. On failure nothing is under way any more. */
+static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                    struct wf_gpu_copy *copy)
+{
+	struct wf_gpu *gpu = copy->gpu;
+	weft *rt = gpu->gpus->rt;
+	struct wf_object *object = wf_gpu_value_object(copy->value);
+	struct wf_device_event *event;
+	uint64_t size = copy->value->size;
+	uint32_t stream, failed;
+	int rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
+
+	WF_CHECK(object && copy->filling);
+	if (!rc)
+		rc = wf_gpu_room(run, part, stream, size, &copy->address);
+	if (rc)
+		return rc;
+	/* An input of the store is held by the task; what was born on a device is not. */
+	rc = wf_values_hold(rt, &object, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
+	if (!rc) {
+		rc = wf_gpu_upload(gpu, stream, copy->address, wf_object_view(rt, object).data,
+		                   size);
+		wf_value_unhold(wf_local_of(rt), object, WF_OBJECT_PIN);
+	}
+	if (!rc)
+		rc = wf_gpu_event_take(gpu, &event);
+	if (rc) {
+		(void)wf_gpu_run_settle(run, gpu, stream);
+		return rc;
+	}
+	wf_gpu_objects_lock(gpu->gpus);
+	copy->pins++;
+	copy->mark = (struct wf_gpu_mark){ .event = event, .done = uploaded };
+	gpu->uploads++;
+	wf_gpu_mark(gpu, stream, &copy->mark);
+	wf_gpu_objects_unlock(gpu->gpus);
+	return 0;
+}
+
+/* Have the attempt's stream wait for the bytes. Its use keeps the copy. */
+static WF_SUSPENDS int follow(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                              struct wf_gpu_copy *copy)
+{
+	struct wf_gpu *gpu = copy->gpu;
+	struct wf_gpus *gpus = gpu->gpus;
+	uint32_t stream;
+	int rc = 0;
+
+	wf_gpu_objects_lock(gpus);
+	WF_CHECK(copy->pins && !copy->filling);
+	if (copy->mark.event) {
+		pthread_mutex_lock(&gpu->mutex);
+		rc = gpus->ops->stream_wait(gpus->backend, part->queue, copy->mark.event);
+		pthread_mutex_unlock(&gpu->mutex);
+	}
+	wf_gpu_objects_unlock(gpus);
+	rc = wf_gpu_status(gpu, rc);
+	if (!rc || rc == WEFT_EDEVICE)
+		return rc;
+	/* Then the host waits. */
+	rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
+	return rc ? rc : wf_gpu_run_settle(run, gpu, stream);
+}
+
+/* The filler is done, one way or the other; with the mutex held. The gate is to be fired. */
+static struct wf_cell *fill_end(struct wf_gpu_copy *copy, int rc)
+{
+	struct wf_cell *gate = wf_gpu_gate_take(&copy->value->gate);
+
+	WF_CHECK(copy->filling && copy->pins);
+	if (rc) {
+		copy->pins--;
+		wf_gpu_copy_remove(copy);
+	} else {
+		copy->filling = false;
+		copy->gpu->resident += copy->value->size;
+	}
+	return gate;
+}
+
+/*
+ * A pinned copy with all its bytes, or on their way; with the mutex held, but in between. 0 and
+ * *copy NULL: something has changed.
+ */
+static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                  struct wf_gpu_value *value, struct wf_gpu_copy **out)
+{
+	struct wf_gpus *gpus = run->gpus;
+	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, &gpus->gpu[part->device]);
+	int rc;
+
+	*out = NULL;
+	if (copy && copy->filling)
+		return wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
+	if (copy) {
+		copy->pins++;
+		*out = copy;
+		return 0;
+	}
+	if (!wf_gpu_value_object(value)) {
+		wf_gpu_objects_unlock(gpus);
+		rc = wf_gpu_value_bring(gpus, value, WEFT_FOREVER);
+		wf_gpu_objects_lock(gpus);
+		return rc;
+	}
+	copy = wf_gpu_copy_add(value, &gpus->gpu[part->device]);
+	if (!copy)
+		return -ENOMEM;
+	wf_gpu_objects_unlock(gpus);
+	rc = upload_value(run, part, copy);
+	wf_gpu_objects_lock(gpus);
+	struct wf_cell *gate = fill_end(copy, rc);
+
+	if (!rc)
+		*out = copy;
+	wf_gpu_objects_unlock(gpus);
+	wf_gpu_gate_fire(wf_local_of(gpus->rt), gate);
+	wf_gpu_objects_lock(gpus);
+	return rc;
+}
+
+/* A value of the store, or of a device. */
+static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                   const struct wf_cell *src, uint64_t *address)
+{
+	struct wf_gpus *gpus = run->gpus;
+	struct wf_gpu *gpu = &gpus->gpu[part->device];
+	struct wf_object *object = wf_cell_object(src);
+	struct wf_gpu_use *use = wf_malloc(sizeof(*use));
+	struct wf_gpu_copy *copy = NULL;
+	int rc = use ? 0 : -ENOMEM;
+
+	wf_gpu_objects_lock(gpus);
+	struct wf_gpu_value *value = wf_cell_is_remote(src) ? wf_gpu_value_of(src->u.payload)
+							    : wf_gpu_value_find(gpus, object);
+
+	if (!rc && !value)
+		value = wf_gpu_value_create(gpus, object->size, object);
+	if (!value) {
+		wf_gpu_objects_unlock(gpus);
+		wf_free(use);
+		return -ENOMEM;
+	}
+	copy = wf_gpu_copy_find(value, gpu);
+	/* Asked for before: it is in use by this attempt already. */
+	bool again = copy && uses(part, copy);
+
+	value->users++;
+	if (!again && value->size > wf_gpu_budget_left(part))
+		rc = -ENOMEM;
+	for (copy = again ? copy : NULL; !copy && !rc;)
+		rc = input_copy(run, part, value, &copy);
+	if (copy && !again)
+		use_add(part, use, copy);
+	value->users--;
+	wf_gpu_value_settle_unlock(gpus, value);
+	if (!copy || again)
+		wf_free(use);
+	if (copy) {
+		rc = follow(run, part, copy);
+		if (!rc)
+			*address = copy->address;
+	}
+	return rc;
+}
+
+/* What the body is told: its own cancel, the end of a value that is gone. */
+static int input_status(weft_task *self, const struct wf_cell *src, int rc)
+{
+	struct wf_error *lost = rc == WEFT_EDEVICE ? wf_remote_lost(self->rt, src) : NULL;
+
+	WF_DEBUG(rc < 0);
+	if (!lost)
+		return rc == -EINTR ? -ECANCELED : rc;
+	wf_frame_set_error(self, wf_input_error(wf_local_of(self->rt), self->cell, lost));
+	return WEFT_EDEP;
+}
+
+int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address, size_t *bytes)
+{
+	struct wf_gpu_run *run;
+	struct wf_gpu_part *part = self && address ? wf_gpu_part_of(self, &run) : NULL;
+	struct weft_view view = { NULL, 0 };
+
+	if (!part || i >= weft_input_count(self))
+		return -EINVAL;
+	if (wf_gpu_is_lost(&run->gpus->gpu[part->device]))
+		return WEFT_EDEVICE;
+	const struct wf_cell *src = &self->rt->cells[wf_cell_ext(self->cell)->edges[i].src];
+	uint64_t at = 0;
+
+	/* Lost since the task began: what fails fast does so now. */
+	if (wf_cell_ext(self->cell)->policy == WEFT_INPUT_FAIL_FAST &&
+	    wf_remote_lost(self->rt, src))
+		return input_status(self, src, WEFT_EDEVICE);
+	int rc = weft_input(self, i, &view);
+
+	/* A failed input is as weft_input() says it. */
+	if (rc && rc != -EREMOTE)
+		return rc;
+	if (rc == -EREMOTE)
+		view.size = wf_cell_size(src);
+	rc = 0;
+	if (view.size && wf_cell_is_outside(src))
+		rc = large_input(run, part, src, &at);
+	else if (view.size)
+		rc = small_input(run, part, i, view, &at);
+	if (rc)
+		return input_status(self, src, rc);
+	*address = at;
+	if (bytes)
+		*bytes = view.size;
+	return 0;
+}
