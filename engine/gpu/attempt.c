@@ -352,15 +352,25 @@ int weft_cuda_alloc(weft_task *self, size_t bytes, uint64_t *address)
 	return rc;
 }
 
+/* A body that is cancelled while it waits learns it as everywhere. */
+static int told(int rc)
+{
+	return rc == -EINTR ? -ECANCELED : rc;
+}
+
 int weft_cuda_copy_in(weft_task *self, uint64_t to, const void *from, size_t bytes)
 {
 	struct wf_gpu_run *run;
 	struct wf_gpu_part *part = self ? wf_gpu_part_of(self, &run) : NULL;
 
-	if (!part)
+	if (!part || (bytes && (!to || !from)))
 		return -EINVAL;
+	struct wf_gpu *gpu = gpu_of(run, run->used);
+
+	if (bytes && !wf_gpu_is_pinned(run->gpus, from, bytes))
+		return told(wf_gpu_upload(gpu, part->stream, to, from, bytes));
 	return wf_gpu_status(
-		gpu_of(run, run->used),
+		gpu,
 		run->gpus->ops->copy_to_device(run->gpus->backend, part->queue, to, from, bytes));
 }
 
@@ -369,9 +379,16 @@ int weft_cuda_copy_out(weft_task *self, void *to, uint64_t from, size_t bytes)
 	struct wf_gpu_run *run;
 	struct wf_gpu_part *part = self ? wf_gpu_part_of(self, &run) : NULL;
 
-	if (!part)
+	if (!part || (bytes && (!to || !from)))
 		return -EINVAL;
-	return wf_gpu_status(
-		gpu_of(run, run->used),
-		run->gpus->ops->copy_to_host(run->gpus->backend, part->queue, to, from, bytes));
+	struct wf_gpu *gpu = gpu_of(run, run->used);
+
+	if (!bytes || wf_gpu_is_pinned(run->gpus, to, bytes))
+		return wf_gpu_status(gpu,
+		                     run->gpus->ops->copy_to_host(run->gpus->backend, part->queue,
+		                                                  to, from, bytes));
+	/* What is in the stream before may take long: no pinned memory is held meanwhile. */
+	int rc = wf_gpu_run_settle(run, gpu, part->stream);
+
+	return told(rc ? rc : wf_gpu_download(gpu, part->stream, to, from, bytes));
 }

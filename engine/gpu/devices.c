@@ -116,6 +116,7 @@ void wf_gpus_close(weft *rt)
 	/* A doorbell that rings from now on finds nobody. */
 	bells(gpus, NULL);
 	wf_gpu_objects_close(gpus);
+	wf_gpu_pinned_close(gpus);
 	for (uint32_t i = 0; i < gpus->count; i++)
 		gpu_fini(&gpus->gpu[i]);
 	for (uint32_t i = 0; i < WF_GPU_BUCKETS; i++)

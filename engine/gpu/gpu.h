@@ -116,7 +116,7 @@ struct wf_gpu {
 	uint64_t attempts, takeovers, chained;
 	/* Values, all under gpus->objects_mutex. */
 	struct wf_gpu_copy *oldest, *newest; /* by when they were last let go */
-	uint64_t resident, uploads, downloads, dropped, evicted;
+	uint64_t resident, uploads, downloads, dropped, evicted, frees;
 	struct wf_gpu_ring ring[2]; /* up, down */
 	char failure[WF_GPU_TEXT_BYTES];
 };
@@ -135,6 +135,7 @@ struct wf_gpus {
 	pthread_mutex_t objects_mutex;
 	struct wf_gpu_value *values;                 /* all */
 	struct wf_gpu_value *object[WF_GPU_BUCKETS]; /* those of the store, by object */
+	struct wf_gpu_pinned *pinned; /* of weft_cuda_host_alloc(), last used first */
 	struct wf_gpu gpu[];
 };
 
@@ -198,6 +199,13 @@ void wf_gpu_after_sleep(struct wf_worker *worker);
 int wf_gpu_status(struct wf_gpu *gpu, int rc);
 /* It failed for good, and why; under the mutex. The next poll lets all marks pass with that. */
 void wf_gpu_lose(struct wf_gpu *gpu, const char *why);
+
+/* ---- host.c --------------------------------------------------------------------------------- */
+
+/* Whether it lies in what weft_cuda_host_alloc() has given. */
+bool wf_gpu_is_pinned(struct wf_gpus *gpus, const void *at, uint64_t bytes);
+/* What was not given back goes with the back end: only our notes of it. */
+void wf_gpu_pinned_close(struct wf_gpus *gpus);
 
 /* ---- attempt.c ------------------------------------------------------------------------------ */
 

@@ -49,6 +49,61 @@ int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *info)
 	return 0;
 }
 
+/* ---- Pinned memory --------------------------------------------------------------------------- */
+
+struct wf_gpu_pinned {
+	struct wf_gpu_pinned *next;
+	uintptr_t at;
+	uint64_t bytes;
+};
+
+bool wf_gpu_is_pinned(struct wf_gpus *gpus, const void *at, uint64_t bytes)
+{
+	uintptr_t begin = (uintptr_t)at;
+	struct wf_gpu_pinned **link, *found;
+
+	WF_DEBUG(at || !bytes);
+	wf_gpu_objects_lock(gpus);
+	for (link = &gpus->pinned; (found = *link); link = &found->next) {
+		if (begin >= found->at && begin - found->at <= found->bytes &&
+		    bytes <= found->bytes - (begin - found->at))
+			break;
+	}
+	if (found) {
+		*link = found->next;
+		found->next = gpus->pinned;
+		gpus->pinned = found;
+	}
+	wf_gpu_objects_unlock(gpus);
+	return found != NULL;
+}
+
+/* Off the list; false: it is not on it. */
+static bool pinned_remove(struct wf_gpus *gpus, const void *at)
+{
+	struct wf_gpu_pinned **link, *found;
+
+	wf_gpu_objects_lock(gpus);
+	for (link = &gpus->pinned; (found = *link) && found->at != (uintptr_t)at;)
+		link = &found->next;
+	if (found)
+		*link = found->next;
+	wf_gpu_objects_unlock(gpus);
+	wf_free(found);
+	return found != NULL;
+}
+
+void wf_gpu_pinned_close(struct wf_gpus *gpus)
+{
+	WF_DEBUG(gpus->rt);
+	while (gpus->pinned) {
+		struct wf_gpu_pinned *pinned = gpus->pinned;
+
+		gpus->pinned = pinned->next;
+		wf_free(pinned);
+	}
+}
+
 int weft_cuda_host_alloc(weft *rt, size_t bytes, void **out)
 {
 	struct wf_gpus *gpus = rt ? rt->gpus : NULL;
@@ -57,14 +112,25 @@ int weft_cuda_host_alloc(weft *rt, size_t bytes, void **out)
 		return -EINVAL;
 	if (!gpus || !gpus->count)
 		return -ENODEV;
-	int rc = gpus->ops->pinned_alloc(gpus->backend, bytes, out);
+	struct wf_gpu_pinned *pinned = wf_malloc(sizeof(*pinned));
+	void *memory = NULL;
+	int rc = pinned ? gpus->ops->pinned_alloc(gpus->backend, bytes, &memory) : -ENOMEM;
 
+	if (!rc) {
+		wf_gpu_objects_lock(gpus);
+		*pinned = (struct wf_gpu_pinned){ gpus->pinned, (uintptr_t)memory, bytes };
+		gpus->pinned = pinned;
+		wf_gpu_objects_unlock(gpus);
+		*out = memory;
+		return 0;
+	}
+	wf_free(pinned);
 	/* Which device failed is found out by whoever uses it. */
 	return wf_device_classify(rc) == WF_DEVICE_CLASS_LOST ? WEFT_EDEVICE : rc;
 }
 
 void weft_cuda_host_free(weft *rt, void *memory)
 {
-	if (memory && rt && rt->gpus)
+	if (memory && rt && rt->gpus && pinned_remove(rt->gpus, memory))
 		rt->gpus->ops->pinned_free(rt->gpus->backend, memory);
 }

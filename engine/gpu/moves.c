@@ -44,7 +44,7 @@ static WF_SUSPENDS int copy_down(struct wf_gpus *gpus, const struct wf_gpu_copy 
 	int rc = wf_gpu_line(copy->gpu, WF_GPU_LINE_DOWN, &stream);
 	struct wf_object *object;
 
-	WF_DEBUG(copy->address && copy->pins);
+	WF_DEBUG(copy->address);
 	if (!rc)
 		rc = wf_object_make(rt, size, WEFT_FOREVER, &object);
 	if (rc)
@@ -153,9 +153,16 @@ int wf_gpu_value_bring(struct wf_gpus *gpus, struct wf_gpu_value *value, int64_t
 
 /* ---- Room ------------------------------------------------------------------------------------ */
 
+/* Whether something but an attempt keeps the copy, which will be over soon. */
+static bool is_passing(const struct wf_gpu_copy *copy)
+{
+	return !copy->uses && (copy->value->moving || copy->mark.event);
+}
+
 /*
  * The oldest that only a device has, as many as make `bytes`: those that are on their way to the
- * host already, or will be now. *fresh: how many of the found are to be started; they come first.
+ * host already, or will be now; and those whose upload nobody needs any more. *fresh: how many of
+ * the found are to be started; they come first.
  */
 static uint32_t find_victims(struct wf_gpu *gpu, uint64_t bytes,
                              struct wf_gpu_value *found[VICTIMS_MAX], uint32_t *fresh)
@@ -167,15 +174,15 @@ static uint32_t find_victims(struct wf_gpu *gpu, uint64_t bytes,
 	for (struct wf_gpu_copy *copy = gpu->oldest; copy && sum < bytes && n < VICTIMS_MAX;
 	     copy = copy->newer) {
 		struct wf_gpu_value *value = copy->value;
-		bool moves = value->moving && copy->pins <= 1;
+		bool passing = is_passing(copy);
 
-		if (copy->filling || wf_gpu_value_object(value) || value->error ||
-		    (copy->pins && !moves))
+		if (copy->filling || copy->uses || value->error ||
+		    (!passing && (copy->pins || wf_gpu_value_object(value))))
 			continue;
 		sum += value->size;
 		value->users++;
 		found[n++] = value;
-		if (moves)
+		if (passing)
 			continue;
 		value->moving = true;
 		gpu->evicted++;
@@ -187,15 +194,17 @@ static uint32_t find_victims(struct wf_gpu *gpu, uint64_t bytes,
 }
 
 /* Wait for them all, and let go; the first failure. */
-static WF_SUSPENDS int await_victims(struct wf_gpus *gpus, struct wf_gpu_value **found, uint32_t n)
+static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **found, uint32_t n)
 {
+	struct wf_gpus *gpus = gpu->gpus;
 	int rc = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct wf_gpu_value *value = found[i];
+		const struct wf_gpu_copy *copy;
 
 		wf_gpu_objects_lock(gpus);
-		while (value->moving && !rc)
+		while (!rc && (copy = wf_gpu_copy_find(value, gpu)) && is_passing(copy))
 			rc = wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
 		if (!rc && !value->moving && !wf_gpu_value_object(value))
 			rc = value->moved;
@@ -227,7 +236,7 @@ static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint
 		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line);
 		return rc ? rc : 1;
 	}
-	int rc = n ? await_victims(gpus, found, n) : 0;
+	int rc = n ? await_victims(gpu, found, n) : 0;
 
 	return rc ? rc : n > 0;
 }
@@ -244,15 +253,26 @@ static int take(struct wf_gpu *gpu, uint32_t stream, uint64_t bytes, uint64_t *a
 	return wf_gpu_status(gpu, rc);
 }
 
+/* How many copies were freed so far: while that grows there is hope. */
+static uint64_t frees_of(struct wf_gpu *gpu)
+{
+	wf_gpu_objects_lock(gpu->gpus);
+	uint64_t frees = gpu->frees;
+
+	wf_gpu_objects_unlock(gpu->gpus);
+	return frees;
+}
+
 int wf_gpu_room(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t stream, uint64_t bytes,
                 uint64_t *address)
 {
 	struct wf_gpus *gpus = run->gpus;
 	struct wf_gpu *gpu = &gpus->gpu[part->device];
-	bool last = false;
+	uint64_t settled = UINT64_MAX;
 	uint32_t line;
 
 	for (;;) {
+		uint64_t frees = frees_of(gpu);
 		int rc = take(gpu, stream, bytes, address);
 
 		if (rc != -ENOMEM)
@@ -260,13 +280,13 @@ int wf_gpu_room(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t strea
 		rc = give_way(run, gpu, bytes);
 		if (rc > 0)
 			continue;
-		if (!rc && last)
+		if (!rc && frees == settled)
 			return -ENOMEM;
 		/*
 		 * Fragments, or frees that the device has not come to: of values, or of whoever was
 		 * before in this stream.
 		 */
-		last = true;
+		settled = frees_of(gpu);
 		rc = rc ? rc : wf_gpu_line(gpu, WF_GPU_LINE_FREE, &line);
 		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line);
 		rc = rc ? rc : wf_gpu_run_settle(run, gpu, part->stream);

@@ -205,9 +205,12 @@ struct wf_gpu_copy *wf_gpu_copy_add(struct wf_gpu_value *value, struct wf_gpu *g
 	WF_CHECK(!wf_gpu_copy_find(value, gpu) && !value->dead);
 	if (!copy)
 		return NULL;
-	*copy = (struct wf_gpu_copy){
-		.next = value->copies, .value = value, .gpu = gpu, .pins = 1, .filling = true
-	};
+	*copy = (struct wf_gpu_copy){ .next = value->copies,
+		                      .value = value,
+		                      .gpu = gpu,
+		                      .pins = 1,
+		                      .uses = 1,
+		                      .filling = true };
 	value->copies = copy;
 	list_add(copy);
 	return copy;
@@ -248,6 +251,7 @@ void wf_gpu_copy_remove(struct wf_gpu_copy *copy)
 		WF_CHECK(copy->filling || copy->gpu->resident >= value->size);
 		if (!copy->filling)
 			copy->gpu->resident -= value->size;
+		copy->gpu->frees++;
 		memory_free(copy->gpu, copy->address, value->size);
 	}
 	wf_free(copy);
@@ -277,8 +281,9 @@ void wf_gpu_copy_unpin(struct wf_gpu_copy *copy)
 	struct wf_gpus *gpus = copy->gpu->gpus;
 
 	wf_gpu_objects_lock(gpus);
-	WF_CHECK(copy->pins > 0);
+	WF_CHECK(copy->pins > 0 && copy->uses > 0);
 	copy->pins--;
+	copy->uses--;
 	list_remove(copy);
 	list_add(copy);
 	wf_gpu_value_settle_unlock(gpus, copy->value);

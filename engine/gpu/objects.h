@@ -26,6 +26,7 @@ struct wf_gpu_copy {
 	struct wf_gpu *gpu;
 	uint64_t address;        /* 0: not yet */
 	uint32_t pins;           /* attempts that use it, its upload, its way to the host */
+	uint32_t uses;           /* of them: attempts, and who fills it for one */
 	bool filling;            /* not all of it has been submitted */
 	struct wf_gpu_mark mark; /* behind its upload; its event NULL: that has passed */
 };
@@ -43,7 +44,7 @@ struct wf_gpu_value {
 	bool moving;             /* is being copied to the host */
 	int moved;               /* how the last try of that ended */
 	struct wf_error *error;  /* it is lost: it stays so */
-	struct wf_gpu_gate gate; /* `filling` of a copy, or `moving`, has ended */
+	struct wf_gpu_gate gate; /* filling, an upload, or moving has ended */
 };
 
 /* A copy that an attempt uses, until the device has done the attempt's work. */
@@ -84,7 +85,7 @@ struct wf_gpu_value *wf_gpu_value_create(struct wf_gpus *gpus, uint64_t size,
 struct wf_gpu_value *wf_gpu_value_find(struct wf_gpus *gpus, const struct wf_object *object);
 /* The copy on a device, or NULL. */
 struct wf_gpu_copy *wf_gpu_copy_find(const struct wf_gpu_value *value, const struct wf_gpu *gpu);
-/* A copy that is filling, with one pin; NULL: no memory. */
+/* A copy that is filling, with one use; NULL: no memory. */
 struct wf_gpu_copy *wf_gpu_copy_add(struct wf_gpu_value *value, struct wf_gpu *gpu);
 /* Nobody knows its address any more. */
 void wf_gpu_copy_remove(struct wf_gpu_copy *copy);
@@ -94,6 +95,7 @@ struct wf_error *wf_gpu_value_lost(struct wf_gpu_value *value);
  * Let go what nobody needs any more; with the mutex held, which is released. The value may be gone.
  */
 void wf_gpu_value_settle_unlock(struct wf_gpus *gpus, struct wf_gpu_value *value);
+/* An attempt lets go. */
 void wf_gpu_copy_unpin(struct wf_gpu_copy *copy);
 /* Of a remote payload, and back. */
 static inline struct wf_gpu_value *wf_gpu_value_of(const struct wf_payload *payload)

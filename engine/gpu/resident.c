@@ -165,12 +165,14 @@ static void uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
 	WF_DEBUG(self->rt == gpu->gpus->rt);
 	wf_gpu_objects_lock(gpu->gpus);
 	struct wf_device_event *event = mark->event;
+	struct wf_cell *gate = wf_gpu_gate_take(&copy->value->gate);
 
 	WF_CHECK(event && copy->pins);
 	mark->event = NULL;
-	wf_gpu_objects_unlock(gpu->gpus);
+	copy->pins--;
+	wf_gpu_value_settle_unlock(gpu->gpus, copy->value);
 	wf_gpu_event_give(gpu, event);
-	wf_gpu_copy_unpin(copy);
+	wf_gpu_gate_fire(self, gate);
 }
 
 /* Up, from the host's copy, and its mark behind it. On failure nothing is under way any more. */
@@ -245,6 +247,7 @@ static struct wf_cell *fill_end(struct wf_gpu_copy *copy, int rc)
 	WF_CHECK(copy->filling && copy->pins);
 	if (rc) {
 		copy->pins--;
+		copy->uses--;
 		wf_gpu_copy_remove(copy);
 	} else {
 		copy->filling = false;
@@ -269,6 +272,7 @@ static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *pa
 		return wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
 	if (copy) {
 		copy->pins++;
+		copy->uses++;
 		*out = copy;
 		return 0;
 	}

@@ -64,11 +64,11 @@ static int slot_make(struct wf_gpu_slot *slot)
 	WF_DEBUG(!slot->flying);
 	if (!slot->mark.event)
 		rc = wf_gpu_event_take(gpu, &slot->mark.event);
-	if (!rc && !slot->memory)
-		rc = wf_gpu_status(gpu,
-		                   gpu->gpus->ops->pinned_alloc(gpu->gpus->backend, slot_bytes(gpu),
-		                                                &slot->memory));
-	return rc;
+	if (rc || slot->memory)
+		return rc;
+	rc = gpu->gpus->ops->pinned_alloc(gpu->gpus->backend, slot_bytes(gpu), &slot->memory);
+	/* Pinned memory is no device's: which one was lost is found out by whoever uses it. */
+	return wf_device_classify(rc) == WF_DEVICE_CLASS_LOST ? -ENOMEM : rc;
 }
 
 static void ring_give(struct wf_local *self, struct wf_gpu_slot *slot)

@@ -63,8 +63,8 @@ extern "C" {
  *   ahead_max   how many tasks' work may wait in one stream before a task that comes after the
  *               last of them waits for its end; default 1024
  *   hang_ns     a device that has not gone on for so long is lost; default never
- *   staging_bytes  pinned memory through which values are copied, of each device and direction,
- *               taken when first needed; 16 KiB to 1 GiB, default 8 MiB
+ *   staging_bytes  pinned memory through which values and other memory are copied, of each device
+ *               and direction, taken when first needed; 16 KiB to 1 GiB, default 8 MiB
  */
 struct weft_cuda_options {
 	size_t struct_size;
@@ -168,8 +168,11 @@ WEFT_API WEFT_NODISC int weft_cuda_use(weft_task *self, uint32_t i);
  */
 WEFT_API WEFT_NODISC int weft_cuda_alloc(weft_task *self, size_t bytes, uint64_t *address);
 /*
- * Copies in the stream. Host memory is borrowed until the task has ended; when it is not of
- * weft_cuda_host_alloc() (or pinned otherwise) the call may wait for the copy.
+ * Copies in the stream. Memory of weft_cuda_host_alloc() is borrowed until the task has ended. Any
+ * other goes through pinned memory of the library, and is the caller's again on return: up, the
+ * call may suspend until the last bytes were read; down, it suspends until the copy and all that
+ * was in the stream before is done. No worker waits. Errors: -ECANCELED also, when it has
+ * suspended.
  */
 WEFT_API WEFT_NODISC int weft_cuda_copy_in(weft_task *self, uint64_t to, const void *from,
                                            size_t bytes);

@@ -333,6 +333,51 @@ Test(cuda_evict, a_cancel_in_the_middle_of_an_upload_ends_it)
 	values_close(&t);
 }
 
+struct pages {
+	struct api_gate gate;
+	uint32_t *words;
+};
+
+/* The caller's memory is his again when the calls return. */
+static int pageable(weft_task *self)
+{
+	struct pages *p = api_arg_pointer(self);
+	uint64_t at = 0;
+
+	API_CHECK(weft_cuda_alloc(self, BYTES, &at) == 0);
+	API_CHECK(weft_cuda_copy_in(self, at, NULL, BYTES) == -EINVAL);
+	API_CHECK(weft_cuda_copy_in(self, at, p->words, BYTES) == 0);
+	memset(p->words, 0, BYTES);
+	API_CHECK(gpu_launch_add(self, at, WORDS, 5) == 0);
+	API_CHECK(gpu_launch_gate(self, &p->gate) == 0);
+	API_CHECK(weft_cuda_copy_out(self, p->words, at, BYTES) == 0);
+	for (uint32_t i = 0; i < WORDS; i++)
+		API_CHECK(p->words[i] == i + 5);
+	return 0;
+}
+
+Test(cuda_evict, any_memory_goes_through_pinned_memory_and_no_worker_waits)
+{
+	struct weft_cuda_options how = { .struct_size = sizeof how, .staging_bytes = 65536 };
+	struct gpu_test t = gpu_open_with("sim:memory=1M", 1, NULL, &how);
+	struct pages p = { .gate = API_GATE_INIT, .words = malloc(BYTES) };
+
+	cr_assert_not_null(p.words);
+	for (uint32_t i = 0; i < WORDS; i++)
+		p.words[i] = i;
+	weft_ref ref = api_submit(t.rt, WEFT_TASK(pageable, API_POINTER(&p), GPUS(1)));
+
+	api_gate_await(&p.gate, 1);
+	for (int64_t i = 0; i < 50; i++)
+		cr_assert_eq(api_take_i64(t.rt, api_spawn(t.rt, api_body_identity, &i, sizeof i)),
+		             i);
+	api_gate_open(&p.gate);
+	cr_assert_eq(api_end(t.rt, ref), 0);
+	cr_assert_eq(gpu_stats(&t).pageable, 0);
+	free(p.words);
+	values_close(&t);
+}
+
 /* ---- Overlap --------------------------------------------------------------------------------- */
 
 /* By the model of time: copies of both directions and kernels run beside each other. */
