@@ -3,7 +3,7 @@
  * that says why, no value is wrong, what the host has lives on, and the books are exact afterwards.
  * Method: one program of tasks that leave values on two small devices, take them as inputs there
  * and on the host, and are short of room, run once for each operation that can fail and each way in
- * which it can; the same with tasks that are cancelled.
+ * which it can; the same with tasks that are cancelled, and with each allocation that fails.
  */
 #include "gpu_values.h"
 #include "test.h"
@@ -166,4 +166,76 @@ Test(cuda_objects_faults, and_tasks_are_cancelled_meanwhile)
 {
 	matrix(CALL_TASK, true);
 	matrix(WORK_LOST, true);
+}
+
+/* ---- Memory ---------------------------------------------------------------------------------- */
+
+/* A right value, or an error that says that there was no memory. */
+static void check_memory(weft *rt, weft_ref ref, uint32_t base, uint32_t step)
+{
+	struct weft_view view = api_poison_view();
+	const struct weft_error *error = NULL;
+	int rc = weft_get(rt, ref, WEFT_FOREVER, &view);
+
+	if (!rc) {
+		cr_assert(values_are(&view, WORDS, base, step));
+		return;
+	}
+	if (weft_ref_error(rt, ref, &error)) {
+		cr_assert_eq(rc, -ENOMEM);
+		return;
+	}
+	while (error->cause)
+		error = error->cause;
+	cr_assert(error->code == -ENOMEM || error->status == -ENOMEM, "%d %d", error->status,
+	          error->code);
+}
+
+/* The n-th allocation of anybody fails while the tasks run. False: there are fewer. */
+static bool run_without_memory(uint64_t n)
+{
+	struct weft_options small = { .struct_size = sizeof small, .store_bytes = 4u << 20 };
+	struct weft_cuda_options how = { .struct_size = sizeof how,
+		                         .staging_bytes = 4 * BYTES / 3 };
+	struct field f = { .t = gpu_open_with("sim:devices=2,memory=256K,streams=2", 2, &small,
+		                              &how) };
+	struct api_gate gate = API_GATE_INIT;
+	weft_ref held = api_submit(f.t.rt,
+	                           WEFT_TASK(values_make, VALUES_AT_GATE(WORDS, 0, &gate),
+	                                     .opts = WEFT_TASK_OPTIONS(.gpus = 2)));
+
+	api_gate_await(&gate, 1);
+	submit_all(&f, false);
+	wf_fault_arm(WF_FAULT_MALLOC, n);
+	api_gate_open(&gate);
+	for (uint32_t i = 0; i < ROWS; i++) {
+		check_memory(f.t.rt, f.sums[i], i / 2 + 10 * i + i, 2);
+		check_memory(f.t.rt, f.born[i], 10 * i, 1);
+	}
+	bool fired = wf_fault_fired();
+
+	wf_fault_arm(WF_FAULT_MALLOC, 0);
+	for (uint32_t i = 0; i < ROWS; i++) {
+		(void)api_end(f.t.rt, f.looks[i]);
+		api_release(f.t.rt, f.sums[i]);
+		api_release(f.t.rt, f.born[i]);
+		values_end(f.t.rt, f.host[i], WORDS, i, 1);
+	}
+	api_release(f.t.rt, held);
+	api_await_no_tasks(f.t.rt);
+	/* The simulation cannot even free without memory, so its books are not looked at. */
+	for (uint32_t i = 0; i < 2; i++)
+		cr_assert_eq(gpu_info(&f.t, i).lost, 0);
+	api_close(f.t.rt);
+	cr_assert_eq(weft_cuda_close(f.t.cuda), 0);
+	return fired;
+}
+
+Test(cuda_objects_faults, each_allocation_fails)
+{
+	uint64_t step = 3 * (300 / api_scaled(300)), n = 1 + test_seed() % step;
+
+	for (; run_without_memory(n); n += step)
+		cr_assert_lt(n, 3000);
+	cr_assert_gt(n, ROWS);
 }
