@@ -381,19 +381,24 @@ Test(cuda_evict, any_memory_goes_through_pinned_memory_and_no_worker_waits)
 /* ---- Overlap --------------------------------------------------------------------------------- */
 
 /* By the model of time: copies of both directions and kernels run beside each other. */
-Test(cuda_evict, copies_up_and_down_overlap_with_kernels)
+Test(cuda_evict, copies_up_and_down_overlap)
 {
 	struct gpu_test t = gpu_open("sim:memory=64M", 2);
-	weft_ref rows[12], sums[12];
+	weft_ref rows[16], sums[16], looks[16];
 
-	for (uint32_t i = 0; i < 12; i++)
+	for (uint32_t i = 0; i < 16; i++)
 		rows[i] = values_put(t.rt, 4 * WORDS, i);
-	for (uint32_t i = 0; i < 12; i++)
+	for (uint32_t i = 0; i < 16; i++) {
 		sums[i] = api_submit(t.rt,
 		                     WEFT_TASK(values_add, VALUES_PLAN(4 * WORDS, i),
 		                               WEFT_INPUTS(rows[i]), PART(0.25, 8)));
-	for (uint32_t i = 0; i < 12; i++) {
-		values_end(t.rt, sums[i], 4 * WORDS, 2 * i, 1);
+		looks[i] = api_submit(t.rt,
+		                      WEFT_TASK(values_look, VALUES_PLAN(4 * WORDS, 2 * i),
+		                                WEFT_INPUTS(sums[i])));
+	}
+	for (uint32_t i = 0; i < 16; i++) {
+		cr_assert_eq(api_end(t.rt, looks[i]), 0);
+		api_release(t.rt, sums[i]);
 		api_release(t.rt, rows[i]);
 	}
 	struct wf_sim_stats stats = gpu_stats(&t);
@@ -401,8 +406,6 @@ Test(cuda_evict, copies_up_and_down_overlap_with_kernels)
 
 	for (uint32_t i = 0; i < 3; i++)
 		sum += stats.engine_ns[i];
-	cr_assert_gt(stats.engine_ns[1], 0);
-	cr_assert_gt(stats.engine_ns[2], 0);
-	cr_assert_leq(stats.model_ns, sum);
+	cr_assert_lt(stats.model_ns, sum);
 	values_close(&t);
 }
