@@ -107,6 +107,19 @@ Test(cuda_objects, a_runtime_without_workers_copies_too)
 	values_close(&t);
 }
 
+Test(cuda_objects, injected_faults_spare_the_copy)
+{
+	struct weft_options o = { .struct_size = sizeof o, .fault_rate = 1 };
+	struct gpu_test t = gpu_open_with("sim", 2, &o, NULL);
+	/* The third attempt is spared, a copy has only one. */
+	weft_ref ref = api_submit(t.rt,
+	                          WEFT_TASK(values_make, VALUES_PLAN(WORDS, 5),
+	                                    .opts = WEFT_TASK_OPTIONS(.gpus = 1, .retries = 2)));
+
+	values_end(t.rt, ref, WORDS, 5, 1);
+	values_close(&t);
+}
+
 Test(cuda_objects, a_task_on_the_host_finds_it_in_place)
 {
 	struct gpu_test t = gpu_open("sim", 2);
