@@ -380,32 +380,28 @@ Test(cuda_evict, any_memory_goes_through_pinned_memory_and_no_worker_waits)
 
 /* ---- Overlap --------------------------------------------------------------------------------- */
 
-/* By the model of time: copies of both directions and kernels run beside each other. */
-Test(cuda_evict, copies_up_and_down_overlap)
+/* A kernel stands at its gate: values go up and come down beside it. */
+Test(cuda_evict, copies_in_both_directions_run_beside_kernels)
 {
-	struct gpu_test t = gpu_open("sim:memory=64M", 2);
-	weft_ref rows[16], sums[16], looks[16];
+	struct gpu_test t = gpu_open("sim:threads=2,memory=4M", 2);
+	struct api_gate gate = API_GATE_INIT;
+	weft_ref row = values_put(t.rt, WORDS, 1), born = made(t.rt, 2);
+	weft_ref busy = api_submit(
+		t.rt, WEFT_TASK(values_make, VALUES_AT_GATE(16, 0, &gate), PART(0.25, 1)));
 
-	for (uint32_t i = 0; i < 16; i++)
-		rows[i] = values_put(t.rt, 4 * WORDS, i);
-	for (uint32_t i = 0; i < 16; i++) {
-		sums[i] = api_submit(t.rt,
-		                     WEFT_TASK(values_add, VALUES_PLAN(4 * WORDS, i),
-		                               WEFT_INPUTS(rows[i]), PART(0.25, 8)));
-		looks[i] = api_submit(t.rt,
-		                      WEFT_TASK(values_look, VALUES_PLAN(4 * WORDS, 2 * i),
-		                                WEFT_INPUTS(sums[i])));
-	}
-	for (uint32_t i = 0; i < 16; i++) {
-		cr_assert_eq(api_end(t.rt, looks[i]), 0);
-		api_release(t.rt, sums[i]);
-		api_release(t.rt, rows[i]);
-	}
-	struct wf_sim_stats stats = gpu_stats(&t);
-	int64_t sum = 0;
+	api_gate_await(&gate, 1);
+	weft_ref sum = api_submit(
+		t.rt,
+		WEFT_TASK(values_add, VALUES_PLAN(WORDS, 3), WEFT_INPUTS(row), PART(0.25, 3)));
 
-	for (uint32_t i = 0; i < 3; i++)
-		sum += stats.engine_ns[i];
-	cr_assert_lt(stats.model_ns, sum);
+	await(t.rt, sum);
+	cr_assert_eq(gpu_info(&t, 0).uploads, 1);
+	values_end(t.rt, born, WORDS, 2, 1);
+	values_end(t.rt, sum, WORDS, 4, 1);
+	cr_assert_eq(gpu_info(&t, 0).downloads, 2);
+	cr_assert_eq(weft_peek(t.rt, busy), 0);
+	api_gate_open(&gate);
+	cr_assert_eq(api_end(t.rt, busy), 0);
+	api_release(t.rt, row);
 	values_close(&t);
 }
