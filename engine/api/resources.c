@@ -10,12 +10,12 @@
 
 /* ---- The runtime --------------------------------------------------------------------------- */
 
-/* CPUs of workers that are awake and neither stand aside nor run a counted body. */
+/* CPUs of workers that are awake and neither stand aside nor run what is counted. */
 static int64_t plain_cpus(const weft *rt)
 {
 	/* relaxed: a snapshot. */
 	uint32_t idle = wf_load_relaxed(&rt->idle) & (WF_IDLE_ALWAYS - 1);
-	uint32_t away = idle + rt->admit->lent;
+	uint32_t away = idle + rt->admit->lent + (uint32_t)(rt->admit->slots / WF_FIXED);
 
 	return rt->workers > away ? (int64_t)(rt->workers - away) * WF_FIXED : 0;
 }

@@ -114,7 +114,8 @@ static bool take_over(struct wf_gpu_run *run, struct wf_ext *ext)
 	struct wf_request *to = wf_ext_request(ext);
 	weft *rt = run->gpus->rt;
 
-	if (run->n != 1 || from->class != to->class || from->cpus)
+	if (run->n != 1 || from->class != to->class || from->cpus || from->class->pg ||
+	    from->node != WF_NODE_NONE)
 		return false;
 	pthread_mutex_lock(&rt->admit->mutex);
 	WF_DEBUG(from != to && run->published);

@@ -99,7 +99,8 @@ typedef int weft_task_fn(weft_task *self);
 	X(WEFT_EATTEMPTS, -5013, "the key was begun too often without a good end") \
 	X(WEFT_ECONFLICT, -5014, "the key belongs to another descriptor") \
 	X(WEFT_ECRASH, -5015, "the state of the actor is damaged") \
-	X(WEFT_AGAIN, -5016, "the body wants to be called again")
+	X(WEFT_AGAIN, -5016, "the body wants to be called again") \
+	X(WEFT_EPLACEMENT, -5017, "the placement group was removed")
 
 enum weft_status {
 	WEFT_OK = 0,
@@ -769,6 +770,7 @@ WEFT_API int weft_dump(weft *rt, weft_dump_fn *fn, void *arg);
 #include "weft_actor.h"
 #include "weft_actor_utils.h"
 #include "weft_group.h"
+#include "weft_placement.h"
 #include "weft_resources.h"
 #include "weft_session.h"
 #include "weft_store.h"

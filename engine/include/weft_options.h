@@ -114,6 +114,7 @@ struct weft_resource {
  *   While a task waits (get, wait, sleep, yield) its CPUs are free for others, and it goes on at
  *   once when the wait is over even if that is more than there are; the rest it keeps.
  */
+struct weft_place;
 struct weft_task_options {
 	size_t struct_size;                   /* sizeof(struct weft_task_options) */
 	const struct weft_task_options *base; /* at most 8 deep */
@@ -164,7 +165,9 @@ struct weft_task_options {
 	const char *actor_group;
 	uint64_t actor_class;
 	uint64_t gpu_mem;     /* bytes of each device that is granted */
-	uint64_t reserved[2]; /* zero */
+	/* Where it runs, see weft_placement.h; NULL: wherever a worker is free. Copied. */
+	const struct weft_place *place;
+	uint64_t reserved[1]; /* zero */
 };
 
 #ifdef __cplusplus

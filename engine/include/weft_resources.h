@@ -23,8 +23,9 @@ struct weft_resource_info {
 };
 /*
  * What the runtime has and what is free right now, at most `n` entries into `infos` (NULL: none);
- * returns how many there are. CPUs: the workers, less those that run something or stand aside;
- * the others are exact. When everything has ended all is available again.
+ * returns how many there are. CPUs: the workers, less those that run something or stand aside, and
+ * what placement groups have; the others are exact. When everything has ended all is available
+ * again.
  * Context: any thread. Suspends: never. Errors: -EINVAL `rt` NULL, or n > 0 without `infos`.
  */
 WEFT_API int weft_resources(weft *rt, struct weft_resource_info *infos, uint32_t n);

@@ -47,7 +47,7 @@ struct wf_class *wf_admit_class(weft *rt, const struct wf_shape *shape)
 {
 	lock(rt->admit);
 	struct wf_class *class = wf_class_find(rt, shape);
-	bool told = class && class->infeasible && class->users == 1;
+	bool told = class && class->infeasible && class->users == 1 && !class->pg;
 
 	unlock(rt->admit);
 	if (told)
@@ -69,14 +69,21 @@ void wf_request_init(struct wf_request *request, struct wf_class *class)
 		                        .cpus = class->shape.keeps
 		                                ? 0
 		                                : wf_need_of(&class->shape, WF_RES_CPU),
-		                        .beside = class->shape.beside };
+		                        .beside = class->shape.beside,
+		                        .capture = class->shape.capture,
+		                        .node = WF_NODE_NONE };
+	request->slot = request->cpus && !wf_need_of(&class->shape, WF_RES_COLLECT);
 }
 
 /* ---- Taking and giving --------------------------------------------------------------------- */
 
 /* The first resource that is short for a class, or WF_RES_NONE. */
-uint32_t wf_short_of(const struct wf_admit *a, const struct wf_shape *shape)
+uint32_t wf_short_of(const struct wf_admit *a, const struct wf_class *class)
 {
+	const struct wf_shape *shape = &class->shape;
+
+	if (class->pg)
+		return wf_pg_short(a, class);
 	for (uint32_t i = 0; i < shape->n; i++) {
 		uint32_t res = shape->need[i].res;
 
@@ -87,10 +94,15 @@ uint32_t wf_short_of(const struct wf_admit *a, const struct wf_shape *shape)
 	return WF_RES_NONE;
 }
 
-static void take(struct wf_admit *a, struct wf_request *request)
+static void take(weft *rt, struct wf_request *request)
 {
+	struct wf_admit *a = rt->admit;
 	const struct wf_shape *shape = &request->class->shape;
 
+	if (request->class->pg) {
+		wf_pg_take(rt, request);
+		return;
+	}
 	for (uint32_t i = 0; i < shape->n; i++) {
 		uint32_t res = shape->need[i].res;
 
@@ -109,10 +121,15 @@ static void take(struct wf_admit *a, struct wf_request *request)
 	}
 }
 
-void wf_admit_give_back(struct wf_admit *a, struct wf_request *request)
+void wf_admit_give_back(weft *rt, struct wf_request *request)
 {
+	struct wf_admit *a = rt->admit;
 	const struct wf_shape *shape = &request->class->shape;
 
+	if (request->class->pg) {
+		wf_pg_give(rt, request);
+		return;
+	}
 	for (uint32_t i = 0; i < shape->n; i++) {
 		uint32_t res = shape->need[i].res;
 		bool kept = res == WF_RES_CPU && shape->keeps;
@@ -142,7 +159,8 @@ static void granted(weft *rt, struct wf_ext *ext, struct wf_grants *grants)
 {
 	struct wf_request *request = wf_ext_request(ext);
 
-	take(rt->admit, request);
+	take(rt, request);
+	wf_place_choose(rt, request);
 	if (wf_need_of(&request->class->shape, WF_RES_COLLECT)) {
 		WF_CHECK(!rt->admit->collecting && request->cpus);
 		request->held = true;
@@ -150,12 +168,14 @@ static void granted(weft *rt, struct wf_ext *ext, struct wf_grants *grants)
 		rt->admit->collecting = ext;
 		return;
 	}
+	if (request->slot)
+		request->held = true;
 	request->state = WF_REQUEST_GRANTED;
 	wf_grant_add(grants, cell_of(rt, ext), request);
 }
 
 /* The first of a class may start. False: the batch is full. */
-static bool start_first(weft *rt, struct wf_class *class, struct wf_grants *grants)
+bool wf_admit_start(weft *rt, struct wf_class *class, struct wf_grants *grants)
 {
 	struct wf_ext *ext = class->first;
 
@@ -168,7 +188,7 @@ static bool start_first(weft *rt, struct wf_class *class, struct wf_grants *gran
 	return true;
 }
 
-/* As serve(), for what no one number tells. */
+/* As wf_admit_serve_one(), for what no one number tells. */
 static bool serve_gpu_mem(weft *rt, struct wf_grants *grants)
 {
 	static const uint8_t order[WF_PRIORITIES] = { WEFT_PRIORITY_HIGH, WEFT_PRIORITY_NORMAL,
@@ -179,7 +199,7 @@ static bool serve_gpu_mem(weft *rt, struct wf_grants *grants)
 
 		while ((class = wf_gpus_next(rt->admit,
 		                             &rt->admit->heap[WF_RES_GPU_MEM][order[i]]))) {
-			if (!start_first(rt, class, grants))
+			if (!wf_admit_start(rt, class, grants))
 				return false;
 		}
 	}
@@ -187,7 +207,7 @@ static bool serve_gpu_mem(weft *rt, struct wf_grants *grants)
 }
 
 /* Start what `res` has become enough for. False: the batch is full, come again. */
-static bool serve(weft *rt, uint32_t res, struct wf_grants *grants)
+bool wf_admit_serve_one(weft *rt, uint32_t res, struct wf_grants *grants)
 {
 	struct wf_admit *a = rt->admit;
 
@@ -205,13 +225,13 @@ static bool serve(weft *rt, uint32_t res, struct wf_grants *grants)
 			         wf_ext_request(class->first)->state == WF_REQUEST_WAITING);
 			if (a->free[res] < wf_need_of(&class->shape, res))
 				break;
-			uint32_t other = wf_short_of(a, &class->shape);
+			uint32_t other = wf_short_of(a, class);
 
 			if (other != WF_RES_NONE) {
 				wf_class_join(a, class, other);
 				continue;
 			}
-			if (!start_first(rt, class, grants))
+			if (!wf_admit_start(rt, class, grants))
 				return false;
 		}
 	}
@@ -230,16 +250,17 @@ void wf_admit_serve(struct wf_local *self, const struct wf_shape *given)
 
 		WF_DEBUG(given->n <= WF_NEEDS_MAX);
 		grants.n = 0;
-		full = false;
+		full = a->places && !wf_places_serve(rt, &grants);
 		for (uint32_t i = 0; i < given->n && !full; i++) {
 			if (given->need[i].res != WF_RES_GPU_MEM)
-				full = !serve(rt, given->need[i].res, &grants);
+				full = !wf_admit_serve_one(rt, given->need[i].res, &grants);
 		}
-		if (gpus && !full)
-			full = !serve(rt, WF_RES_GPU, &grants) ||
-				!serve(rt, WF_RES_SHARE, &grants) || !serve_gpu_mem(rt, &grants);
+		if ((gpus || a->places) && !full)
+			full = !wf_admit_serve_one(rt, WF_RES_GPU, &grants) ||
+				!wf_admit_serve_one(rt, WF_RES_SHARE, &grants) ||
+				!serve_gpu_mem(rt, &grants);
 		if (collect && !full)
-			full = !serve(rt, WF_RES_COLLECT, &grants);
+			full = !wf_admit_serve_one(rt, WF_RES_COLLECT, &grants);
 		collect = wf_slots_settle(self) || (collect && full);
 		if (grants.n) {
 			unlock(a);
@@ -247,6 +268,8 @@ void wf_admit_serve(struct wf_local *self, const struct wf_shape *given)
 			lock(a);
 		}
 	} while (full || collect);
+	if (a->places)
+		wf_places_tell(self);
 	unlock(a);
 }
 
@@ -260,6 +283,8 @@ void wf_grants_send(struct wf_local *self, struct wf_grants *grants)
 			wf_wait_fire(&grant->sleeper->waiter, NULL, self);
 		else if (grant->beside && wf_spare_run(self, grant->cell, true))
 			wf_bump(&self->count.popped);
+		else if (grant->node != WF_NODE_NONE)
+			wf_lane_cell(self, grant->node, grant->kept, grant->cell, grant->priority);
 		else
 			wf_ready_cell(self, grant->cell, grant->priority);
 	}
@@ -277,14 +302,14 @@ static bool ask(weft *rt, struct wf_ext *ext, struct wf_grants *grants)
 
 	WF_DEBUG(request->state == WF_REQUEST_NEW && class->users > 0);
 	request->refused = class->infeasible && a->gpus_lost && wf_shape_has_gpu(&class->shape);
-	if (a->open || request->refused) {
+	if (a->open || request->refused || wf_class_is_gone(class)) {
 		request->state = WF_REQUEST_PASSED;
 		request->beside = false;
 		wf_grant_add(grants, cell_of(rt, ext), request);
 		return true;
 	}
 	if (!class->first && !class->infeasible) {
-		uint32_t res = wf_short_of(a, &class->shape);
+		uint32_t res = wf_short_of(a, class);
 
 		if (res == WF_RES_NONE) {
 			class->turn = ++a->turn;
@@ -328,7 +353,7 @@ static void slots_end(weft *rt, struct wf_ext *ext)
 		a->free[WF_RES_COLLECT]++;
 	}
 	if (!request->away)
-		a->free[WF_RES_CPU] += request->cpus;
+		wf_cpus_give(rt, request);
 	if (request->lent)
 		a->lent--;
 	request->held = request->lent = request->away = false;
@@ -353,9 +378,10 @@ void wf_admit_end(struct wf_local *self, struct wf_ext *ext)
 	request->cpu = NULL;
 	WF_CHECK(state != WF_REQUEST_WAITING);
 	if (state == WF_REQUEST_GRANTED || state == WF_REQUEST_COLLECTING) {
-		wf_admit_give_back(a, request);
+		wf_admit_give_back(self->rt, request);
 		copy_needs(&given, &request->class->shape);
 	}
+	wf_place_over(self->rt, request);
 	if (request->held) {
 		/* Also of one that was cancelled between two attempts. */
 		WF_DEBUG(given.n < WF_NEEDS_MAX);
@@ -404,18 +430,21 @@ void wf_admit_pause(struct wf_local *self, struct wf_ext *ext)
 	struct wf_shape given;
 
 	copy_needs(&given, &request->class->shape);
-	wf_admit_give_back(a, request);
+	wf_admit_give_back(self->rt, request);
 	request->state = WF_REQUEST_NEW;
 	wf_admit_serve(self, &given);
 }
 
 /*
  * The class of a further attempt: without the CPUs, which it keeps as one that was blocked does,
- * and with its own memory.
+ * with its own memory, and in the bundle where those are.
  */
-static struct wf_class *class_again(weft *rt, const struct wf_class *class, int64_t memory)
+static struct wf_class *class_again(weft *rt, const struct wf_request *request, int64_t memory)
 {
-	struct wf_shape shape = { .priority = class->shape.priority };
+	const struct wf_class *class = request->class;
+	struct wf_shape shape = { .priority = class->shape.priority,
+		                  .pg = class->shape.pg,
+		                  .bundle = class->pg ? request->bundle + 1 : 0 };
 
 	for (uint32_t i = 0; i < class->shape.n; i++) {
 		struct wf_need one = class->shape.need[i];
@@ -479,13 +508,14 @@ int wf_admit_again(struct weft_task *frame, int64_t memory)
 		unlock(rt->admit);
 		return 0;
 	}
-	struct wf_class *class = class_again(rt, request->class, memory);
+	struct wf_class *class = class_again(rt, request, memory);
+	bool gone = wf_class_is_gone(request->class);
 
-	if (!class || class->infeasible) {
+	if (!class || class->infeasible || gone) {
 		if (class)
 			wf_class_drop(rt->admit, class);
 		unlock(rt->admit);
-		return class ? WEFT_EOOM : -ENOMEM;
+		return gone ? WEFT_EPLACEMENT : class ? WEFT_EOOM : -ENOMEM;
 	}
 	wf_class_drop(rt->admit, request->class);
 	request->class = class;
@@ -504,6 +534,8 @@ int wf_admit_again(struct weft_task *frame, int64_t memory)
 		wf_cpu_relax();
 	lock(rt->admit);
 	request->sleeper = NULL;
+	if (!rc && request->state == WF_REQUEST_PASSED)
+		rc = wf_class_is_gone(request->class) ? WEFT_EPLACEMENT : 0;
 	rc = rc || !request->refused ? rc : WEFT_EDEVICE;
 	unlock(rt->admit);
 	return rc;
@@ -536,56 +568,6 @@ static bool pass_class(weft *rt, struct wf_class *class, bool all, struct wf_gra
 		wf_admit_pass(rt, ext, grants);
 	}
 	return true;
-}
-
-static struct wf_class *class_by_id(const struct wf_admit *a, uint64_t id)
-{
-	for (uint32_t i = 0; i < a->table_size; i++) {
-		for (struct wf_class *class = a->table[i]; class; class = class->next) {
-			if (class->id == id)
-				return class;
-		}
-	}
-	return NULL;
-}
-
-int64_t wf_admit_cancel_class(struct wf_local *self, uint64_t id)
-{
-	weft *rt = self->rt;
-	struct wf_admit *a = rt->admit;
-	uint64_t last = UINT64_MAX;
-	int64_t n = 0;
-	bool again = true;
-
-	while (again) {
-		struct wf_grants grants;
-
-		grants.n = 0;
-		again = false;
-		lock(a);
-		struct wf_class *class = class_by_id(a, id);
-
-		/* No more than waited at first: what is submitted meanwhile is not meant. */
-		if (class && last == UINT64_MAX)
-			last = class->waiting;
-		while (class && class->first && last && !again) {
-			uint8_t no = WF_CANCEL_NO;
-
-			if (grants.n == WF_BATCH_MAX) {
-				again = true;
-				break;
-			}
-			/* acq_rel [C3]: as in cancel_task(); else somebody asks right now. */
-			WF_DEBUG(wf_ext_request(class->first)->class == class);
-			wf_cas_acq_rel(&cell_of(rt, class->first)->cancel, &no, WF_CANCEL_ASKED);
-			wf_admit_pass(rt, class->first, &grants);
-			last--;
-			n++;
-		}
-		unlock(a);
-		wf_grants_send(self, &grants);
-	}
-	return n;
 }
 
 static void pass_all(struct wf_local *self, bool all)
@@ -767,6 +749,7 @@ void wf_admit_destroy(weft *rt)
 	}
 	for (uint32_t i = 0; i < WF_RES_MAX * WF_PRIORITIES; i++)
 		wf_free(a->heap[i / WF_PRIORITIES][i % WF_PRIORITIES].at);
+	wf_places_destroy(rt);
 	pthread_mutex_destroy(&a->mutex);
 	wf_free(a->table);
 	wf_free(a);

@@ -19,6 +19,7 @@ enum wf_res {
 	WF_RES_MEMORY,  /* bytes */
 	WF_RES_NAMED,
 	WF_RES_MAX = WF_RES_NAMED + WEFT_RESOURCES_MAX,
+	WF_RES_BUNDLE = 254, /* in place of one: room in a bundle, see bundles.c */
 	WF_RES_NONE = 255
 };
 
@@ -34,8 +35,14 @@ struct wf_shape {
 	uint8_t priority;
 	bool beside; /* the body runs on a thread of its own */
 	bool keeps;  /* for an actor, see kept.c: its CPUs are an amount like others */
+	uint8_t place;   /* enum weft_place_strategy, but for NODE_SOFT */
+	bool capture;    /* what it submits is in the group as well */
+	uint16_t node;   /* of WEFT_PLACE_NODE */
+	uint32_t bundle; /* of the group, plus one; 0: any */
+	uint64_t pg;     /* placement group, a handle; 0: none */
 	struct wf_need need[WF_NEEDS_MAX];
 };
+#define WF_NODE_NONE 0xffffu
 
 struct weft_task;
 struct wf_cell;
@@ -68,13 +75,18 @@ struct wf_request {
 	uint32_t *cpu;                /* the machine's numbers of the granted CPUs */
 	uint32_t n_cpu;
 	uint32_t stuck;  /* in the list of last resort; see ready.c */
+	uint32_t bundle; /* of its placement group, granted */
 	uint16_t stream; /* that comes with a grant taken over, plus one */
+	uint16_t node;   /* granted; WF_NODE_NONE: any */
 	uint8_t state;   /* enum wf_request_state */
 	bool beside;     /* runs on a thread of its own; fixed */
 	bool held;       /* has its CPUs, or has left them for a while */
 	bool lent;       /* the worker that runs it counts as one that stands aside */
 	bool away;       /* blocked: its CPUs are free for others */
 	bool refused;    /* its devices are lost: it goes on to end */
+	bool slot;       /* one CPU of a bundle: the worker that runs it is that CPU; fixed */
+	bool capture;    /* as in its shape; fixed */
+	bool kept;       /* on its node, and on no other */
 };
 
 /* A grant that is an actor's now. */
@@ -103,6 +115,8 @@ uint32_t wf_admit_named(const weft *rt, const char *name);
 struct wf_class *wf_admit_class(weft *rt, const struct wf_shape *shape);
 void wf_admit_class_drop(weft *rt, struct wf_class *class);
 void wf_request_init(struct wf_request *request, struct wf_class *class);
+/* Its placement group was removed. */
+bool wf_class_is_gone(const struct wf_class *class);
 
 /* The inputs of a task with a request are there: queued, or ready at once. Cannot fail. */
 void wf_admit(struct wf_local *self, struct wf_cell *cell);
@@ -122,8 +136,8 @@ void wf_admit_started(struct wf_local *self, struct wf_ext *ext);
 /* Between two attempts: give back all but the CPUs. `memory`: what the next one asks for. */
 void wf_admit_pause(struct wf_local *self, struct wf_ext *ext);
 /*
- * Take it again, with `memory` bytes; may wait. 0; -EINTR, WEFT_EDEADLOCK, -EAGAIN, -ENOMEM and
- * nothing is taken; WEFT_EOOM the runtime does not have that much.
+ * Take it again, with `memory` bytes; may wait. 0; -EINTR, WEFT_EDEADLOCK, -EAGAIN, -ENOMEM,
+ * WEFT_EPLACEMENT and nothing is taken; WEFT_EOOM the runtime does not have that much.
  */
 int wf_admit_again(struct weft_task *frame, int64_t memory) WF_SUSPENDS;
 

@@ -19,6 +19,8 @@ struct wf_class {
 	struct wf_ext *first, *last;
 	uint32_t heap_res, heap_index; /* which heap it is in, WF_RES_NONE: none */
 	bool infeasible;
+	struct wf_pg *pg;         /* NULL: of none */
+	struct wf_class *pg_next; /* of the same group */
 	struct wf_shape shape;
 };
 
@@ -49,6 +51,10 @@ struct wf_admit {
 	struct wf_ext *collecting;
 	uint32_t lent; /* workers that stand aside or run a counted body */
 	struct wf_worker *aside;
+	/* Placement groups, see bundles.c. */
+	struct wf_places *places; /* made with the first one */
+	int64_t unspent;          /* CPUs that bundles hold, and nobody who collects workers */
+	int64_t slots;            /* CPUs that requests of one CPU hold in bundles */
 };
 
 /* ---- classes.c, under the mutex ------------------------------------------------------------ */
@@ -79,6 +85,9 @@ bool wf_gpus_fit(const struct wf_admit *a, const struct wf_shape *shape);
 bool wf_gpus_could_fit(const struct wf_admit *a, const struct wf_shape *shape);
 void wf_gpus_take(struct wf_admit *a, struct wf_request *request);
 void wf_gpus_give(struct wf_admit *a, struct wf_request *request);
+/* For a bundle: a whole one that is free, with its memory; some of one comes back. */
+uint32_t wf_gpus_reserve(struct wf_admit *a);
+void wf_gpus_return(struct wf_admit *a, uint32_t device, int64_t share, int64_t mem);
 bool wf_shape_has_gpu(const struct wf_shape *shape);
 /*
  * Of the classes that wait for memory of a device, one whose first task can start; NULL: none. What
@@ -96,6 +105,8 @@ struct wf_grants {
 		struct wf_wait_node *sleeper; /* else the cell is queued */
 		uint8_t priority;
 		bool beside;
+		bool kept;
+		uint16_t node; /* WF_NODE_NONE: any */
 	} at[WF_BATCH_MAX];
 };
 
@@ -106,14 +117,19 @@ static inline void wf_grant_add(struct wf_grants *grants, struct wf_cell *cell,
 	grants->at[grants->n++] = (struct wf_grant){ .cell = cell,
 		                                     .sleeper = request->sleeper,
 		                                     .priority = wf_ext_ready(cell->ext_word),
-		                                     .beside = request->beside };
+		                                     .beside = request->beside,
+		                                     .kept = request->kept,
+		                                     .node = request->node };
 }
 void wf_grants_send(struct wf_local *self, struct wf_grants *grants);
 /* What a grant has taken, but for CPUs and COLLECT, which have a life of their own. */
-void wf_admit_give_back(struct wf_admit *a, struct wf_request *request);
+void wf_admit_give_back(weft *rt, struct wf_request *request);
 
 /* The first resource that is short for a class, or WF_RES_NONE. */
-uint32_t wf_short_of(const struct wf_admit *a, const struct wf_shape *shape);
+uint32_t wf_short_of(const struct wf_admit *a, const struct wf_class *class);
+/* The first task of a class starts, or what `res` has become enough for. False: batch full. */
+bool wf_admit_start(weft *rt, struct wf_class *class, struct wf_grants *grants);
+bool wf_admit_serve_one(weft *rt, uint32_t res, struct wf_grants *grants);
 /* It waits no longer, and gets nothing. */
 void wf_admit_pass(weft *rt, struct wf_ext *ext, struct wf_grants *grants);
 
@@ -122,6 +138,38 @@ void wf_admit_pass(weft *rt, struct wf_ext *ext, struct wf_grants *grants);
  * mutex is let go of now and then to send on what was granted, and is free at the end.
  */
 void wf_admit_serve(struct wf_local *self, const struct wf_shape *given);
+
+/* ---- bundles.c, reserve.c, under the mutex ------------------------------------------------- */
+
+/* The CPUs of a request that holds some are given back, or taken without waiting. */
+void wf_cpus_give(weft *rt, struct wf_request *request);
+void wf_cpus_take(weft *rt, struct wf_request *request);
+/* Of requests in a group: as wf_short_of(), take() and give_back() in admit.c. */
+uint32_t wf_pg_short(const struct wf_admit *a, const struct wf_class *class);
+void wf_pg_take(weft *rt, struct wf_request *request);
+void wf_pg_give(weft *rt, struct wf_request *request);
+/* A class gets its group, by its shape (false: there is none), or leaves it and may be its last. */
+bool wf_pg_join(weft *rt, struct wf_class *class);
+void wf_pg_leave(struct wf_class *class);
+/* Whether no bundle that is meant will ever have room. */
+bool wf_pg_never(const struct wf_admit *a, const struct wf_class *class);
+/* Reserve what can be, and start what has become possible by it. False: batch full. */
+bool wf_places_serve(weft *rt, struct wf_grants *grants);
+/* Who waits for what was reserved is told; the mutex is let go of meanwhile. */
+void wf_places_tell(struct wf_local *self);
+void wf_places_destroy(weft *rt);
+
+/* ---- place.c, under the mutex ---------------------------------------------------------------- */
+
+/* A request is granted: it gets a node, unless it has one or needs none. */
+void wf_place_choose(weft *rt, struct wf_request *request);
+void wf_place_over(weft *rt, struct wf_request *request);
+/* Whether a worker may run what is granted. */
+static inline bool wf_place_allows(const struct wf_request *request, const struct wf_worker *worker)
+{
+	return !request->kept || request->node == worker->local.node;
+}
+void wf_lanes_wake(weft *rt, uint32_t node); /* all workers of a node look up; lanes.c */
 
 /* ---- slots.c, under the mutex -------------------------------------------------------------- */
 

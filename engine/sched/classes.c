@@ -69,6 +69,8 @@ static void sift(struct wf_class_heap *heap, uint32_t i)
 
 void wf_class_leave(struct wf_admit *a, struct wf_class *class)
 {
+	if (class->heap_res == WF_RES_BUNDLE)
+		class->heap_res = WF_RES_NONE;
 	if (class->heap_res == WF_RES_NONE)
 		return;
 	struct wf_class_heap *heap = heap_of(a, class);
@@ -87,6 +89,9 @@ void wf_class_join(struct wf_admit *a, struct wf_class *class, uint32_t res)
 {
 	wf_class_leave(a, class);
 	class->heap_res = res;
+	WF_DEBUG(res != WF_RES_BUNDLE || class->pg);
+	if (res == WF_RES_BUNDLE)
+		return;
 	struct wf_class_heap *heap = heap_of(a, class);
 
 	WF_CHECK(heap->count < heap->room && wf_need_of(&class->shape, res) > 0);
@@ -97,7 +102,7 @@ void wf_class_join(struct wf_admit *a, struct wf_class *class, uint32_t res)
 void wf_class_turn(struct wf_admit *a, struct wf_class *class)
 {
 	class->turn = ++a->turn;
-	if (class->heap_res != WF_RES_NONE)
+	if (class->heap_res < WF_RES_MAX)
 		sift(heap_of(a, class), class->heap_index);
 }
 
@@ -137,6 +142,9 @@ static uint64_t hash_of(const struct wf_shape *shape)
 	uint64_t h = UINT64_C(0x9e3779b97f4a7c15) + shape->priority * 4 + shape->keeps * 2u +
 		shape->beside;
 
+	h ^= shape->pg * 31 + shape->bundle + shape->capture;
+	h ^= (uint64_t)shape->node << 40 ^ (uint64_t)shape->place << 60;
+	h *= UINT64_C(0xff51afd7ed558ccd);
 	for (uint32_t i = 0; i < shape->n; i++) {
 		h ^= shape->need[i].res + ((uint64_t)shape->need[i].amount << 8);
 		h *= UINT64_C(0xff51afd7ed558ccd);
@@ -148,7 +156,8 @@ static uint64_t hash_of(const struct wf_shape *shape)
 static bool same_shape(const struct wf_shape *x, const struct wf_shape *y)
 {
 	if (x->n != y->n || x->priority != y->priority || x->beside != y->beside ||
-	    x->keeps != y->keeps)
+	    x->keeps != y->keeps || x->pg != y->pg || x->bundle != y->bundle ||
+	    x->capture != y->capture || x->place != y->place || x->node != y->node)
 		return false;
 	for (uint32_t i = 0; i < x->n; i++) {
 		if (x->need[i].res != y->need[i].res || x->need[i].amount != y->need[i].amount)
@@ -211,14 +220,15 @@ static struct wf_class *class_make(weft *rt, const struct wf_shape *shape, uint6
 		return NULL;
 	}
 	WF_CHECK(shape->n <= WF_NEEDS_MAX && shape->priority < WF_PRIORITIES);
-	heaps_count(a, shape, 1);
-	*class = (struct wf_class){
-		.id = ++a->ids,
-		.hash = hash,
-		.heap_res = WF_RES_NONE,
-		.infeasible = wf_shape_infeasible(a, shape),
-	};
+	*class = (struct wf_class){ .hash = hash, .heap_res = WF_RES_NONE };
 	class->shape = *shape;
+	if (shape->pg && !wf_pg_join(rt, class)) {
+		wf_free(class);
+		return NULL;
+	}
+	class->id = ++a->ids;
+	class->infeasible = shape->pg ? wf_pg_never(a, class) : wf_shape_infeasible(a, shape);
+	heaps_count(a, shape, 1);
 	if (a->class_count >= a->table_size)
 		table_grow(a);
 	class->next = a->table[hash & (a->table_size - 1)];
@@ -248,7 +258,7 @@ struct wf_class *wf_class_find(weft *rt, const struct wf_shape *shape)
 void wf_class_drop(struct wf_admit *a, struct wf_class *class)
 {
 	WF_CHECK(class->users > 0);
-	if (--class->users || a->class_count <= CLASSES_KEPT)
+	if (--class->users || (a->class_count <= CLASSES_KEPT && !class->pg))
 		return;
 	WF_CHECK(!class->first && class->heap_res == WF_RES_NONE);
 	struct wf_class **at = &a->table[class->hash & (a->table_size - 1)];
@@ -258,6 +268,8 @@ void wf_class_drop(struct wf_admit *a, struct wf_class *class)
 	*at = class->next;
 	heaps_count(a, &class->shape, -1);
 	a->class_count--;
+	if (class->pg)
+		wf_pg_leave(class);
 	wf_free(class);
 }
 
@@ -298,4 +310,56 @@ void wf_class_remove(struct wf_admit *a, struct wf_ext *ext)
 	class->waiting--;
 	if (!class->first)
 		wf_class_leave(a, class);
+}
+
+/* ---- Cancel ------------------------------------------------------------------------------- */
+
+static struct wf_class *class_by_id(const struct wf_admit *a, uint64_t id)
+{
+	for (uint32_t i = 0; i < a->table_size; i++) {
+		for (struct wf_class *class = a->table[i]; class; class = class->next) {
+			if (class->id == id)
+				return class;
+		}
+	}
+	return NULL;
+}
+
+int64_t wf_admit_cancel_class(struct wf_local *self, uint64_t id)
+{
+	weft *rt = self->rt;
+	struct wf_admit *a = rt->admit;
+	uint64_t last = UINT64_MAX;
+	int64_t n = 0;
+	bool again = true;
+
+	while (again) {
+		struct wf_grants grants;
+
+		grants.n = 0;
+		again = false;
+		pthread_mutex_lock(&a->mutex);
+		struct wf_class *class = class_by_id(a, id);
+
+		/* No more than waited at first: what is submitted meanwhile is not meant. */
+		if (class && last == UINT64_MAX)
+			last = class->waiting;
+		while (class && class->first && last && !again) {
+			uint8_t no = WF_CANCEL_NO;
+
+			if (grants.n == WF_BATCH_MAX) {
+				again = true;
+				break;
+			}
+			/* acq_rel [C3]: as in cancel_task(); else somebody asks right now. */
+			WF_DEBUG(wf_ext_request(class->first)->class == class);
+			wf_cas_acq_rel(&rt->cells[class->first->cell].cancel, &no, WF_CANCEL_ASKED);
+			wf_admit_pass(rt, class->first, &grants);
+			last--;
+			n++;
+		}
+		pthread_mutex_unlock(&a->mutex);
+		wf_grants_send(self, &grants);
+	}
+	return n;
 }

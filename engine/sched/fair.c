@@ -81,7 +81,7 @@ static bool lane_grow(struct wf_lane *lane)
 	return true;
 }
 
-static bool lane_put(struct wf_lane *lane, void *item, bool first)
+bool wf_lane_put(struct wf_lane *lane, void *item, bool first)
 {
 	if (lane->count == lane->room && !lane_grow(lane))
 		return false;
@@ -93,7 +93,7 @@ static bool lane_put(struct wf_lane *lane, void *item, bool first)
 	return true;
 }
 
-static void *lane_take(struct wf_lane *lane)
+void *wf_lane_take(struct wf_lane *lane)
 {
 	void *item = lane->at[lane->head];
 
@@ -111,7 +111,7 @@ static void lane_remove(struct wf_lane *lane, uint32_t i)
 	WF_DEBUG(i < lane->count);
 	for (; i; i--)
 		lane->at[(lane->head + i) & mask] = lane->at[(lane->head + i - 1) & mask];
-	lane_take(lane);
+	wf_lane_take(lane);
 }
 
 /* ---- Who has something ----------------------------------------------------------------------- */
@@ -223,7 +223,7 @@ int wf_group_push(struct wf_local *self, uint32_t index, void *item, uint32_t pr
 
 	pthread_mutex_lock(&gs->mutex);
 	WF_CHECK(group->used && priority < WF_PRIORITIES);
-	if (!lane_put(&group->lane[priority], item, first)) {
+	if (!wf_lane_put(&group->lane[priority], item, first)) {
 		pthread_mutex_unlock(&gs->mutex);
 		return -ENOMEM;
 	}
@@ -454,7 +454,7 @@ static void *next_of(struct wf_worker *worker)
 	for (uint32_t i = 0; !item; i++) {
 		WF_CHECK(i < WF_PRIORITIES);
 		if (group->lane[lane_order[i]].count)
-			item = lane_take(&group->lane[lane_order[i]]);
+			item = wf_lane_take(&group->lane[lane_order[i]]);
 	}
 	queued_changed(worker->local.rt, group, -1);
 	deactivate(group);
@@ -646,12 +646,12 @@ uint32_t wf_group_drain(weft *rt, struct wf_group *group, void **items, uint32_t
 
 		/* Parked bodies stay: they have to run to their end. */
 		for (uint32_t left = lane->count; left && got < n; left--) {
-			void *item = lane_take(lane);
+			void *item = wf_lane_take(lane);
 
 			if (((uintptr_t)item & WF_ITEM_MASK) == WF_ITEM_CELL)
 				items[got++] = item;
 			else
-				WF_CHECK(lane_put(lane, item, false));
+				WF_CHECK(wf_lane_put(lane, item, false));
 		}
 	}
 	WF_DEBUG(got <= n && got <= group->queued);

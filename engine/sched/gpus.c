@@ -168,6 +168,27 @@ void wf_gpus_give(struct wf_admit *a, struct wf_request *request)
 	recount(a);
 }
 
+uint32_t wf_gpus_reserve(struct wf_admit *a)
+{
+	uint32_t i = 0;
+
+	while (i < a->gpus && (is_lost(a, i) || a->gpu_free[i] != WF_FIXED))
+		i++;
+	WF_CHECK(i < a->gpus && a->gpu_mem_free[i] == a->gpu_mem[i]);
+	a->gpu_free[i] = a->gpu_mem_free[i] = 0;
+	recount(a);
+	return i;
+}
+
+void wf_gpus_return(struct wf_admit *a, uint32_t device, int64_t share, int64_t mem)
+{
+	WF_CHECK(device < a->gpus && a->gpu_free[device] + share <= WF_FIXED);
+	a->gpu_free[device] += share;
+	a->gpu_mem_free[device] += mem;
+	WF_CHECK(a->gpu_mem_free[device] <= a->gpu_mem[device]);
+	recount(a);
+}
+
 static bool is_gpu_res(uint32_t res)
 {
 	return res == WF_RES_GPU || res == WF_RES_SHARE || res == WF_RES_GPU_MEM;
@@ -179,7 +200,7 @@ struct wf_class *wf_gpus_next(struct wf_admit *a, struct wf_class_heap *heap)
 
 	for (uint32_t i = 0; i < heap->count;) {
 		struct wf_class *class = heap->at[i];
-		uint32_t res = wf_short_of(a, &class->shape);
+		uint32_t res = wf_short_of(a, class);
 
 		WF_DEBUG(class->first && !class->infeasible);
 		if (res != WF_RES_NONE && !is_gpu_res(res)) {
@@ -242,7 +263,8 @@ static bool refuse_class(weft *rt, struct wf_class *class, struct wf_grants *gra
 {
 	struct wf_admit *a = rt->admit;
 
-	class->infeasible = wf_shape_infeasible(a, &class->shape);
+	class->infeasible =
+		class->pg ? wf_pg_never(a, class) : wf_shape_infeasible(a, &class->shape);
 	if (!class->infeasible)
 		return true;
 	WF_CHECK(a->gpus_lost);

@@ -11,14 +11,18 @@
 #define WF_GROUPS_END  4096u /* numbers of groups; 0: none */
 #define WF_READY_GROUP 4u    /* beside a priority: what is ready belongs to a group */
 #define WF_HOME_GROUP  1u    /* in wf_fiber_user.home: a group, not a worker */
-#define WF_FIBER_GROUP 16    /* shift in wf_fiber_user.bound; below it: WEFT_TASK_STAY bodies */
-#define WF_STAY_MASK   0xffffu
+#define WF_HOME_NODE   2u    /* a node; when WF_HOME_GROUP is not set */
+#define WF_FIBER_GROUP 16    /* shift in wf_fiber_user.bound */
+#define WF_BOUND_MASK  0xffffu /* below it: WEFT_TASK_STAY bodies, and WF_FIBER_KEPT */
+#define WF_STAY_MASK   0x7fffu
+#define WF_FIBER_KEPT  0x8000u /* a body that is kept on its node */
 
 /* In worker->attend: why it looks up between two items. */
 #define WF_LOOK_HELPER 1u /* it is a helper, which may be done */
 #define WF_LOOK_SLOTS  2u /* workers are to stand aside, see slots.c */
 #define WF_LOOK_GROUPS 4u /* a group has something to run, see fair.c */
 #define WF_LOOK_GPU    8u /* there are devices to be polled */
+#define WF_LOOK_PLACES 16u /* something is ready for its node, see lanes.c */
 
 /* One that competes for time with others under the same roof. */
 struct wf_share {
@@ -166,6 +170,9 @@ int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t 
 
 /* ---- fair.c -------------------------------------------------------------------------------- */
 
+/* At the end, or in front. False: no memory. */
+bool wf_lane_put(struct wf_lane *lane, void *item, bool first);
+void *wf_lane_take(struct wf_lane *lane); /* the first; there is one */
 /* Queue what is ready; `first`: ahead of the others. 0, or -ENOMEM and it is not queued. */
 int wf_group_push(struct wf_local *self, uint32_t index, void *item, uint32_t priority, bool first);
 /* Between two items, while groups have something to run: what is next, NULL: what is in none. */
@@ -193,5 +200,20 @@ bool wf_group_spent(struct wf_worker *worker);
 bool wf_group_outranked(struct wf_worker *worker);
 uint64_t wf_turn_ticks(void);
 void wf_share_init(struct wf_share *share, uint32_t weight, uint32_t priority, uint64_t pass);
+
+/* ---- lanes.c: what is ready and has a node ------------------------------------------------- */
+
+/* A queued task for a node; `kept`: for no other. Cannot fail. */
+void wf_lane_cell(struct wf_local *self, uint32_t node, bool kept, struct wf_cell *cell,
+                  uint32_t priority);
+/* A body that is kept on its node goes on. */
+void wf_lane_fiber(struct wf_local *self, uint32_t node, struct wf_fiber *fiber);
+/* With WF_LOOK_PLACES: what is for this worker, or NULL. */
+void *wf_lane_next(struct wf_worker *worker);
+/* A worker that has nothing else, when rt->placed says that there may be some. */
+void *wf_lane_steal(struct wf_worker *worker);
+bool wf_lane_waits(struct wf_worker *worker); /* whether wf_lane_steal() would give something */
+/* The worker was woken and has something else to do. */
+void wf_lane_decline(struct wf_worker *worker);
 
 #endif /* WF_GROUP_H */

@@ -42,7 +42,7 @@ void wf_admit_let_go(struct wf_local *self, struct wf_kept *kept)
 	WF_CHECK(a->keepers > 0 && request.class->shape.keeps);
 	WF_DEBUG(request.class->shape.n <= WF_NEEDS_MAX);
 	a->keepers--;
-	wf_admit_give_back(a, &request);
+	wf_admit_give_back(self->rt, &request);
 	/* The class may be gone by the time that what was given is served. */
 	given = request.class->shape;
 	wf_class_drop(a, request.class);

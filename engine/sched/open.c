@@ -10,7 +10,7 @@
 
 #include "gpu.h"
 #include "keyed.h"
-#include "runtime.h"
+#include "place.h"
 
 #define STACK_BYTES_DEFAULT ((size_t)256 << 10)
 #define STACK_BYTES_MIN     ((size_t)16 << 10)
@@ -330,7 +330,9 @@ static int build(weft *rt)
 	}
 	if (!rc)
 		rc = make_injectors(rt);
-	return rc ? rc : make_workers(rt);
+	if (!rc)
+		rc = make_workers(rt);
+	return rc || rt->node_count == 1 ? rc : wf_lanes_create(rt);
 }
 
 static void destroy(weft *rt)
@@ -338,6 +340,7 @@ static void destroy(weft *rt)
 	if (rt->cells)
 		wf_cells_sweep(rt);
 	wf_runtime_store_close(rt);
+	wf_lanes_destroy(rt);
 	free_workers(rt);
 	if (rt->locals)
 		wf_locals_free(rt);

@@ -242,8 +242,8 @@ void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priorit
 }
 
 /*
- * A fiber of a group goes to its lane. One that may only resume on its worker goes to that worker's
- * inbox, also from itself.
+ * A fiber of a group goes to its lane, one that is kept on its node to that node's. One that may
+ * only resume on its worker goes to that worker's inbox, also from itself.
  */
 static bool went_home(struct wf_local *self, struct wf_fiber *fiber, bool last)
 {
@@ -254,6 +254,10 @@ static bool went_home(struct wf_local *self, struct wf_fiber *fiber, bool last)
 	if (user->home & WF_HOME_GROUP)
 		return !wf_group_push(self, (uint32_t)(user->home >> 1), item_of_fiber(fiber),
 		                      WEFT_PRIORITY_NORMAL, !last);
+	if (user->home & WF_HOME_NODE) {
+		wf_lane_fiber(self, (uint32_t)(user->home >> 2), fiber);
+		return true;
+	}
 	struct wf_worker *home = (struct wf_worker *)user->home;
 
 	wf_mpsc_push_mt(&home->inbox, &user->link);

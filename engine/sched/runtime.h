@@ -127,6 +127,7 @@ struct wf_worker {
 	struct wf_a32 attend; /* WF_LOOK_... */
 	bool helper;          /* a host thread in weft_run() */
 	bool woke_host;       /* has ended a host thread's wait since the last search */
+	bool called, placed_last; /* woken for a thing of its node; had one last; see lanes.c */
 	struct wf_a32 aside;  /* it stands aside, see slots.c */
 	struct wf_worker *aside_next;
 	struct wf_ext *aside_for;    /* the task that its CPU is named to */
@@ -249,6 +250,7 @@ struct weft {
 	WF_ALIGNED(64) struct wf_a32 searching;
 	struct wf_a32 sleeping; /* parked workers */
 	struct wf_a32 watcher;  /* index + 1 of the worker that sleeps with a time-out */
+	struct wf_a32 placed;   /* in all lanes of nodes, see lanes.c */
 	struct wf_a64 parked_bits[WF_WORKERS_MAX / 64 + 1];
 
 	WF_ALIGNED(64) struct wf_local **locals; /* [WF_LOCALS_MAX] by id */
@@ -294,7 +296,7 @@ struct weft {
 	struct wf_aptr store; /* struct wf_store */
 	pthread_mutex_t store_mutex;
 	struct wf_lost *lost;        /* errors of objects that could not be restored */
-	struct wf_a32 spilled;       /* something was, once: inputs are brought in ahead */
+	struct wf_a32 inputs_mind;   /* WF_MIND_...: what a task whose inputs are there may need */
 	struct wf_a64 store_idle_at; /* the keeper's memory of the last look */
 	/* Calls that will give room back without anybody's help, see wf_room_enter(). */
 	struct wf_a64 rooms_entered, rooms_left;
@@ -302,6 +304,7 @@ struct weft {
 	char *paths;                      /* of the options */
 	struct wf_session_table *session; /* see keyed.c; NULL: none */
 	struct wf_admit *admit;           /* resources, see admit.h */
+	struct wf_lanes *lanes;           /* see place.h; NULL: one node */
 	bool seeded;                      /* every task has a random stream */
 	struct wf_faults *faults;         /* to be injected; NULL: none */
 	struct wf_a64 roots;              /* tasks with a stream that no task has submitted */
@@ -321,6 +324,8 @@ struct weft {
 	struct wf_attached *attached; /* NULL: it does not listen */
 };
 
+#define WF_MIND_SPILLED      1u /* something was, once: inputs are brought in ahead */
+#define WF_MIND_NODES        2u /* objects lie on several nodes */
 #define WF_ATTEND_CANCEL     1u /* everything ends as cancelled */
 #define WF_ATTEND_FENCE      2u /* no membarrier: a start needs a fence against cancellers */
 #define WF_ATTEND_FAULTS     4u /* any attempt may be made to fail */

@@ -24,23 +24,31 @@
 uint32_t wf_slots_target(const weft *rt)
 {
 	const struct wf_admit *a = rt->admit;
-	int64_t used = a->total[WF_RES_CPU] - a->free[WF_RES_CPU] - a->kept_cpus;
+	int64_t used = a->total[WF_RES_CPU] - a->free[WF_RES_CPU] - a->kept_cpus - a->unspent;
 	int64_t up = (used + WF_FIXED - 1) / WF_FIXED;
 
 	return up < (int64_t)rt->workers ? (uint32_t)up : rt->workers;
 }
 
-static void let_one_go(struct wf_admit *a)
+/* `runner` NULL: any one; else one that may run it. False: there is none. */
+static bool let_one_go(struct wf_admit *a, const struct wf_request *runner)
 {
-	struct wf_worker *worker = a->aside;
+	struct wf_worker **at = &a->aside;
 
-	WF_CHECK(worker && a->lent);
-	a->aside = worker->aside_next;
+	while (*at && runner && !wf_place_allows(runner, *at))
+		at = &(*at)->aside_next;
+	struct wf_worker *worker = *at;
+
+	if (!worker)
+		return false;
+	WF_CHECK(a->lent);
+	*at = worker->aside_next;
 	a->lent--;
 	worker->aside_for = NULL;
 	/* release [A1]: out of the list. */
 	wf_store_release(&worker->aside, 0);
 	wf_parker_unpark_mt(&worker->parker);
+	return true;
 }
 
 /* Ask all workers to look up between two items, or no longer. */
@@ -137,13 +145,15 @@ bool wf_slots_settle(struct wf_local *self)
 
 	WF_DEBUG(target <= rt->workers);
 	while (a->lent > target && a->aside)
-		let_one_go(a);
+		let_one_go(a, NULL);
 	if (a->collecting && wf_ext_request(a->collecting)->beside && a->lent >= target)
 		over = start_beside(self);
-	/* All are aside, and one of them is to run it. */
-	if (a->collecting && !wf_ext_request(a->collecting)->beside && a->lent >= target &&
-	    a->aside)
-		let_one_go(a);
+	const struct wf_request *runner = a->collecting ? wf_ext_request(a->collecting) : NULL;
+
+	/* All are aside, and one of them is to run it, or one that is still to come. */
+	if (runner && !runner->beside && a->lent >= target && !let_one_go(a, runner) &&
+	    runner->kept)
+		wf_lanes_wake(rt, runner->node);
 	uint32_t wanted = a->lent < target ? target - a->lent : 0;
 
 	call(rt, wanted || a->collecting, wanted);
@@ -182,6 +192,7 @@ static void stand_aside(struct wf_worker *worker)
 	weft *rt = worker->local.rt;
 
 	open_queues(worker);
+	wf_lane_decline(worker);
 	/* acquire [A1], [X1] */
 	while (wf_load_acquire(&worker->aside) && !wf_load_acquire(&rt->stopping))
 		wf_parker_park(&worker->parker, WF_FOREVER);
@@ -210,7 +221,8 @@ struct wf_cell *wf_admit_attend(struct wf_worker *worker)
 		/* acquire [X1] */
 		if (wf_load_acquire(&rt->stopping))
 			break;
-		if (a->collecting && !beside && a->lent + 1 >= target) {
+		if (a->collecting && !beside && a->lent + 1 >= target &&
+		    wf_place_allows(wf_ext_request(a->collecting), worker)) {
 			cell = take_it(worker);
 			break;
 		}
@@ -263,7 +275,7 @@ struct wf_ext *wf_admit_leave_slow(struct wf_local *self)
 	pthread_mutex_lock(&rt->admit->mutex);
 	WF_CHECK(!request->away);
 	request->away = true;
-	rt->admit->free[WF_RES_CPU] += request->cpus;
+	wf_cpus_give(rt, request);
 	if (request->lent)
 		rt->admit->lent--;
 	request->lent = false;
@@ -296,8 +308,8 @@ void wf_admit_back(struct wf_ext *ext)
 	pthread_mutex_lock(&rt->admit->mutex);
 	WF_CHECK(request->held && request->away);
 	request->away = false;
-	rt->admit->free[WF_RES_CPU] -= request->cpus;
-	if (is_slot(self) && self->rt == rt) {
+	wf_cpus_take(rt, request);
+	if (is_slot(self) && self->rt == rt && !request->slot) {
 		request->lent = true;
 		rt->admit->lent++;
 	}
@@ -324,7 +336,7 @@ void wf_admit_started(struct wf_local *self, struct wf_ext *ext)
 {
 	struct wf_request *request = wf_ext_request(ext);
 
-	if (!is_slot(self) || !request->held || request->lent)
+	if (!is_slot(self) || !request->held || request->lent || request->slot)
 		return;
 	pthread_mutex_lock(&self->rt->admit->mutex);
 	request->lent = true;

@@ -225,7 +225,7 @@ void wf_fiber_resume(struct wf_worker *worker, struct wf_fiber *from, struct wf_
 	WF_CHECK(!worker->switched_from && from != to);
 	worker->switched_from = from;
 	if (user->home) {
-		if (!(user->home & WF_HOME_GROUP))
+		if (!(user->home & (WF_HOME_GROUP | WF_HOME_NODE)))
 			/* relaxed: read by this worker's own thread. */
 			wf_add_relaxed(&worker->stay_parked, (uint32_t)-1);
 		user->home = 0;
@@ -262,6 +262,8 @@ static void bind_home(struct wf_worker *worker, struct wf_fiber_user *user)
 		user->home = (uintptr_t)worker;
 		/* relaxed: read by this worker's own thread. */
 		wf_add_relaxed(&worker->stay_parked, 1);
+	} else if (user->bound & WF_FIBER_KEPT) {
+		user->home = (uintptr_t)worker->local.node << 2 | WF_HOME_NODE;
 	} else {
 		user->home = (uintptr_t)(user->bound >> WF_FIBER_GROUP) << 1 | WF_HOME_GROUP;
 	}

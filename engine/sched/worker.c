@@ -268,15 +268,31 @@ static void *pop_only(struct wf_worker *worker)
 	return item;
 }
 
+/* relaxed: looked at once more behind [S1]. */
+static bool node_waits(const struct wf_worker *worker)
+{
+	return WF_UNLIKELY(wf_load_relaxed(&worker->attend) & WF_LOOK_PLACES);
+}
+
+static bool nodes_wait(const struct wf_worker *worker)
+{
+	/* relaxed: as above. */
+	return WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->placed)) && !worker->only;
+}
+
 static void *look(struct wf_worker *worker)
 {
-	void *item = worker->only ? pop_only(worker) : pop_own(worker);
+	void *item = node_waits(worker) ? wf_lane_next(worker) : NULL;
 
+	if (!item)
+		item = worker->only ? pop_only(worker) : pop_own(worker);
 	if (!item && !worker->only)
 		item = take_shared(worker);
 	if (!item && groups_wait(worker))
 		item = wf_group_take(worker);
-	return item || worker->only ? item : steal(worker);
+	if (!item && !worker->only)
+		item = steal(worker);
+	return !item && nodes_wait(worker) ? wf_lane_steal(worker) : item;
 }
 
 /* Whether others have work that pays to take. */
@@ -342,6 +358,8 @@ static bool anything(struct wf_worker *worker)
 		return true;
 	if (worker->only)
 		return false;
+	if (node_waits(worker) || (nodes_wait(worker) && wf_lane_waits(worker)))
+		return true;
 	if (!wf_mpsc_is_empty(&worker->inbox) || wf_load_relaxed(&rt->overflow_count))
 		return true;
 	for (uint32_t i = 0; i < rt->node_count; i++) {
@@ -570,6 +588,13 @@ static void *find_item(struct wf_worker *worker)
 	return found(worker, item);
 }
 
+/* Things of its node, and all others, take turns. */
+static void *placed(struct wf_worker *worker)
+{
+	worker->placed_last = !worker->placed_last;
+	return worker->placed_last ? wf_lane_next(worker) : NULL;
+}
+
 /* What the worker was called for. */
 static void *attend(struct wf_worker *worker)
 {
@@ -584,7 +609,11 @@ static void *attend(struct wf_worker *worker)
 		WF_DEBUG(!worker->helper);
 		wf_group_leave(worker);
 		item = wf_admit_attend(worker);
+		if (item)
+			wf_lane_decline(worker);
 	}
+	if (!item && why & WF_LOOK_PLACES)
+		item = placed(worker);
 	if (!item && why & WF_LOOK_GROUPS && !must_stop(worker))
 		item = wf_group_next(worker);
 	return item;
@@ -696,7 +725,9 @@ int wf_worker_enter(struct wf_thread_state *thread, struct wf_worker *worker)
 static bool something_queued(weft *rt)
 {
 	/* relaxed: one look of several. */
-	if (wf_load_relaxed(&rt->overflow_count) || wf_load_relaxed(&rt->group_queued))
+	if (wf_load_relaxed(&rt->overflow_count) || wf_load_relaxed(&rt->group_queued) ||
+	    /* relaxed: as above. */
+	    wf_load_relaxed(&rt->placed))
 		return true;
 	for (uint32_t i = 0; i < rt->node_count * WF_PRIORITIES; i++) {
 		if (!wf_injector_is_empty_mt(&rt->inject[i / WF_PRIORITIES][i % WF_PRIORITIES]))

@@ -268,14 +268,15 @@ const void *weft_task_context(const weft_task *self, size_t *size)
 #define MODE_GIVING  1u
 #define MODE_COUNTED 2u
 #define MODE_GROUP   4u /* and << WF_FIBER_GROUP the one before */
+#define MODE_KEPT    8u
 
 /* A body of a group begins on this stack: it parks as one, and its time is the group's. */
 static uint32_t group_begin(struct wf_local *self, uint32_t group)
 {
 	struct wf_fiber_user *user = wf_fiber_user(self->fiber);
-	uint32_t before = user->bound & ~WF_STAY_MASK;
+	uint32_t before = user->bound & ~WF_BOUND_MASK;
 
-	user->bound = (user->bound & WF_STAY_MASK) | group << WF_FIBER_GROUP;
+	user->bound = (user->bound & WF_BOUND_MASK) | group << WF_FIBER_GROUP;
 	if (self->worker)
 		wf_group_switch(wf_worker_of(self), group);
 	return before;
@@ -293,12 +294,17 @@ uint32_t wf_bodies_begin(struct wf_local *self, struct wf_ext *ext)
 	    !(self->current && self->current->borrowed))
 		modes |= MODE_COUNTED;
 	WF_DEBUG(ext->parts);
+	if (request && request->capture)
+		modes |= MODE_GIVING;
+	if (request && request->kept && user && !(user->bound & WF_FIBER_KEPT))
+		modes |= MODE_KEPT;
 	if (ext->parts & WF_PART_GROUP)
 		modes |= MODE_GIVING | MODE_GROUP;
 	if (!user || !modes)
 		return 0;
 	if (modes & MODE_GROUP)
 		modes |= group_begin(self, wf_cell_group(&self->rt->cells[ext->cell]));
+	user->bound |= modes & MODE_KEPT ? WF_FIBER_KEPT : 0;
 	user->giving += modes & MODE_GIVING;
 	user->counted += (modes & MODE_COUNTED) / MODE_COUNTED;
 	wf_fiber_modes(self);
@@ -316,7 +322,9 @@ void wf_bodies_end(struct wf_local *self, uint32_t modes, struct wf_fiber *fiber
 	user->counted -= (modes & MODE_COUNTED) / MODE_COUNTED;
 	if (modes & MODE_GROUP)
 		user->bound =
-			(user->bound & WF_STAY_MASK) | (modes >> WF_FIBER_GROUP << WF_FIBER_GROUP);
+			(user->bound & WF_BOUND_MASK) | (modes >> WF_FIBER_GROUP << WF_FIBER_GROUP);
+	if (modes & MODE_KEPT)
+		user->bound &= ~WF_FIBER_KEPT;
 	/* A body may have left its worker: then this is a guest, which has no modes. */
 	if (self->fiber)
 		wf_fiber_modes(self);

@@ -145,6 +145,9 @@ struct wf_store *wf_runtime_store_slow(weft *rt)
 	store = (struct wf_store *)wf_load_relaxed(&rt->store);
 	if (!store) {
 		store = store_open(rt);
+		if (store && rt->lanes)
+			/* relaxed: what is ready before that goes where it went. */
+			wf_or_relaxed(&rt->inputs_mind, WF_MIND_NODES);
 		/* release [B1]: the store, to whoever reads the pointer. */
 		wf_store_release(&rt->store, (uintptr_t)store);
 	}
@@ -474,7 +477,7 @@ int wf_values_hold(weft *rt, struct wf_object *const *objects, uint32_t n, uint6
 	if (!rc)
 		return 0;
 	/* relaxed: from now on ready tasks have their inputs brought in ahead. */
-	wf_store_relaxed(&rt->spilled, 1);
+	wf_or_relaxed(&rt->inputs_mind, WF_MIND_SPILLED);
 	if (rc == -EAGAIN && until == WEFT_POLL) {
 		for (uint32_t i = 0; i < n; i++)
 			wf_store_prefetch(wf_runtime_store(rt), objects[i]);

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "runtime.h"
+#include "place.h"
 
 #define BASE_DEPTH_MAX     8
 #define NAME_MAX_BYTES     255
@@ -88,6 +88,7 @@ static void merge(struct weft_task_options *to, const struct weft_task_options *
 	INHERIT(items_max);
 	INHERIT(actor_group);
 	INHERIT(actor_class);
+	INHERIT(place);
 #undef INHERIT
 	WF_DEBUG(to != base);
 	/* Lists go with their lengths; a stray half is refused below. */
@@ -216,7 +217,7 @@ static int check_retries(weft *rt, const struct weft_task_options *o)
 }
 
 /* In steps of 1/10000, to the nearest; 0 what is too small or not a number is refused. */
-static bool fixed(double amount, int64_t *out)
+bool wf_fixed(double amount, int64_t *out)
 {
 	if (!(amount >= 1.0 / WF_FIXED - 1e-12) || !(amount <= AMOUNT_MAX))
 		return false;
@@ -236,7 +237,7 @@ static int read_cpus(weft *rt, const struct weft_task_options *o, struct wf_shap
 
 	if (o->cpus == WEFT_CPUS_NONE)
 		amount = 0;
-	else if (o->cpus != 0 && !fixed(o->cpus, &amount))
+	else if (o->cpus != 0 && !wf_fixed(o->cpus, &amount))
 		return bad_amount(rt, "cpus", o->cpus);
 	/* One whole CPU is the worker itself, and not counted. */
 	shape->beside = amount < WF_FIXED || (amount > WF_FIXED && o->flags & WEFT_TASK_BLOCKING);
@@ -254,7 +255,7 @@ static int read_kept_cpus(weft *rt, const struct weft_task_options *o, struct wf
 
 	if (o->cpus == 0 || o->cpus == WEFT_CPUS_NONE)
 		return 0;
-	if (!fixed(o->cpus, &amount))
+	if (!wf_fixed(o->cpus, &amount))
 		return bad_amount(rt, "cpus", o->cpus);
 	need(shape, WF_RES_CPU, amount);
 	return 0;
@@ -270,7 +271,7 @@ static int read_gpus(weft *rt, const struct weft_task_options *o, struct wf_shap
 		return bad_number(rt, -EINVAL, "gpu_mem", (int64_t)o->gpu_mem);
 	if (none)
 		return 0;
-	if (!fixed(o->gpus, &amount) || (amount > WF_FIXED && amount % WF_FIXED))
+	if (!wf_fixed(o->gpus, &amount) || (amount > WF_FIXED && amount % WF_FIXED))
 		return bad_amount(rt, "gpus", o->gpus);
 	need(shape, amount < WF_FIXED ? WF_RES_SHARE : WF_RES_GPU, amount);
 	if (o->gpu_mem)
@@ -312,7 +313,7 @@ static int read_resources(weft *rt, const struct weft_task_options *o, struct wf
 		if (res == WF_RES_NONE)
 			return bad_text(rt, "resources", name ? name : "(null)",
 			                "the runtime has no resource of this name");
-		if (!fixed(o->resources[i].amount, &amount))
+		if (!wf_fixed(o->resources[i].amount, &amount))
 			return bad_amount(rt, name, o->resources[i].amount);
 		for (uint32_t j = first; j < shape->n; j++) {
 			if (shape->need[j].res == res)
@@ -346,7 +347,11 @@ static int read_shape(weft *rt, struct weft_task_options *o, bool keeps, struct 
 		rc = read_gpus(rt, o, shape);
 	if (!rc)
 		rc = read_memory(rt, o, shape);
-	return rc ? rc : read_resources(rt, o, shape);
+	if (!rc)
+		rc = read_resources(rt, o, shape);
+	if (!rc && keeps && o->place)
+		rc = bad_number(rt, -ENOTSUP, "place", o->place->strategy);
+	return rc ? rc : wf_place_read(rt, o, shape);
 }
 
 static int setup_read(weft *rt, const struct weft_task_options *opts, bool keeps,
@@ -387,7 +392,7 @@ static int setup_read(weft *rt, const struct weft_task_options *opts, bool keeps
 		o->backoff_max_ns = o->backoff_ns > BACKOFF_MAX_NS ? o->backoff_ns : BACKOFF_MAX_NS;
 	WF_CHECK(out->shape.n <= WF_NEEDS_MAX);
 	WF_CHECK(!o->retries || o->retries <= RETRIES_MAX || o->retries == WEFT_RETRIES_FOREVER);
-	out->request = out->shape.n || out->shape.beside;
+	out->request = out->shape.n || out->shape.beside || out->shape.place || out->shape.pg;
 	out->plus = o->retries || o->memory || o->context || o->seed;
 	return 0;
 }

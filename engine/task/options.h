@@ -15,6 +15,13 @@ struct wf_setup {
 	bool plus;    /* needs a struct wf_plus */
 };
 
+/* In steps of 1/WF_FIXED, to the nearest; false: too small, too large or not a number. */
+bool wf_fixed(double amount, int64_t *out);
+/*
+ * The class of a task that is submitted here, counted: of what it asks for, or is in because its
+ * parent is; *out is left alone when it is in none. 0, -EINVAL, -ENOMEM, WEFT_EPLACEMENT. (place.c)
+ */
+int wf_place_class(struct wf_local *self, const struct wf_setup *setup, struct wf_class **out);
 /* 0; or -EINVAL, -ENOTSUP, with the field and its value in the log. */
 int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setup *out);
 /* The same of what an actor is to hold: 1 CPU is counted, too, and none is the default. */

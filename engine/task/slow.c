@@ -32,6 +32,8 @@ static struct wf_error *obstacle(struct wf_local *self, struct wf_cell *cell)
 		return wf_task_error(cell, cell->u.fn, WEFT_EDEADLINE, NULL);
 	if (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->refused)
 		return wf_gpu_refusal(self->rt, cell);
+	if (ext->parts & WF_PART_REQUEST && wf_class_is_gone(wf_ext_request(ext)->class))
+		return wf_task_error(cell, cell->u.fn, WEFT_EPLACEMENT, NULL);
 	if (ext->policy != WEFT_INPUT_FAIL_FAST)
 		return NULL;
 	uint32_t edges = wf_ext_edge_count(ext);
@@ -172,7 +174,8 @@ static bool run_elsewhere(struct wf_local *self, struct wf_cell *cell, bool *end
 
 	*ended = false;
 	if (!ext || !self->worker || !(ext->flags & WEFT_TASK_BLOCKING) ||
-	    (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->held))
+	    (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->held &&
+	     !wf_ext_request(ext)->slot))
 		return false;
 	/* release [C2]: it waits for a thread as it waited for a worker. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);

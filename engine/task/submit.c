@@ -447,10 +447,7 @@ static int submit_checked(weft *rt, struct build *b, weft_ref *out)
 		return rc;
 	b->parent = wf_tag_here(self);
 	b->legacy = wf_legacy_of(self, b->setup);
-	if (b->setup && b->setup->request) {
-		b->class = wf_admit_class(rt, &b->setup->shape);
-		rc = b->class ? 0 : -ENOMEM;
-	}
+	rc = wf_place_class(self, b->setup, &b->class);
 	if (!rc && b->o->deadline)
 		rc = wf_timer_reserve(rt);
 	bool reserved = !rc && b->o->deadline;

@@ -248,8 +248,8 @@ void wf_task_finish(struct wf_local *self, struct wf_cell *cell, struct wf_error
 static inline void all_ready(struct wf_local *self, struct wf_cell *cell, uint32_t priority)
 {
 	/* relaxed: a hint. */
-	if (WF_UNLIKELY(wf_load_relaxed(&self->rt->spilled)))
-		wf_inputs_prefetch(self->rt, cell->ext_word);
+	if (WF_UNLIKELY(wf_load_relaxed(&self->rt->inputs_mind)) && wf_inputs_mind(self, cell))
+		return;
 	if (cell->ext_word->parts & WF_PART_REQUEST) {
 		wf_admit(self, cell);
 		return;

@@ -217,7 +217,7 @@ Test(attempts, a_refused_option_is_named_with_its_value)
 	REFUSED("priority", "3", .priority = 3);
 	REFUSED("on_input_error", "3", .on_input_error = 3);
 	REFUSED("deadline", "-1", .deadline = -1);
-	REFUSED("reserved", "1", .reserved = { 0, 1 });
+	REFUSED("reserved", "1", .reserved = { 1 });
 #undef REFUSED
 	close_empty(rt);
 }
