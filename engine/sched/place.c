@@ -101,6 +101,7 @@ static int read_group(weft *rt, const struct weft_place *p, struct wf_shape *sha
 	shape->pg = p->group.bits;
 	shape->bundle = p->bundle;
 	shape->capture = p->flags & WEFT_PLACE_CAPTURE;
+	WF_DEBUG(shape->pg && shape->bundle <= n);
 	if (is_plain(shape))
 		count_cpu(shape);
 	return 0;
