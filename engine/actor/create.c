@@ -113,13 +113,19 @@ static int read_spec(struct wf_actor_spec *spec, const struct weft_actor_class *
 	return 0;
 }
 
+/* The argument of the task that asks for what an actor is to hold. */
+struct holder {
+	weft *rt;
+	struct wf_actor *actor; /* held */
+};
+
 static void hold_drop(void *arg, size_t size)
 {
-	struct wf_actor *a = *(struct wf_actor **)arg;
-	struct wf_local *self = wf_self();
+	const struct holder *holder = arg;
+	struct wf_local *self = wf_local_of(holder->rt);
 
-	WF_CHECK(size == sizeof(struct wf_actor *) && self);
-	wf_actor_unhold(self, a);
+	WF_CHECK(size == sizeof(*holder) && self);
+	wf_actor_unhold(self, holder->actor);
 }
 
 /* What it is to hold, as a task's request. */
@@ -269,7 +275,8 @@ static void abandon(struct wf_local *self, struct wf_actor *a, uint32_t flags)
 /* The grant is this actor's, if it is still there to have it. */
 static int hold_body(weft_task *self)
 {
-	struct wf_actor *a = *(struct wf_actor **)weft_task_arg(self, NULL);
+	const struct holder *holder = weft_task_arg(self, NULL);
+	struct wf_actor *a = holder->actor;
 	struct wf_kept kept = { 0 };
 
 	if (!wf_admit_keep(self->rt, wf_cell_ext(self->cell), &kept))
@@ -291,8 +298,11 @@ static int hold_body(weft_task *self)
 static int ask(struct wf_local *self, struct wf_actor *a, const struct wf_setup *hold,
                weft_ref *grant)
 {
-	const struct weft_call call = { .fn = hold_body, .arg = &a, .arg_size = sizeof(a) };
 	weft *rt = self->rt;
+	const struct holder holder = { rt, a };
+	const struct weft_call call = { .fn = hold_body,
+		                        .arg = &holder,
+		                        .arg_size = sizeof(holder) };
 
 	wf_actor_hold(a);
 	int rc = wf_submit_setup(rt, &call, hold, grant);

@@ -147,11 +147,12 @@ static void end_calls(struct wf_local *self, struct wf_actor *a)
 /* What it holds, or asks for, of a dead actor. */
 static void give_back(struct wf_local *self, struct wf_kept *kept, weft_ref grant)
 {
-	if (!grant.bits)
-		return;
-	/* One that runs right now finds the actor dead. */
-	weft_cancel(self->rt, grant);
-	weft_release(self->rt, grant);
+	if (grant.bits) {
+		/* One that runs right now finds the actor dead. */
+		weft_cancel(self->rt, grant);
+		weft_release(self->rt, grant);
+	}
+	/* Also when the creator has not noted yet who asked for it. */
 	wf_admit_let_go(self, kept);
 }
 

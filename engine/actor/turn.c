@@ -567,7 +567,8 @@ void wf_actor_run(struct wf_local *self, struct wf_actor *a)
 		}
 		struct wf_mail *mail = turn.fetched;
 
-		if (WF_UNLIKELY(a->grouped) && turn.done && wf_group_spent(wf_worker_of(self)))
+		if (WF_UNLIKELY(a->grouped) && turn.done &&
+		    (!self->worker || wf_group_spent(wf_worker_of(self))))
 			break;
 		turn.fetched = mail->next;
 		turn.done++;

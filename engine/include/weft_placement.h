@@ -159,7 +159,8 @@ WEFT_API WEFT_NODISC int weft_placement_create(weft *rt, const struct weft_place
 
 /*
  * A reference that is ready (with an empty value) when the group is reserved. It fails as
- * WEFT_EPLACEMENT when the group is removed before that.
+ * WEFT_EPLACEMENT when the group is removed before that, and as WEFT_EDEVICE when a device is lost
+ * without which it cannot be reserved: then the group is removed as by weft_placement_remove().
  *
  * Owned:    `*out` is the caller's; release it.
  * Context:  any thread. Does not suspend.
@@ -169,7 +170,7 @@ WEFT_API WEFT_NODISC int weft_placement_ready(weft *rt, weft_placement group, we
 /*
  * Wait for that: 0 it is reserved.
  * Context: any thread. May suspend. Errors: -ETIMEDOUT not by `until` (WEFT_POLL: a look), -EINVAL,
- * -ENOMEM, WEFT_EPLACEMENT it was removed meanwhile, and as weft_get().
+ * -ENOMEM, WEFT_EPLACEMENT it was removed meanwhile, WEFT_EDEVICE as above, and as weft_get().
  */
 WEFT_API WEFT_NODISC int weft_placement_wait(weft *rt, weft_placement group, weft_deadline until);
 

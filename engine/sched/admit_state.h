@@ -45,8 +45,9 @@ struct wf_admit {
 	uint64_t turn, ids;
 	int64_t kept_cpus; /* of those taken: no worker stands aside for them */
 	uint32_t keepers;  /* grants that were kept */
-	bool open;    /* everything is cancelled: nothing waits */
-	bool calling; /* workers are asked to stand aside */
+	bool open;         /* everything is cancelled: nothing waits */
+	/* Who is asked to stand aside: 0 nobody, WF_CALL_ALL, or a node's workers: it plus one. */
+	uint32_t calling;
 	/* Slots, see slots.c. */
 	struct wf_ext *collecting;
 	uint32_t lent; /* workers that stand aside or run a counted body */
@@ -169,6 +170,8 @@ static inline bool wf_place_allows(const struct wf_request *request, const struc
 {
 	return !request->kept || request->node == worker->local.node;
 }
+/* A device is gone: groups that wait for more than is left are given up. reserve.c */
+void wf_places_lost(struct wf_local *self);
 void wf_lanes_wake(weft *rt, uint32_t node); /* all workers of a node look up; lanes.c */
 
 /* ---- slots.c, under the mutex -------------------------------------------------------------- */

@@ -268,6 +268,8 @@ static bool refuse_class(weft *rt, struct wf_class *class, struct wf_grants *gra
 	if (!class->infeasible)
 		return true;
 	WF_CHECK(a->gpus_lost);
+	/* Before the mutex is let go in the middle: nobody is to serve it. */
+	wf_class_leave(a, class);
 	while (class->first) {
 		if (grants->n == WF_BATCH_MAX)
 			return false;
@@ -302,4 +304,5 @@ void wf_admit_gpu_lost(struct wf_local *self, uint32_t device)
 		pthread_mutex_unlock(&a->mutex);
 		wf_grants_send(self, &grants);
 	}
+	wf_places_lost(self);
 }

@@ -8,7 +8,7 @@
  *
  * Shared: as in admit.c. A struct wf_kept is its actor's.
  */
-#include "admit_state.h"
+#include "place.h"
 
 bool wf_admit_keep(weft *rt, struct wf_ext *ext, struct wf_kept *kept)
 {
@@ -60,6 +60,7 @@ bool wf_admit_starves(weft *rt)
 		for (const struct wf_class *c = a->table[i]; c && !starves; c = c->next)
 			starves = c->first && !c->infeasible;
 	}
+	starves = starves || (a->keepers && a->places && a->places->waiting);
 	pthread_mutex_unlock(&a->mutex);
 	return starves;
 }

@@ -74,7 +74,8 @@ void wf_lanes_destroy(weft *rt)
 	if (!lanes)
 		return;
 	for (uint32_t i = 0; i < rt->node_count; i++) {
-		WF_CHECK(!lanes->node[i].count && !lanes->node[i].load);
+		/* Entries of tasks that were cancelled may be left, as in any queue. */
+		WF_CHECK(!lanes->node[i].load);
 		for (uint32_t p = 0; p < 2 * WF_PRIORITIES; p++)
 			wf_free(lanes->node[i].lane[p / WF_PRIORITIES][p % WF_PRIORITIES].at);
 	}
@@ -394,7 +395,8 @@ static bool by_bytes(struct wf_local *self, struct wf_cell *cell)
 	uint64_t bytes[WF_NODES_MAX] = { 0 };
 	uint32_t best = self->node;
 
-	if (!rt->lanes || ext->call || ext->parts & (WF_PART_REQUEST | WF_PART_GROUP))
+	if (!rt->lanes || !rt->workers || ext->call ||
+	    ext->parts & (WF_PART_REQUEST | WF_PART_GROUP))
 		return false;
 	for (uint32_t i = 0; i < ext->n_inputs; i++) {
 		const struct wf_cell *src = &rt->cells[ext->edges[i].src];

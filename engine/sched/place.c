@@ -187,7 +187,8 @@ int wf_place_class(struct wf_local *self, const struct wf_setup *setup, struct w
 	pthread_mutex_lock(&rt->admit->mutex);
 	bool gone = shape->pg && !wf_pg_of(rt, shape->pg);
 	/* What has lost its device is told when it is to start, as elsewhere. */
-	bool never = class && class->pg && class->infeasible && !rt->admit->gpus_lost;
+	bool never = class && class->pg && class->infeasible &&
+		!(rt->admit->gpus_lost && wf_shape_has_gpu(shape));
 
 	pthread_mutex_unlock(&rt->admit->mutex);
 	if (class && (gone || never))
@@ -249,7 +250,8 @@ void wf_place_choose(weft *rt, struct wf_request *request)
 	const struct wf_pg *pg = request->class->pg;
 	uint32_t node;
 
-	if (!rt->lanes || rt->lanes->usable == 1 || request->node != WF_NODE_NONE)
+	/* Host threads, where they are all there is, look into no lanes. */
+	if (!rt->lanes || !rt->workers || rt->lanes->usable == 1 || request->node != WF_NODE_NONE)
 		return;
 	if (pg)
 		node = pg->bundle[request->bundle].node;

@@ -442,16 +442,18 @@ static void pass_all_waiting(struct wf_local *self, struct wf_pg *pg)
 	}
 }
 
-int wf_pg_remove(struct wf_local *self, uint64_t bits)
+/* `status`: as what its ready reference fails if it has waited until now. */
+static int give_up(struct wf_local *self, uint64_t bits, int status)
 {
 	static const struct wf_shape nothing = { .n = 0 };
 	weft *rt = self->rt;
 	struct wf_admit *a = rt->admit;
-	struct wf_error *why = wf_error_static(WEFT_EPLACEMENT);
+	struct wf_error *why = wf_error_static(status);
 
 	pthread_mutex_lock(&a->mutex);
 	struct wf_pg *pg = wf_pg_of(rt, bits);
 
+	WF_DEBUG(status == WEFT_EPLACEMENT || a->gpus_lost);
 	if (!pg) {
 		bool once = was_one(rt, bits);
 
@@ -480,6 +482,31 @@ int wf_pg_remove(struct wf_local *self, uint64_t bits)
 	/* Told already, or just being: then this only lets go. */
 	wf_signal(self, ready, reserved ? NULL : why);
 	return 0;
+}
+
+int wf_pg_remove(struct wf_local *self, uint64_t bits)
+{
+	return give_up(self, bits, WEFT_EPLACEMENT);
+}
+
+void wf_places_lost(struct wf_local *self)
+{
+	weft *rt = self->rt;
+	struct wf_admit *a = rt->admit;
+	uint64_t bits;
+
+	do {
+		bits = 0;
+		pthread_mutex_lock(&a->mutex);
+		WF_DEBUG(a->gpus_lost);
+		for (struct wf_pg *pg = a->places ? a->places->waiting : NULL; pg && !bits;
+		     pg = pg->next)
+			bits = plan(rt, pg, true) ? pg->bits : 0;
+		pthread_mutex_unlock(&a->mutex);
+		if (bits && give_up(self, bits, WEFT_EDEVICE) == 0)
+			wf_log(rt, WEFT_LOG_WARN,
+			       "a placement group that waited for a lost device is removed");
+	} while (bits);
 }
 
 void wf_places_destroy(weft *rt)

@@ -51,8 +51,10 @@ static bool let_one_go(struct wf_admit *a, const struct wf_request *runner)
 	return true;
 }
 
-/* Ask all workers to look up between two items, or no longer. */
-static void call(weft *rt, bool calling, uint32_t wanted)
+#define WF_CALL_ALL UINT32_MAX
+
+/* Ask workers to look up between two items, or no longer; `calling` as in struct wf_admit. */
+static void call(weft *rt, uint32_t calling, uint32_t wanted)
 {
 	struct wf_admit *a = rt->admit;
 
@@ -60,8 +62,10 @@ static void call(weft *rt, bool calling, uint32_t wanted)
 	if (a->calling != calling) {
 		a->calling = calling;
 		for (uint32_t i = 0; i < rt->workers; i++) {
+			uint32_t node = rt->worker[i]->local.node;
+
 			/* relaxed: what to do is found under the mutex. */
-			if (calling)
+			if (calling == WF_CALL_ALL || calling == node + 1)
 				wf_or_relaxed(&rt->worker[i]->attend, WF_LOOK_SLOTS);
 			else
 				/* acq_rel [A5]: there is no weaker one; its worker reads it. */
@@ -150,13 +154,20 @@ bool wf_slots_settle(struct wf_local *self)
 		over = start_beside(self);
 	const struct wf_request *runner = a->collecting ? wf_ext_request(a->collecting) : NULL;
 
-	/* All are aside, and one of them is to run it, or one that is still to come. */
-	if (runner && !runner->beside && a->lent >= target && !let_one_go(a, runner) &&
-	    runner->kept)
-		wf_lanes_wake(rt, runner->node);
+	/*
+	 * All are aside, and one of them is to run it, or one that is still to come: when it must
+	 * be one of a node the others are not asked, who could do nothing.
+	 */
+	bool waits = runner && !runner->beside && a->lent >= target && !let_one_go(a, runner) &&
+		runner->kept;
 	uint32_t wanted = a->lent < target ? target - a->lent : 0;
 
-	call(rt, wanted || a->collecting, wanted);
+	if (waits)
+		call(rt, runner->node + 1u, 0);
+	else
+		call(rt, wanted || a->collecting ? WF_CALL_ALL : 0, wanted);
+	if (waits)
+		wf_lanes_wake(rt, runner->node);
 	return over;
 }
 

@@ -339,6 +339,48 @@ Test(actors_holds, kills_race_with_grants_and_all_is_back)
 	close_empty(rt);
 }
 
+/* Killed by name while its creator has not noted yet who asks for what it is to hold. */
+static void *kills_by_name(void *arg)
+{
+	struct killer {
+		weft *rt;
+		struct api_count *stop;
+	} *k = arg;
+	weft_actor actor;
+
+	while (!api_read(k->stop)) {
+		if (weft_actor_find(k->rt, NULL, "short", &actor) != 0)
+			continue;
+		(void)weft_actor_kill(k->rt, actor, WEFT_KILL_NOW);
+		act_release(k->rt, actor);
+	}
+	return NULL;
+}
+
+Test(actors_holds, a_kill_by_name_races_with_the_creation_and_all_is_back)
+{
+	weft *rt = open_with(2, NULL);
+	struct api_count stop = { 0 };
+	struct {
+		weft *rt;
+		struct api_count *stop;
+	} k = { rt, &stop };
+	pthread_t killer = api_thread(kills_by_name, &k);
+
+	for (uint32_t i = 0; i < api_scaled(4000); i++) {
+		weft_actor actor;
+		const struct weft_actor_options options = { .struct_size = sizeof options,
+			                                    .name = "short",
+			                                    .holds = all_disks() };
+
+		if (weft_actor_create(rt, &bare, &options, NULL, &actor) == 0)
+			act_release(rt, actor);
+	}
+	api_add(&stop, 1);
+	api_join(killer);
+	close_empty(rt);
+}
+
 /* ---- Options, close -------------------------------------------------------------------------- */
 
 Test(actors_holds, the_class_says_what_and_the_options_may_differ)
@@ -405,4 +447,24 @@ Test(actors_holds, close_ends_who_holds_what_another_waits_for)
 	cr_assert_eq(api_read(&log.inits), 2);
 	cr_assert_eq(api_read(&log.finis), 2);
 	cr_assert_eq(api_read(&log.drops), 2);
+}
+
+/* The group would take what the actor has; nothing but the close can end that. */
+Test(actors_holds, close_ends_who_holds_what_a_placement_group_waits_for)
+{
+	weft *rt = open_with(2, NULL);
+	const struct weft_resource disk = { "disk", 1 };
+	const struct weft_bundle bundle = { .resources = &disk, .n_resources = 1 };
+	weft_actor actor = holding(rt, &plain, all_disks(), NULL);
+	weft_placement group;
+	weft_ref ready, after;
+
+	await_waiting(rt, 0);
+	cr_assert_eq(act_value(rt, actor), 0);
+	cr_assert_eq(weft_placement_create(rt, NULL, &bundle, 1, &group), 0);
+	cr_assert_eq(weft_placement_ready(rt, group, &ready), 0);
+	after = api_submit(rt, WEFT_TASK(api_body_nothing, WEFT_AFTER(ready)));
+	api_release(rt, ready);
+	api_release(rt, after);
+	cr_assert_eq(weft_close(rt, WEFT_FOREVER), 0);
 }

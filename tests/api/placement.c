@@ -275,6 +275,31 @@ Test(placement, a_task_that_waits_for_its_node_is_cancelled_at_once)
 	close_empty(rt);
 }
 
+/* Their entries are still in the queue of the node when the workers stop. */
+Test(placement, a_close_finds_entries_of_what_was_cancelled)
+{
+	for (uint32_t round = 0; round < api_scaled(20) + 2; round++) {
+		weft *rt = open_nodes(WORKERS, NULL);
+		struct api_gate gate = API_GATE_INIT;
+		weft_ref held[PER_NODE], waits[20];
+
+		for (uint32_t i = 0; i < PER_NODE; i++)
+			held[i] =
+				api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate), ON(5)));
+		api_gate_await(&gate, PER_NODE);
+		for (uint32_t i = 0; i < 20; i++)
+			waits[i] = api_submit(rt, WEFT_TASK(tells_node, ON(5)));
+		for (uint32_t i = 0; i < 20; i++) {
+			cr_assert_eq(weft_cancel(rt, waits[i]), 0);
+			api_release(rt, waits[i]);
+		}
+		for (uint32_t i = 0; i < PER_NODE; i++)
+			api_release(rt, held[i]);
+		api_gate_open(&gate);
+		cr_assert_eq(weft_close(rt, WEFT_FOREVER), 0);
+	}
+}
+
 Test(placement, an_interrupt_ends_what_waits_for_a_node)
 {
 	weft *rt = open_nodes(WORKERS, NULL);
@@ -329,6 +354,26 @@ Test(placement, without_workers_host_threads_run_what_has_a_node)
 	for (uint32_t i = 0; i < NODES; i++)
 		(void)api_take_i64(rt, refs[i]);
 	api_await_no_tasks(rt);
+	api_close(rt);
+}
+
+Test(placement, without_workers_a_helper_of_a_group_runs_what_has_a_place)
+{
+	weft *rt = NULL;
+	weft_group group;
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.flags = WEFT_OPEN_NO_WORKERS)), 0);
+	cr_assert_eq(weft_group_create(rt, NULL, &group), 0);
+	for (uint32_t i = WEFT_PLACE_DEFAULT; i <= WEFT_PLACE_NODE_SOFT; i++)
+		api_release(
+			rt,
+			api_submit(rt,
+		                   WEFT_TASK(tells_place,
+		                             .opts = WEFT_TASK_OPTIONS(
+							     .group = group,
+							     .place = WEFT_PLACE(.strategy = i)))));
+	cr_assert_eq(weft_group_run(rt, group, WEFT_NONE, WEFT_FOREVER), 0);
+	cr_assert_eq(weft_group_destroy(rt, group), 0);
 	api_close(rt);
 }
 
