@@ -14,13 +14,15 @@ struct bench_info {
 	uint32_t threads_max; /* 0: any; 1: the row is about one worker */
 	bool store;           /* has limits, or parts of weft beside it */
 	bool io;              /* moves files: run on both back ends */
+	bool ray;             /* one of Ray's microbenchmarks or of its limits of a node */
 	bool cold;            /* one repetition per process, without a warm-up */
 	const char *program;  /* of weft's side; NULL: weft-bench itself */
 	const char *row;      /* its name on the engines' side when it is not `name` */
 	const char *text;     /* one repetition, and what the figure is per */
 	const char *goal;     /* at 1 / 2 threads on the 2-core reference machine */
 	uint64_t (*expected)(uint64_t size);
-	struct { /* a second figure of the same run; suffix NULL: none */
+	double published; /* Ray's best published figure, in `unit`; 0: there is none */
+	struct {          /* a second figure of the same run; suffix NULL: none */
 		const char *suffix;
 		const char *unit;
 		const char *text;

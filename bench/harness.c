@@ -30,7 +30,11 @@ enum role {
 	ROLE_LIMIT,  /* what the machine allows */
 	ROLE_SERIAL, /* the serial twin */
 	ROLE_PEER,
+	ROLE_PUBLISHED, /* somebody else's figure from another machine: a constant of the row */
 };
+
+/* Of the last role there is one, and nothing to start. */
+static const char published_name[] = "ray-published";
 
 static const struct kind {
 	const char *name;
@@ -44,7 +48,7 @@ static const struct kind {
 	{ "starpu", ROLE_PEER, NULL },   { "glibc", ROLE_PEER, NULL },
 	{ "jemalloc", ROLE_PEER, NULL }, { "fio", ROLE_PEER, NULL },
 	{ "gnusort", ROLE_PEER, NULL },  { "duckdb", ROLE_PEER, NULL },
-	{ "caf", ROLE_PEER, NULL },
+	{ "caf", ROLE_PEER, NULL },      { "ray", ROLE_PEER, NULL },
 };
 #define ENGINES (sizeof kinds / sizeof *kinds)
 
@@ -296,6 +300,8 @@ static double median(const struct bench_series *s)
 
 static enum role role_of(const char *engine)
 {
+	if (engine == published_name)
+		return ROLE_PUBLISHED;
 	for (size_t i = 0; i < ENGINES; i++)
 		if (kinds[i].name == engine)
 			return kinds[i].role;
@@ -327,16 +333,19 @@ static void print_ratio(const struct bench_results *results, const struct bench_
 	const bool ours = role == ROLE_WEFT || role == ROLE_PART;
 	const struct bench_series *limit = ours ? best_of(results, s, ROLE_LIMIT) : NULL;
 	const struct bench_series *peer = role == ROLE_WEFT ? best_of(results, s, ROLE_PEER) : NULL;
+	if (role == ROLE_WEFT && !peer)
+		peer = best_of(results, s, ROLE_PUBLISHED);
 	*text = 0;
 	if (limit && median(s) > 0)
 		snprintf(text, size, "%.2f of limit", median(limit) / median(s));
 	else if (peer && median(peer) > 0)
-		snprintf(text, size, "%.2f x %s", median(s) / median(peer), peer->engine);
+		snprintf(text, size, "%.*f x %s", median(s) < median(peer) / 10 ? 4 : 2,
+		         median(s) / median(peer), peer->engine);
 }
 
 static void print_header(void)
 {
-	printf("%-20s %-7s %3s %12s %12s %12s %4s %-7s %-16s %s\n", "row", "engine", "thr",
+	printf("%-20s %-13s %3s %12s %12s %12s %4s %-7s %-16s %s\n", "row", "engine", "thr",
 	       "median", "p10", "p90", "n", "unit", "to peer or limit", "goal, other load");
 }
 
@@ -346,7 +355,7 @@ static void print_series(const struct bench_results *results, const struct bench
 	char text[3][32];
 	char ratio[64] = "";
 	print_ratio(results, s, ratio, sizeof ratio);
-	printf("%-20s %-7s %3" PRIu32 " %12s %12s %12s %4zu %-7s %-16s",
+	printf("%-20s %-13s %3" PRIu32 " %12s %12s %12s %4zu %-7s %-16s",
 	       bench_series_name(s, name, sizeof name), s->engine, s->threads,
 	       figure_text(median(s), text[0], sizeof text[0]),
 	       figure_text(bench_percentile(s->figures, s->n, 0.1), text[1], sizeof text[1]),
@@ -383,8 +392,20 @@ static bool is_wanted(const struct bench_options *options, const struct bench_in
 		/* It has one thread by its nature. */
 		return threads == 1;
 	default:
-		return options->peers;
+		/* Python takes a while to say that it has no such row. */
+		return options->peers && (info->ray || strcmp(kind->name, "ray"));
 	}
+}
+
+/* What Ray has said about this row stands beside what was measured. */
+static void add_published(struct bench_results *results, const struct bench_info *info,
+                          uint32_t threads)
+{
+	if (info->published <= 0)
+		return;
+	struct bench_series *s = series_of(results, info, false, published_name, threads);
+	s->figures = grow(s->figures, s->n, &s->room, sizeof *s->figures);
+	s->figures[s->n++] = info->published;
 }
 
 static int run_row(const struct bench_options *options, const struct bench_info *info,
@@ -412,6 +433,7 @@ static int run_row(const struct bench_options *options, const struct bench_info 
 	}
 	if (isatty(STDERR_FILENO))
 		fputs("\r\033[K", stderr);
+	add_published(results, info, threads);
 	for (size_t i = first; i < results->count; i++)
 		bench_sort(results->series[i].figures, results->series[i].n);
 	for (size_t i = first; i < results->count; i++)

@@ -14,7 +14,7 @@
 #include "catalog.h"
 #include "results.h"
 
-#define LABEL_PX  110
+#define LABEL_PX  130
 #define BAR_PX    470
 #define VALUE_PX  150
 #define ROW_PX    22
