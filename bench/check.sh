@@ -84,6 +84,18 @@ peer limit 'echo "rep - 2.5 5 6"'
 expect 1 'WRONG ANSWER: store_get_1k on limit' $dir/weft-bench run store_get_1k --tiny --threads 1
 rm "$dir/weft-bench-limit"
 
+# Ray's published figure stands beside weft's row, Ray itself where it is; nobody misses it.
+ray="$dir/weft-bench run ray_get --tiny --threads 1"
+expect 0 'ray_get *weft *1 .* x ray-published' $ray
+expect 0 'ray_get *ray-published *1 *91116' $ray
+peer ray 'exit 77'
+expect 0 'ray_get *weft *1 .* x ray-published' $ray --peers
+cp "$dir/out" "$dir/said"
+expect 1 '' grep 'weft-bench: ' "$dir/said"
+peer ray 'echo "rep - 2.5 5 5"'
+expect 0 'ray_get *weft *1 .* x ray ' $ray --peers
+rm "$dir/weft-bench-ray"
+
 # Files.
 peer serial 'echo "rep - 2.5 5 5"'
 expect 1 'No such file' $run --json "$dir/none/file.json"

@@ -23,7 +23,7 @@ static const char usage_text[] =
 	"  --threads N,N   worker threads; the main thread waits (default 1,2; at most the CPUs)\n"
 	"  --reps N        figures per row and engine (default 8)\n"
 	"  --min-time S    go on until each engine has used S seconds (default 0)\n"
-	"  --peers         oneTBB, libgomp, libomp and StarPU as well, where they were built\n"
+	"  --peers         oneTBB, libgomp, libomp, StarPU, Ray and others, where they are\n"
 	"  --json FILE     write the results\n"
 	"  --tiny          smoke test: smallest sizes, one figure\n"
 	"  --long          full length where the default is scaled down (churn_rss)\n"
@@ -92,6 +92,34 @@ static const struct bench_engine_row engine_rows[] = {
 	{ "actor_chameneos", row_actor_chameneos },
 	{ "actor_concdict", row_actor_concdict },
 	{ "actor_bank", row_actor_bank },
+	{ "ray_get", row_ray_get },
+	{ "ray_put", row_ray_put },
+	{ "ray_put_multi", row_ray_put_multi },
+	{ "ray_put_large", row_ray_put_large },
+	{ "ray_put_large_n", row_ray_put_large_n },
+	{ "ray_tasks_batch", row_ray_tasks_batch },
+	{ "ray_tasks_sync", row_ray_tasks_sync },
+	{ "ray_tasks_async", row_ray_tasks_async },
+	{ "ray_tasks_multi", row_ray_tasks_multi },
+	{ "ray_get_10k_refs", row_ray_get_10k_refs },
+	{ "ray_wait_1k", row_ray_wait_1k },
+	{ "ray_actor_sync", row_ray_actor_sync },
+	{ "ray_actor_async", row_ray_actor_async },
+	{ "ray_actor_wide", row_ray_actor_wide },
+	{ "ray_actor_1n", row_ray_actor_1n },
+	{ "ray_actor_nn", row_ray_actor_nn },
+	{ "ray_actor_nn_arg", row_ray_actor_nn_arg },
+	{ "ray_async_sync", row_ray_async_sync },
+	{ "ray_async_async", row_ray_async_async },
+	{ "ray_async_args", row_ray_async_args },
+	{ "ray_async_1n", row_ray_async_1n },
+	{ "ray_async_nn", row_ray_async_nn },
+	{ "ray_placement", row_ray_placement },
+	{ "ray_envelope_args", row_ray_env_args },
+	{ "ray_envelope_returns", row_ray_env_returns },
+	{ "ray_envelope_get", row_ray_env_get },
+	{ "ray_envelope_queued", row_ray_env_queued },
+	{ "ray_envelope_object", row_ray_env_object },
 };
 
 static int usage(const char *why)
