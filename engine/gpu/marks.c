@@ -168,6 +168,21 @@ void wf_gpu_part_give(struct wf_gpu *gpu, struct wf_gpu_part *part)
 
 /* ---- Marks ----------------------------------------------------------------------------------- */
 
+/*
+ * The first mark: a worker looks before it sleeps, but others may have been asleep for long, without
+ * a limit. Any other thread may go on to what lasts.
+ */
+static void wake_looker(weft *rt)
+{
+	const struct wf_local *self = wf_self();
+
+	if (self && self->worker && self->rt == rt)
+		return;
+	WF_DEBUG(rt->gpus);
+	wf_fence_seq_cst(); /* [D3]: who has not seen the mark is seen here, parked. */
+	wf_wake_one(rt);
+}
+
 void wf_gpu_mark(struct wf_gpu *gpu, uint32_t at, struct wf_gpu_mark *mark)
 {
 	struct wf_gpus *gpus = gpu->gpus;
@@ -200,6 +215,8 @@ void wf_gpu_mark(struct wf_gpu *gpu, uint32_t at, struct wf_gpu_mark *mark)
 	/* release [G4]: with the mark. Of a lost device the next poll lets all of them pass. */
 	wf_store_release(&gpu->pending, pending + 1);
 	pthread_mutex_unlock(&gpu->mutex);
+	if (!pending)
+		wake_looker(gpus->rt);
 }
 
 /* A thread that cannot suspend looks for itself: all workers may be inside long bodies. */

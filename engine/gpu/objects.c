@@ -22,6 +22,9 @@
 #include "gpu.h"
 #include "wf_store.h"
 
+#define HERE_FIRST_NS INT64_C(50000)
+#define HERE_LAST_NS  INT64_C(1000000)
+
 void wf_gpu_objects_lock(struct wf_gpus *gpus)
 {
 	pthread_mutex_lock(&gpus->objects_mutex);
@@ -33,6 +36,30 @@ void wf_gpu_objects_unlock(struct wf_gpus *gpus)
 }
 
 /* ---- Gates ----------------------------------------------------------------------------------- */
+
+/* A body that cannot suspend looks for itself: all workers may be inside long bodies. */
+static WF_SUSPENDS int wait_here(weft *rt, struct wf_cell *cell, int64_t until)
+{
+	int64_t interval = HERE_FIRST_NS;
+
+	for (;;) {
+		struct wf_local *self = wf_local_of(rt);
+		/* What is looked at may be another device's. */
+		struct wf_ext *away = wf_gpu_leave(self->current);
+
+		wf_gpu_poll(self);
+		if (away)
+			wf_gpu_back(away);
+		/* Without marks it sleeps as any other, and who looks for deadlocks sees that. */
+		int64_t next = wf_gpus_pending(rt) ? wf_clock_now(NULL) + interval : WEFT_FOREVER;
+		int rc = wf_wait_cell(rt, cell, until < next ? until : next);
+
+		WF_DEBUG(rc <= 0 && interval <= HERE_LAST_NS);
+		if (rc != -ETIMEDOUT || until <= next)
+			return rc;
+		interval = interval * 2 < HERE_LAST_NS ? interval * 2 : HERE_LAST_NS;
+	}
+}
 
 int wf_gpu_gate_wait(struct wf_gpus *gpus, struct wf_gpu_gate *gate, int64_t until)
 {
@@ -50,7 +77,10 @@ int wf_gpu_gate_wait(struct wf_gpus *gpus, struct wf_gpu_gate *gate, int64_t unt
 	/* One count is the gate's, one is ours. */
 	wf_promise_retain(&cell->promise);
 	wf_gpu_objects_unlock(gpus);
-	int rc = wf_wait_cell(gpus->rt, cell, until);
+	/* A virtual clock gives no limits: then a worker must be free to look. */
+	bool here = self->current && !wf_can_suspend(self) && !gpus->rt->clock.virtual_time;
+	int rc = here && gpus->rt->workers ? wait_here(gpus->rt, cell, until)
+					   : wf_wait_cell(gpus->rt, cell, until);
 
 	/* Ended by a runtime that is being cancelled. */
 	if (!rc && wf_flags(cell) & WF_CELL_ERROR)

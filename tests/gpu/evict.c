@@ -378,6 +378,72 @@ Test(cuda_evict, any_memory_goes_through_pinned_memory_and_no_worker_waits)
 	values_close(&t);
 }
 
+static void pages_open(struct pages *p)
+{
+	*p = (struct pages){ .gate = API_GATE_INIT, .words = malloc(BYTES) };
+	cr_assert_not_null(p->words);
+	for (uint32_t i = 0; i < WORDS; i++)
+		p->words[i] = i;
+	api_gate_open(&p->gate);
+}
+
+/* More than all slots, both ways, and the only worker is inside a long body. */
+Test(cuda_evict, a_thread_that_cannot_suspend_looks_for_its_copies_itself)
+{
+	struct weft_cuda_options how = { .struct_size = sizeof how, .staging_bytes = 16384 };
+	struct gpu_test t = gpu_open_with("sim:memory=1M", 1, NULL, &how);
+	struct api_gate held = API_GATE_INIT;
+	struct pages p;
+	weft_ref body = api_submit(t.rt, WEFT_TASK(api_body_gate, API_POINTER(&held)));
+
+	pages_open(&p);
+	api_gate_await(&held, 1);
+	weft_ref ref =
+		api_submit(t.rt,
+	                   WEFT_TASK(pageable, API_POINTER(&p),
+	                             .opts = WEFT_TASK_OPTIONS(.gpus = 1, .cpus = WEFT_CPUS_NONE)));
+
+	cr_assert_eq(api_end(t.rt, ref), 0);
+	api_gate_open(&held);
+	cr_assert_eq(api_end(t.rt, body), 0);
+	free(p.words);
+	values_close(&t);
+}
+
+/* It sends one piece, and then stays away from everything. */
+static int sends_and_stays(weft_task *self)
+{
+	static const uint32_t word = 1;
+	uint64_t at = 0;
+
+	API_CHECK(weft_cuda_alloc(self, sizeof word, &at) == 0);
+	API_CHECK(weft_cuda_copy_in(self, at, &word, sizeof word) == 0);
+	api_gate_pass(api_arg_pointer(self));
+	return 0;
+}
+
+Test(cuda_evict, a_worker_is_woken_for_the_first_copy_of_another_thread)
+{
+	struct gpu_test t = gpu_open("sim:memory=1M", 1);
+
+	for (uint32_t i = 0; i < 20; i++) {
+		struct api_gate gate = API_GATE_INIT;
+		weft_ref ref = api_submit(
+			t.rt,
+			WEFT_TASK(sends_and_stays, API_POINTER(&gate),
+		                  .opts = WEFT_TASK_OPTIONS(.gpus = 1, .cpus = WEFT_CPUS_NONE)));
+
+		api_gate_await(&gate, 1);
+		const int64_t start = api_now();
+
+		while (gpu_info(&t, 0).pending)
+			api_polling(start, "somebody has found the copy done");
+		api_gate_open(&gate);
+		cr_assert_eq(api_end(t.rt, ref), 0);
+	}
+	values_close(&t);
+}
+
 /* ---- Overlap --------------------------------------------------------------------------------- */
 
 /* A kernel stands at its gate: values go up and come down beside it. */
