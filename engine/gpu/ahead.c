@@ -107,7 +107,11 @@ static bool claim(struct wf_gpus *gpus, struct wf_ext *ext)
 	return true;
 }
 
-/* The published one's grant, stream and all, for one that asks for the same. Mutex held. */
+/*
+ * The published one's grant, stream and all, for one that asks for the same. Mutex held. What it has
+ * pinned is within its grant until the host has found its work done, so then there is nothing to
+ * take over; `uses` changes no more while it is published.
+ */
 static bool take_over(struct wf_gpu_run *run, struct wf_ext *ext)
 {
 	struct wf_request *from = wf_ext_request(wf_cell_ext(run->frame->cell));
@@ -115,7 +119,7 @@ static bool take_over(struct wf_gpu_run *run, struct wf_ext *ext)
 	weft *rt = run->gpus->rt;
 
 	if (run->n != 1 || from->class != to->class || from->cpus || from->class->pg ||
-	    from->node != WF_NODE_NONE)
+	    from->node != WF_NODE_NONE || run->part->uses)
 		return false;
 	pthread_mutex_lock(&rt->admit->mutex);
 	WF_DEBUG(from != to && run->published);

@@ -232,6 +232,45 @@ Test(cuda_evict, and_so_do_inputs_that_were_born_there)
 	thrash(true);
 }
 
+/* Each leaves more than half of the device, which the next one needs. */
+static void chain_of_values(double cpus)
+{
+	enum { LINKS = 24 };
+	const struct weft_task_options o = { .struct_size = sizeof o, .gpus = 1, .cpus = cpus };
+	const uint32_t words = WORDS * 12 / 5;
+	struct gpu_test t = gpu_open("sim:memory=1M", 2);
+	struct api_gate gates[LINKS];
+	weft_ref refs[LINKS], event = api_poison_ref();
+
+	cr_assert_eq(weft_event_create(t.rt, &event), 0);
+	for (uint32_t i = 0; i < LINKS; i++) {
+		gates[i] = (struct api_gate)API_GATE_INIT;
+		refs[i] = api_submit(t.rt,
+		                     WEFT_TASK(values_make, VALUES_AT_GATE(words, i, &gates[i]),
+		                               WEFT_AFTER(i ? refs[i - 1] : event), .opts = &o));
+	}
+	cr_assert_eq(weft_event_set(t.rt, event, NULL, 0), 0);
+	for (uint32_t i = 0; i < LINKS; i++) {
+		api_gate_await(&gates[i], 1);
+		/* All that may come meanwhile. */
+		for (int64_t k = 0; k < 20; k++)
+			cr_assert_eq(api_take_i64(t.rt,
+			                          api_spawn(t.rt, api_body_identity, &k, sizeof k)),
+			             k);
+		api_gate_open(&gates[i]);
+	}
+	for (uint32_t i = 0; i < LINKS; i++)
+		values_end(t.rt, refs[i], words, i, 1);
+	api_release(t.rt, event);
+	values_close(&t);
+}
+
+Test(cuda_evict, a_chain_of_whole_devices_may_leave_values)
+{
+	chain_of_values(0);
+	chain_of_values(WEFT_CPUS_NONE);
+}
+
 /* ---- Pinned memory --------------------------------------------------------------------------- */
 
 Test(cuda_evict, a_value_many_times_the_pinned_memory_goes_through)
