@@ -82,11 +82,15 @@ int wf_gpu_gate_wait(struct wf_gpus *gpus, struct wf_gpu_gate *gate, int64_t unt
 	int rc = here && gpus->rt->workers ? wait_here(gpus->rt, cell, until)
 					   : wf_wait_cell(gpus->rt, cell, until);
 
-	/* Ended by a runtime that is being cancelled. */
-	if (!rc && wf_flags(cell) & WF_CELL_ERROR)
+	wf_gpu_objects_lock(gpus);
+	/*
+	 * Nobody has fired it: ended by a runtime that is being cancelled. Its flags would not say
+	 * so for certain: he may have written them while we wrote ours. It is no other cell, as
+	 * our count is still there.
+	 */
+	if (!rc && gate->cell == cell)
 		rc = -EINTR;
 	wf_cell_release(wf_local_of(gpus->rt), cell);
-	wf_gpu_objects_lock(gpus);
 	WF_DEBUG(rc <= 0);
 	return rc;
 }
