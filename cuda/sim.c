@@ -356,6 +356,9 @@ static int sim_event_create(struct wf_device_backend *backend, uint32_t device,
 		return -EINVAL;
 	sim_lock(backend);
 	int rc = wf_sim_call(backend, &backend->device[device]);
+
+	if (!rc)
+		rc = wf_sim_call_from(backend, WF_SIM_FAULT_EVENT);
 	struct wf_device_event *event = rc ? NULL : wf_calloc(1, sizeof(*event));
 
 	if (event) {
@@ -419,7 +422,9 @@ static int sim_event_query(struct wf_device_backend *backend, struct wf_device_e
 	else if (event->passed < event->issued ||
 	         (backend->now && event->end_ns > backend->now(backend->now_arg)))
 		rc = -EAGAIN;
-	else if (event->end_ns > backend->seen_ns)
+	else
+		rc = wf_sim_call_from(backend, WF_SIM_FAULT_QUERY);
+	if (!rc && event->end_ns > backend->seen_ns)
 		backend->seen_ns = event->end_ns;
 	sim_unlock(backend);
 	return rc;
@@ -523,6 +528,8 @@ static int pin(struct wf_device_backend *backend, void *at, uint64_t bytes, bool
 	sim_lock(backend);
 	int rc = backend->refuse && !owned ? -EPERM : wf_sim_call(backend, NULL);
 
+	if (!rc && owned)
+		rc = wf_sim_call_from(backend, WF_SIM_FAULT_PINNED);
 	if (!rc) {
 		*pinned = (struct sim_pinned){ backend->pinned, at, bytes, owned };
 		backend->pinned = pinned;

@@ -12,6 +12,9 @@ enum wf_sim_fault {
 	WF_SIM_FAULT_CALL = 0, /* the n-th call that can fail answers `code` and does nothing */
 	WF_SIM_FAULT_WORK,     /* the n-th piece of work that is performed kills its device */
 	WF_SIM_FAULT_HANG,     /* the n-th piece of work is not performed until the close */
+	WF_SIM_FAULT_EVENT,    /* from the n-th on no event can be made: `code` */
+	WF_SIM_FAULT_PINNED,   /* from the n-th on no pinned memory: `code` */
+	WF_SIM_FAULT_QUERY,    /* from the n-th on no event that has passed says so, but `code` */
 	WF_SIM_FAULT_KINDS
 };
 /* Arm; `nth` 0 disarms. Counts from now on, one of each kind at a time. */

@@ -144,6 +144,8 @@ int wf_sim_graph_launch(struct wf_device_backend *backend, struct wf_device_stre
 /* sim_work.c; called with the lock held. */
 /* Whether this call fails instead: its code, or 0. */
 int wf_sim_call(struct wf_device_backend *backend, struct sim_device *device);
+/* The same for a kind of calls that fail from one on. */
+int wf_sim_call_from(struct wf_device_backend *backend, enum wf_sim_fault kind);
 /* A zeroed piece with room for `bytes` of values; NULL: no memory. */
 struct sim_work *wf_sim_work_create(enum sim_work_kind kind, size_t bytes);
 void wf_sim_work_destroy(struct sim_work *work);

@@ -51,6 +51,15 @@ int wf_sim_call(struct wf_device_backend *backend, struct sim_device *device)
 	return code;
 }
 
+int wf_sim_call_from(struct wf_device_backend *backend, enum wf_sim_fault kind)
+{
+	struct sim_fault *fault = &backend->fault[kind];
+
+	WF_CHECK(kind < WF_SIM_FAULT_KINDS);
+	fault->count++;
+	return fault->nth && fault->count >= fault->nth ? fault->code : 0;
+}
+
 /* ---- Pieces of work ------------------------------------------------------------------------ */
 
 struct sim_work *wf_sim_work_create(enum sim_work_kind kind, size_t bytes)

@@ -108,9 +108,9 @@ static bool claim(struct wf_gpus *gpus, struct wf_ext *ext)
 }
 
 /*
- * The published one's grant, stream and all, for one that asks for the same. Mutex held. What it has
- * pinned is within its grant until the host has found its work done, so then there is nothing to
- * take over; `uses` changes no more while it is published.
+ * The published one's grant, stream and all, for one that asks for the same. Mutex held. What it
+ * has pinned is within its grant until the host has found its work done, so then there is nothing
+ * to take over; `uses` changes no more while it is published.
  */
 static bool take_over(struct wf_gpu_run *run, struct wf_ext *ext)
 {

@@ -303,11 +303,12 @@ int weft_cuda_use(weft_task *self, uint32_t i)
 	return rc;
 }
 
-int wf_gpu_run_settle(struct wf_gpu_run *run, struct wf_gpu *gpu, uint32_t stream)
+int wf_gpu_run_settle(struct wf_gpu_run *run, struct wf_gpu *gpu, uint32_t stream,
+                      struct wf_device_event *event)
 {
 	WF_DEBUG(run->used < run->n);
 	leave(run);
-	int rc = wf_gpu_settle(gpu, stream);
+	int rc = wf_gpu_settle(gpu, stream, event);
 	int back = enter(run);
 
 	return rc ? rc : back;
@@ -388,7 +389,7 @@ int weft_cuda_copy_out(weft_task *self, void *to, uint64_t from, size_t bytes)
 		                     run->gpus->ops->copy_to_host(run->gpus->backend, part->queue,
 		                                                  to, from, bytes));
 	/* What is in the stream before may take long: no pinned memory is held meanwhile. */
-	int rc = wf_gpu_run_settle(run, gpu, part->stream);
+	int rc = wf_gpu_run_settle(run, gpu, part->stream, NULL);
 
 	return told(rc ? rc : wf_gpu_download(gpu, part->stream, to, from, bytes));
 }

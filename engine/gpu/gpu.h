@@ -171,8 +171,12 @@ void wf_gpu_mark(struct wf_gpu *gpu, uint32_t stream, struct wf_gpu_mark *mark);
  */
 int wf_gpu_await(weft *rt, struct wf_gpu_run *run, struct wf_gpu_part *part,
                  uint32_t n) WF_SUSPENDS;
-/* Until all that is in a stream now is done. No device is current on this thread. */
-int wf_gpu_settle(struct wf_gpu *gpu, uint32_t stream) WF_SUSPENDS;
+/*
+ * Until all that is in a stream now is done. No device is current on this thread. With an event of
+ * the caller's, which nobody else uses, it is done afterwards, whatever comes back, or the device
+ * is lost; NULL: one is taken, which may fail.
+ */
+int wf_gpu_settle(struct wf_gpu *gpu, uint32_t stream, struct wf_device_event *event) WF_SUSPENDS;
 
 /* ---- poll.c --------------------------------------------------------------------------------- */
 
@@ -212,7 +216,8 @@ void wf_gpu_pinned_close(struct wf_gpus *gpus);
 /* The part that calls mean; NULL: the task has none, or it is not its body that asks. */
 struct wf_gpu_part *wf_gpu_part_of(weft_task *self, struct wf_gpu_run **run);
 /* wf_gpu_settle() for a running body. */
-int wf_gpu_run_settle(struct wf_gpu_run *run, struct wf_gpu *gpu, uint32_t stream) WF_SUSPENDS;
+int wf_gpu_run_settle(struct wf_gpu_run *run, struct wf_gpu *gpu, uint32_t stream,
+                      struct wf_device_event *event) WF_SUSPENDS;
 /* Memory of the grant until the end of the attempt. 0 or an error. */
 int wf_gpu_piece(struct wf_gpu_run *run, struct wf_gpu_part *part, uint64_t bytes,
                  struct wf_gpu_piece **out) WF_SUSPENDS;

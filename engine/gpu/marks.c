@@ -169,8 +169,8 @@ void wf_gpu_part_give(struct wf_gpu *gpu, struct wf_gpu_part *part)
 /* ---- Marks ----------------------------------------------------------------------------------- */
 
 /*
- * The first mark: a worker looks before it sleeps, but others may have been asleep for long, without
- * a limit. Any other thread may go on to what lasts.
+ * The first mark: a worker looks before it sleeps, but others may have been asleep for long,
+ * without a limit. Any other thread may go on to what lasts.
  */
 static void wake_looker(weft *rt)
 {
@@ -292,12 +292,19 @@ int wf_gpu_await(weft *rt, struct wf_gpu_run *run, struct wf_gpu_part *part, uin
 	return rc;
 }
 
-int wf_gpu_settle(struct wf_gpu *gpu, uint32_t stream)
+int wf_gpu_settle(struct wf_gpu *gpu, uint32_t stream, struct wf_device_event *event)
 {
-	struct wf_gpu_part here = { .device = gpu->index, .aside = true };
-	int rc = wf_gpu_part_take(gpu, &here, stream);
+	struct wf_gpu_part here = { .device = gpu->index, .stream = stream, .aside = true };
+	int rc;
 
-	WF_DEBUG(stream < gpu->stream_count + WF_GPU_LINES);
+	WF_CHECK(stream < gpu->stream_count + WF_GPU_LINES);
+	if (event) {
+		WF_CHECK(gpu->stream[stream].queue);
+		here.mark.event = event;
+		return wf_gpu_await(gpu->gpus->rt, NULL, &here, 1);
+	}
+	rc = wf_gpu_part_take(gpu, &here, stream);
+
 	if (rc)
 		return rc;
 	rc = wf_gpu_await(gpu->gpus->rt, NULL, &here, 1);

@@ -40,6 +40,7 @@ static WF_SUSPENDS int copy_down(struct wf_gpus *gpus, const struct wf_gpu_copy 
                                  uint64_t size, struct wf_object **out)
 {
 	weft *rt = gpus->rt;
+	struct wf_device_event *event = NULL;
 	uint32_t stream;
 	int rc = wf_gpu_line(copy->gpu, WF_GPU_LINE_DOWN, &stream);
 	struct wf_object *object;
@@ -49,10 +50,18 @@ static WF_SUSPENDS int copy_down(struct wf_gpus *gpus, const struct wf_gpu_copy 
 		rc = wf_object_make(rt, size, WEFT_FOREVER, &object);
 	if (rc)
 		return rc == -EMSGSIZE ? WEFT_ESTOREFULL : rc;
-	rc = wf_gpu_download(copy->gpu, stream, wf_object_writable(wf_runtime_store(rt), object),
-	                     copy->address, size);
+	/* Before the first byte is asked for: what was begun can always be waited for. */
+	rc = wf_gpu_event_take(copy->gpu, &event);
+	if (!rc) {
+		rc = wf_gpu_download(copy->gpu, stream,
+		                     wf_object_writable(wf_runtime_store(rt), object),
+		                     copy->address, size);
+		if (rc)
+			(void)wf_gpu_settle(copy->gpu, stream, event);
+	}
+	WF_DEBUG(rc <= 0 && (rc || event));
+	wf_gpu_event_give(copy->gpu, event);
 	if (rc) {
-		(void)wf_gpu_settle(copy->gpu, stream);
 		wf_object_drop(wf_local_of(rt), object);
 		return rc;
 	}
@@ -233,7 +242,7 @@ static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint
 	if (freed) {
 		int rc = wf_gpu_line(gpu, WF_GPU_LINE_FREE, &line);
 
-		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line);
+		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line, NULL);
 		return rc ? rc : 1;
 	}
 	int rc = n ? await_victims(gpu, found, n) : 0;
@@ -288,8 +297,8 @@ int wf_gpu_room(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t strea
 		 */
 		settled = frees_of(gpu);
 		rc = rc ? rc : wf_gpu_line(gpu, WF_GPU_LINE_FREE, &line);
-		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line);
-		rc = rc ? rc : wf_gpu_run_settle(run, gpu, part->stream);
+		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line, NULL);
+		rc = rc ? rc : wf_gpu_run_settle(run, gpu, part->stream, NULL);
 		if (rc)
 			return rc == -EINTR ? -ECANCELED : rc;
 		(void)gpus->ops->pool_trim(gpus->backend, part->device);

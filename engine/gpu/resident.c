@@ -50,9 +50,10 @@ void wf_gpu_uses_end(struct wf_gpus *gpus, struct wf_gpu_part *part)
 {
 	uint32_t stream;
 
+	/* By the attempt's own event, which has passed and is not published any more. */
 	if (part->uses && uploading(gpus, part) &&
 	    !wf_gpu_line(&gpus->gpu[part->device], WF_GPU_LINE_UP, &stream))
-		(void)wf_gpu_settle(&gpus->gpu[part->device], stream);
+		(void)wf_gpu_settle(&gpus->gpu[part->device], stream, part->mark.event);
 	while (part->uses) {
 		struct wf_gpu_use *use = part->uses;
 		uint64_t size = use->copy->value->size;
@@ -182,7 +183,7 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	struct wf_gpu *gpu = copy->gpu;
 	weft *rt = gpu->gpus->rt;
 	struct wf_object *object = wf_gpu_value_object(copy->value);
-	struct wf_device_event *event;
+	struct wf_device_event *event = NULL;
 	uint64_t size = copy->value->size;
 	uint32_t stream, failed;
 	int rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
@@ -190,8 +191,12 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	WF_CHECK(object && copy->filling);
 	if (!rc)
 		rc = wf_gpu_room(run, part, stream, size, &copy->address);
+	/* Before the first byte is sent: what was begun can always be waited for. */
+	if (!rc)
+		rc = wf_gpu_event_take(gpu, &event);
 	if (rc)
 		return rc;
+	WF_DEBUG(copy->address && event);
 	/* An input of the store is held by the task; what was born on a device is not. */
 	rc = wf_values_hold(rt, &object, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
 	if (!rc) {
@@ -199,10 +204,9 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 		                   size);
 		wf_value_unhold(wf_local_of(rt), object, WF_OBJECT_PIN);
 	}
-	if (!rc)
-		rc = wf_gpu_event_take(gpu, &event);
 	if (rc) {
-		(void)wf_gpu_run_settle(run, gpu, stream);
+		(void)wf_gpu_run_settle(run, gpu, stream, event);
+		wf_gpu_event_give(gpu, event);
 		return rc;
 	}
 	wf_gpu_objects_lock(gpu->gpus);
@@ -236,7 +240,7 @@ static WF_SUSPENDS int follow(struct wf_gpu_run *run, struct wf_gpu_part *part,
 		return rc;
 	/* Then the host waits. */
 	rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
-	return rc ? rc : wf_gpu_run_settle(run, gpu, stream);
+	return rc ? rc : wf_gpu_run_settle(run, gpu, stream, NULL);
 }
 
 /* The filler is done, one way or the other; with the mutex held. The gate is to be fired. */

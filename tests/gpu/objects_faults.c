@@ -12,14 +12,14 @@
 #define BYTES (WORDS * 4u)
 #define ROWS  6u
 
-enum failure { CALL_TASK, CALL_ROOM, CALL_LOST, WORK_LOST, WORK_HANGS, FAILURES };
+enum failure { CALL_TASK, CALL_ROOM, CALL_LOST, WORK_LOST, WORK_HANGS, NO_EVENTS };
 
 static void plant(const struct gpu_test *t, enum failure failure, uint64_t n)
 {
-	static const int codes[] = { -EIO, -ENOMEM, WF_DEVICE_LOST, -EIO, -EIO };
+	static const int codes[] = { -EIO, -ENOMEM, WF_DEVICE_LOST, -EIO, -EIO, -EIO };
 	static const enum wf_sim_fault kinds[] = { WF_SIM_FAULT_CALL, WF_SIM_FAULT_CALL,
 		                                   WF_SIM_FAULT_CALL, WF_SIM_FAULT_WORK,
-		                                   WF_SIM_FAULT_HANG };
+		                                   WF_SIM_FAULT_HANG, WF_SIM_FAULT_EVENT };
 
 	wf_sim_fault(t->sim, kinds[failure], n, codes[failure]);
 }
@@ -29,7 +29,13 @@ static bool hit(const struct gpu_test *t, enum failure failure, uint64_t n)
 	return wf_sim_fault_count(t->sim,
 	                          failure == WORK_LOST            ? WF_SIM_FAULT_WORK
 	                                  : failure == WORK_HANGS ? WF_SIM_FAULT_HANG
+	                                  : failure == NO_EVENTS  ? WF_SIM_FAULT_EVENT
 	                                                          : WF_SIM_FAULT_CALL) >= n;
+}
+
+static bool is_eio(enum failure failure)
+{
+	return failure == CALL_TASK || failure == NO_EVENTS;
 }
 
 /* A right value, or an error of a kind that this failure may give. */
@@ -44,13 +50,13 @@ static void check(weft *rt, weft_ref ref, uint32_t base, uint32_t step, enum fai
 		cr_assert(values_are(&view, WORDS, base, step));
 	} else if (weft_ref_error(rt, ref, &error)) {
 		/* The task has ended well, and its value cannot be fetched: not now. */
-		cr_assert(rc == (failure == CALL_TASK ? -EIO : -ENOMEM), "%d", rc);
+		cr_assert(rc == (is_eio(failure) ? -EIO : -ENOMEM), "%d", rc);
 	} else {
 		while (error->cause)
 			error = error->cause;
 		if (cancels && error->status == -ECANCELED)
 			return;
-		if (failure == CALL_TASK)
+		if (is_eio(failure))
 			cr_assert(error->code == -EIO, "%d %d", error->status, error->code);
 		else if (failure == CALL_ROOM)
 			cr_assert(error->code == -ENOMEM, "%d %d", error->status, error->code);
@@ -166,6 +172,20 @@ Test(cuda_objects_faults, and_tasks_are_cancelled_meanwhile)
 {
 	matrix(CALL_TASK, true);
 	matrix(WORK_LOST, true);
+}
+
+/* ---- No more events -------------------------------------------------------------------------- */
+
+/* From the n-th on no event can be made: what was begun is waited for all the same. */
+Test(cuda_objects_faults, no_more_events)
+{
+	uint64_t n = 1;
+
+	while (run_with(NO_EVENTS, n, false))
+		cr_assert_lt(n++, 3000);
+	cr_assert_gt(n, 2);
+	for (uint64_t i = 1; i < n; i++)
+		(void)run_with(NO_EVENTS, i, true);
 }
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
