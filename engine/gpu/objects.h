@@ -58,6 +58,7 @@ struct wf_gpu_slot {
 	struct wf_gpu_slot *next; /* among the free */
 	struct wf_gpu_ring *ring;
 	void *memory;            /* NULL: not made yet */
+	bool made;               /* it has memory and an event */
 	struct wf_gpu_mark mark; /* with an event of its own */
 	bool flying;             /* a copy uses it */
 	bool left;               /* nobody waits for that: it is free afterwards */
@@ -66,6 +67,7 @@ struct wf_gpu_slot {
 struct wf_gpu_ring {
 	struct wf_gpu *gpu;
 	struct wf_gpu_slot slot[WF_GPU_SLOTS], *free;
+	uint32_t made;           /* slots */
 	struct wf_gpu_gate gate; /* one is free */
 };
 
@@ -113,7 +115,7 @@ static inline struct wf_object *wf_gpu_value_object(const struct wf_gpu_value *v
 	/* acquire [X1]: its bytes. */
 	return (struct wf_object *)wf_load_acquire(&value->object);
 }
-/* Drop copies that the host has too, as many as make `bytes` if there are. How many bytes. */
+/* Drop copies that the host has too, or nobody needs, as many as make `bytes`. How many bytes. */
 uint64_t wf_gpu_drop(struct wf_gpu *gpu, uint64_t bytes);
 /* All of it, at close. */
 void wf_gpu_objects_close(struct wf_gpus *gpus);

@@ -85,28 +85,64 @@ static void ring_give(struct wf_local *self, struct wf_gpu_slot *slot)
 	wf_gpu_gate_fire(self, gate);
 }
 
-/* One that is free; without `waits` *out may stay NULL. */
+/* Off the free ones, of those that are made if there are; with the mutex held. NULL: none. */
+static struct wf_gpu_slot *ring_pick(struct wf_gpu_ring *ring, bool made)
+{
+	struct wf_gpu_slot **at = &ring->free;
+
+	while (*at && !(*at)->made)
+		at = &(*at)->next;
+	if (!*at && !made)
+		at = &ring->free;
+	struct wf_gpu_slot *slot = *at;
+
+	WF_DEBUG(!slot || (!slot->flying && slot->ring == ring));
+	if (slot)
+		*at = slot->next;
+	return slot;
+}
+
+/*
+ * One that is free; without `waits` *out may stay NULL. One that cannot be made is no failure when
+ * there are others: they will be free again.
+ */
 static WF_SUSPENDS int ring_take(struct wf_gpu_ring *ring, bool waits, struct wf_gpu_slot **out)
 {
 	struct wf_gpus *gpus = ring->gpu->gpus;
-	int rc = 0;
+	struct wf_gpu_slot *slot;
+	int rc = 0, bad = 0;
 
 	*out = NULL;
 	wf_gpu_objects_lock(gpus);
-	while (!ring->free && waits && !rc)
-		rc = wf_gpu_gate_wait(gpus, &ring->gate, WEFT_FOREVER);
-	struct wf_gpu_slot *slot = rc ? NULL : ring->free;
-
-	if (slot)
-		ring->free = slot->next;
+	for (;;) {
+		slot = ring_pick(ring, bad);
+		if (!slot && bad && !ring->made)
+			rc = bad;
+		else if (!slot && waits)
+			rc = wf_gpu_gate_wait(gpus, &ring->gate, WEFT_FOREVER);
+		if (rc || (!slot && !waits) || (slot && slot->made))
+			break;
+		if (!slot)
+			continue;
+		wf_gpu_objects_unlock(gpus);
+		bad = slot_make(slot);
+		if (bad)
+			ring_give(wf_local_of(gpus->rt), slot);
+		wf_gpu_objects_lock(gpus);
+		if (!bad) {
+			ring->made++;
+			slot->made = true;
+			break;
+		}
+		if (bad == WEFT_EDEVICE) {
+			rc = bad;
+			slot = NULL;
+			break;
+		}
+	}
+	WF_DEBUG(ring->made <= WF_GPU_SLOTS && !(rc && slot));
 	wf_gpu_objects_unlock(gpus);
-	if (!slot)
-		return rc;
-	rc = slot_make(slot);
-	if (rc)
-		ring_give(wf_local_of(gpus->rt), slot);
-	else
-		*out = slot;
+	*out = slot;
 	return rc;
 }
 
