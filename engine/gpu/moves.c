@@ -202,11 +202,12 @@ static uint32_t find_victims(struct wf_gpu *gpu, uint64_t bytes,
 	return n;
 }
 
-/* Wait for them all, and let go; the first failure. */
+/* Wait for them all, and let go. One that went is enough, else the first failure. */
 static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **found, uint32_t n)
 {
 	struct wf_gpus *gpus = gpu->gpus;
-	int rc = 0;
+	bool went = false;
+	int rc = 0, bad = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		struct wf_gpu_value *value = found[i];
@@ -215,13 +216,17 @@ static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **f
 		wf_gpu_objects_lock(gpus);
 		while (!rc && (copy = wf_gpu_copy_find(value, gpu)) && is_passing(copy))
 			rc = wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
-		if (!rc && !value->moving && !wf_gpu_value_object(value))
-			rc = value->moved;
+		/* How the move of a value that is gone has ended does not matter. */
+		if (value->dead || wf_gpu_value_object(value) || !wf_gpu_copy_find(value, gpu))
+			went = true;
+		else if (!bad && !value->moving)
+			bad = value->moved;
 		WF_CHECK(value->users > 0);
 		value->users--;
 		wf_gpu_value_settle_unlock(gpus, value);
 	}
-	return rc;
+	WF_DEBUG(rc <= 0 && bad <= 0);
+	return rc || went ? rc : bad;
 }
 
 /* Something may have become free: 1. Nothing can: 0. Or an error. */

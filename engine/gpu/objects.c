@@ -331,10 +331,10 @@ uint64_t wf_gpu_drop(struct wf_gpu *gpu, uint64_t bytes)
 		struct wf_gpu_value *value = copy->value;
 
 		newer = copy->newer;
-		if (copy->pins || copy->filling || !wf_gpu_value_object(value))
+		if (copy->pins || copy->filling || !(wf_gpu_value_object(value) || value->dead))
 			continue;
 		sum += value->size;
-		gpu->dropped++;
+		gpu->dropped += !value->dead;
 		wf_gpu_copy_remove(copy);
 		if (!value->own && !value->copies && !value->users)
 			value_destroy(gpu->gpus, value);

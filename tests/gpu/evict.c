@@ -118,6 +118,16 @@ Test(cuda_evict, a_store_that_is_full_as_well_spills)
 	cr_assert_eq(rmdir(dir), 0);
 }
 
+/* The whole device. */
+static weft_ref made_big(weft *rt)
+{
+	weft_ref ref =
+		api_submit(rt, WEFT_TASK(values_make, VALUES_PLAN(4 * WORDS, 1), PART(1, 0)));
+
+	await(rt, ref);
+	return ref;
+}
+
 /* No spilling, and the store holds less than what must go. */
 Test(cuda_evict, without_room_on_the_host_the_task_is_told)
 {
@@ -149,6 +159,35 @@ Test(cuda_evict, without_room_on_the_host_the_task_is_told)
 		api_release(t.rt, refs[--n]);
 	weft_ref ref = made(t.rt, 5);
 	values_end(t.rt, ref, WORDS, 5, 1);
+	values_close(&t);
+}
+
+/* The only worker is busy, so the copy to the host waits, and its value is released meanwhile. */
+Test(cuda_evict, what_was_released_is_no_failure_of_who_needs_its_room)
+{
+	struct weft_options o = { .struct_size = sizeof o,
+		                  .store_bytes = 1u << 20,
+		                  .spill_dirs = "" };
+	struct gpu_test t = gpu_open_with("sim:memory=1M", 1, &o, NULL);
+	struct api_gate held = API_GATE_INIT;
+	weft_ref full = made_big(t.rt), put = values_put(t.rt, WORDS, 1);
+	weft_ref body = api_submit(t.rt, WEFT_TASK(api_body_gate, API_POINTER(&held)));
+
+	api_gate_await(&held, 1);
+	weft_ref next =
+		api_submit(t.rt,
+	                   WEFT_TASK(values_make, VALUES_PLAN(WORDS, 5),
+	                             .opts = WEFT_TASK_OPTIONS(.gpus = 1, .cpus = WEFT_CPUS_NONE)));
+	const int64_t start = api_now();
+
+	while (!gpu_info(&t, 0).evicted)
+		api_polling(start, "a value is on its way to the host");
+	api_release(t.rt, full);
+	api_gate_open(&held);
+	cr_assert_eq(api_end(t.rt, body), 0);
+	await(t.rt, next);
+	api_release(t.rt, put);
+	values_end(t.rt, next, WORDS, 5, 1);
 	values_close(&t);
 }
 
@@ -417,6 +456,17 @@ Test(cuda_evict, any_memory_goes_through_pinned_memory_and_no_worker_waits)
 	values_close(&t);
 }
 
+/* One piece up and down: a slot of each ring is made. */
+static int one_piece(weft_task *self)
+{
+	uint32_t word = 1;
+	uint64_t at = 0;
+
+	API_CHECK(weft_cuda_alloc(self, sizeof word, &at) == 0);
+	API_CHECK(weft_cuda_copy_in(self, at, &word, sizeof word) == 0);
+	return weft_cuda_copy_out(self, &word, at, sizeof word);
+}
+
 static void pages_open(struct pages *p)
 {
 	*p = (struct pages){ .gate = API_GATE_INIT, .words = malloc(BYTES) };
@@ -446,6 +496,29 @@ Test(cuda_evict, a_thread_that_cannot_suspend_looks_for_its_copies_itself)
 	api_gate_open(&held);
 	cr_assert_eq(api_end(t.rt, body), 0);
 	free(p.words);
+	values_close(&t);
+}
+
+/* One slot is made, and never another one. */
+Test(cuda_evict, one_slot_is_enough)
+{
+	struct weft_cuda_options how = { .struct_size = sizeof how, .staging_bytes = 16384 };
+	struct gpu_test t = gpu_open_with("sim:memory=1M", 2, NULL, &how);
+	weft_ref refs[4];
+	struct pages p[4];
+
+	cr_assert_eq(api_end(t.rt, api_submit(t.rt, WEFT_TASK(one_piece, GPUS(1)))), 0);
+	wf_sim_fault(t.sim, WF_SIM_FAULT_PINNED, 1, -ENOMEM);
+	for (uint32_t i = 0; i < 4; i++)
+		pages_open(&p[i]);
+	for (uint32_t i = 0; i < 4; i++)
+		refs[i] = api_submit(t.rt, WEFT_TASK(pageable, API_POINTER(&p[i]), PART(0.25, 1)));
+	for (uint32_t i = 0; i < 4; i++) {
+		cr_assert_eq(api_end(t.rt, refs[i]), 0);
+		free(p[i].words);
+	}
+	cr_assert_gt(wf_sim_fault_count(t.sim, WF_SIM_FAULT_PINNED), 0);
+	wf_sim_fault(t.sim, WF_SIM_FAULT_PINNED, 0, 0);
 	values_close(&t);
 }
 
