@@ -92,7 +92,7 @@ static void pop(struct wf_gpu *gpu, struct wf_gpu_stream *stream, int rc,
 	wf_store_release(&gpu->pending, wf_load_relaxed(&gpu->pending) - 1);
 }
 
-static void reap_stream(struct wf_gpu *gpu, struct wf_gpu_stream *stream,
+static void reap_stream(struct wf_gpu *gpu, struct wf_gpu_stream *stream, bool line,
                         struct wf_gpu_mark **passed)
 {
 	struct wf_gpus *gpus = gpu->gpus;
@@ -114,6 +114,11 @@ static void reap_stream(struct wf_gpu *gpu, struct wf_gpu_stream *stream,
 			wf_gpu_lose(gpu, NULL);
 			break;
 		default:
+			/* Of an attempt, its failure. Else nobody else would know. */
+			if (rc < 0 && (stream->first->done || line)) {
+				wf_gpu_lose(gpu, "nobody knows how a copy has ended");
+				break;
+			}
 			pop(gpu, stream, rc < 0 ? rc : 0, passed);
 		}
 	}

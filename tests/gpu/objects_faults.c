@@ -188,6 +188,37 @@ Test(cuda_objects_faults, no_more_events)
 		(void)run_with(NO_EVENTS, i, true);
 }
 
+/* ---- No more answers --------------------------------------------------------------------------- */
+
+/* Whether an upload is there cannot be found out: its value is on the host, and nowhere else. */
+Test(cuda_objects_faults, no_more_answers)
+{
+	struct gpu_test t = gpu_open("sim:devices=2,memory=256K,streams=2", 2);
+	const struct weft_task_options whole = { .struct_size = sizeof whole, .gpus = 1 };
+	weft_ref row = values_put(t.rt, WORDS, 1);
+
+	wf_sim_fault(t.sim, WF_SIM_FAULT_QUERY, 1, -EIO);
+	weft_ref sum = api_submit(
+		t.rt,
+		WEFT_TASK(values_add, VALUES_PLAN(WORDS, 1), WEFT_INPUTS(row), .opts = &whole));
+
+	cr_assert_lt(api_end(t.rt, sum), 0);
+	const int64_t start = api_now();
+
+	while (!gpu_info(&t, 0).lost)
+		api_polling(start, "the device is lost");
+	cr_assert(strstr(gpu_info(&t, 0).failure, "how a copy has ended"), "%s",
+	          gpu_info(&t, 0).failure);
+	cr_assert_eq(gpu_info(&t, 1).lost, 0);
+	wf_sim_fault(t.sim, WF_SIM_FAULT_QUERY, 0, 0);
+	sum = api_submit(
+		t.rt,
+		WEFT_TASK(values_add, VALUES_PLAN(WORDS, 1), WEFT_INPUTS(row), .opts = &whole));
+	values_end(t.rt, sum, WORDS, 2, 1);
+	values_end(t.rt, row, WORDS, 1, 1);
+	values_close(&t);
+}
+
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
 /* A right value, or an error that says that there was no memory. */
