@@ -63,10 +63,11 @@ int wf_gpu_status(struct wf_gpu *gpu, int rc)
 
 	pthread_mutex_lock(&gpu->mutex);
 	wf_gpu_lose(gpu, NULL);
-	bool first = first_to_know(gpu);
+	/* A thread that has no identity leaves it to the next poll. */
+	bool first = self && first_to_know(gpu);
 
 	pthread_mutex_unlock(&gpu->mutex);
-	if (first && self)
+	if (first)
 		tell_lost(self, gpu);
 	return WEFT_EDEVICE;
 }
@@ -131,7 +132,7 @@ static struct wf_gpu_mark *reap(struct wf_gpu *gpu)
 	char text[80];
 
 	for (uint32_t i = 0; i < gpu->stream_count + WF_GPU_LINES; i++)
-		reap_stream(gpu, &gpu->stream[i], &passed);
+		reap_stream(gpu, &gpu->stream[i], i >= gpu->stream_count, &passed);
 	int64_t hang_ns = gpu->gpus->cuda->hang_ns;
 
 	WF_DEBUG(hang_ns >= 0);
@@ -182,12 +183,18 @@ static uint32_t fire(struct wf_local *self, struct wf_gpu_mark *passed)
 	return n;
 }
 
+/* Marks, or a loss that nobody was told of. A hint. */
+static bool is_pending(const struct wf_gpu *gpu)
+{
+	/* relaxed, both: whoever puts it there looks again, or wakes who does. */
+	return wf_load_relaxed(&gpu->pending) || wf_load_relaxed(&gpu->lost) == 1;
+}
+
 /* Without the mutex a poll may miss what comes right then; whoever put it there looks again. */
 static uint32_t poll_one(struct wf_local *self, struct wf_gpu *gpu)
 {
 	WF_DEBUG(self && self->rt == gpu->gpus->rt);
-	/* relaxed: a hint. */
-	if (!wf_load_relaxed(&gpu->pending) || pthread_mutex_trylock(&gpu->mutex))
+	if (!is_pending(gpu) || pthread_mutex_trylock(&gpu->mutex))
 		return 0;
 	struct wf_gpu_mark *passed = reap(gpu);
 	bool lost = first_to_know(gpu);
@@ -214,9 +221,8 @@ bool wf_gpus_pending(const weft *rt)
 	const struct wf_gpus *gpus = rt->gpus;
 	bool any = false;
 
-	/* relaxed: a hint. */
 	for (uint32_t i = 0; gpus && i < gpus->count && !any; i++)
-		any = wf_load_relaxed(&gpus->gpu[i].pending);
+		any = is_pending(&gpus->gpu[i]);
 	return any;
 }
 
