@@ -494,6 +494,8 @@ static int sim_memory_free(struct wf_device_backend *backend, struct wf_device_s
 		return 0;
 	if (!stream)
 		return -EINVAL;
+	/* As a driver's: it makes the context current and leaves it so. */
+	wf_sim_set_current((int)(stream->device - backend->device));
 	struct sim_work *work = wf_sim_work_create(SIM_FREE, 0);
 
 	if (work)

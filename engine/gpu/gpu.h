@@ -116,6 +116,8 @@ struct wf_gpu {
 	uint64_t attempts, takeovers, chained;
 	/* Values, all under gpus->objects_mutex. */
 	struct wf_gpu_copy *oldest, *newest; /* by when they were last let go */
+	struct wf_gpu_copy *gone;            /* whose memory nobody uses, and is to be freed */
+	struct wf_a32 gone_count;            /* read without the mutex, as a hint */
 	uint64_t resident, uploads, downloads, dropped, evicted, frees;
 	struct wf_gpu_ring ring[2]; /* up, down */
 	char failure[WF_GPU_TEXT_BYTES];

@@ -229,15 +229,16 @@ static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **f
 	return rc || went ? rc : bad;
 }
 
-/* Something may have become free: 1. Nothing can: 0. Or an error. */
-static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint64_t bytes)
+/* Some was swept, or something may have become free: 1. Nothing can: 0. Or an error. */
+static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint64_t swept,
+                                uint64_t bytes)
 {
 	struct wf_gpus *gpus = gpu->gpus;
 	struct wf_gpu_value *found[VICTIMS_MAX];
 	uint32_t line, fresh = 0;
 
 	wf_gpu_objects_lock(gpus);
-	uint64_t freed = wf_gpu_drop(gpu, bytes);
+	uint64_t freed = swept ? swept : wf_gpu_drop(gpu, bytes);
 	uint32_t n = freed ? 0 : find_victims(gpu, bytes, found, &fresh);
 
 	wf_gpu_objects_unlock(gpus);
@@ -245,6 +246,7 @@ static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint
 		move_start(gpus, found[i]);
 	WF_DEBUG(fresh <= n && n <= VICTIMS_MAX);
 	if (freed) {
+		(void)wf_gpu_sweep(gpu);
 		int rc = wf_gpu_line(gpu, WF_GPU_LINE_FREE, &line);
 
 		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line, NULL);
@@ -286,12 +288,13 @@ int wf_gpu_room(struct wf_gpu_run *run, struct wf_gpu_part *part, uint32_t strea
 	uint32_t line;
 
 	for (;;) {
-		uint64_t frees = frees_of(gpu);
+		/* Before the count: what it counts is in the stream then. */
+		uint64_t swept = wf_gpu_sweep(gpu), frees = frees_of(gpu);
 		int rc = take(gpu, stream, bytes, address);
 
 		if (rc != -ENOMEM)
 			return rc;
-		rc = give_way(run, gpu, bytes);
+		rc = give_way(run, gpu, swept, bytes);
 		if (rc > 0)
 			continue;
 		if (!rc && frees == settled)

@@ -251,11 +251,12 @@ struct wf_gpu_copy *wf_gpu_copy_add(struct wf_gpu_value *value, struct wf_gpu *g
 }
 
 /* Nobody uses it, so any stream will do; the last resort is one that is there already. */
-static void memory_free(struct wf_gpu *gpu, uint64_t address, uint64_t bytes)
+static int memory_free(struct wf_gpu *gpu, uint64_t address)
 {
 	struct wf_gpus *gpus = gpu->gpus;
 	uint32_t line = 0;
 
+	WF_DEBUG(address);
 	pthread_mutex_lock(&gpu->mutex);
 	int rc = wf_gpu_line_locked(gpu, WF_GPU_LINE_FREE, &line);
 
@@ -264,9 +265,55 @@ static void memory_free(struct wf_gpu *gpu, uint64_t address, uint64_t bytes)
 	WF_CHECK(line < gpu->stream_count + WF_GPU_LINES);
 	rc = gpus->ops->memory_free(gpus->backend, gpu->stream[line].queue, address);
 	pthread_mutex_unlock(&gpu->mutex);
-	if (rc)
+	return rc;
+}
+
+uint64_t wf_gpu_sweep(struct wf_gpu *gpu)
+{
+	struct wf_gpus *gpus = gpu->gpus;
+	uint64_t sum = 0, bad_bytes = 0;
+	int bad = 0;
+
+	/* relaxed: a hint; what this thread has put there it sees. */
+	if (!wf_load_relaxed(&gpu->gone_count))
+		return 0;
+	wf_gpu_objects_lock(gpus);
+	while (gpu->gone) {
+		struct wf_gpu_copy *copy = gpu->gone;
+		int rc = memory_free(gpu, copy->address);
+
+		WF_DEBUG(!copy->pins && copy->bytes && copy->gpu == gpu);
+		gpu->gone = copy->next;
+		sum += copy->bytes;
+		bad = rc ? rc : bad;
+		bad_bytes += rc ? copy->bytes : 0;
+		wf_free(copy);
+	}
+	/* relaxed: under the mutex. */
+	wf_store_relaxed(&gpu->gone_count, 0);
+	wf_gpu_objects_unlock(gpus);
+	if (bad)
 		wf_log(gpus->rt, WEFT_LOG_ERROR, "%llu bytes of device %u cannot be freed: %s",
-		       (unsigned long long)bytes, gpu->index, weft_strerror(rc));
+		       (unsigned long long)bad_bytes, gpu->index, weft_strerror(bad));
+	return sum;
+}
+
+/*
+ * Whoever lets go of a value may be any thread, and a call of the back end would change its current
+ * device: the memory goes at the next look of somebody who may make such calls.
+ */
+static void gone_add(struct wf_gpu_copy *copy, uint64_t bytes)
+{
+	struct wf_gpu *gpu = copy->gpu;
+
+	WF_DEBUG(copy->address && bytes);
+	copy->bytes = bytes;
+	copy->value = NULL;
+	copy->next = gpu->gone;
+	gpu->gone = copy;
+	gpu->frees++;
+	/* relaxed: written under the mutex. */
+	wf_store_relaxed(&gpu->gone_count, wf_load_relaxed(&gpu->gone_count) + 1);
 }
 
 void wf_gpu_copy_remove(struct wf_gpu_copy *copy)
@@ -285,10 +332,10 @@ void wf_gpu_copy_remove(struct wf_gpu_copy *copy)
 		WF_CHECK(copy->filling || copy->gpu->resident >= value->size);
 		if (!copy->filling)
 			copy->gpu->resident -= value->size;
-		copy->gpu->frees++;
-		memory_free(copy->gpu, copy->address, value->size);
+		gone_add(copy, value->size);
+	} else {
+		wf_free(copy);
 	}
-	wf_free(copy);
 }
 
 void wf_gpu_value_settle_unlock(struct wf_gpus *gpus, struct wf_gpu_value *value)
@@ -414,4 +461,6 @@ void wf_gpu_objects_close(struct wf_gpus *gpus)
 			wf_gpu_copy_remove(value->copies);
 		value_destroy(gpus, value);
 	}
+	for (uint32_t i = 0; i < gpus->count; i++)
+		(void)wf_gpu_sweep(&gpus->gpu[i]);
 }

@@ -28,6 +28,7 @@ struct wf_gpu_copy {
 	uint32_t pins;           /* attempts that use it, its upload, its way to the host */
 	uint32_t uses;           /* of them: attempts, and who fills it for one */
 	bool filling;            /* not all of it has been submitted */
+	uint64_t bytes;          /* of one that is gone, when `value` is NULL */
 	struct wf_gpu_mark mark; /* behind its upload; its event NULL: that has passed */
 };
 
@@ -117,6 +118,11 @@ static inline struct wf_object *wf_gpu_value_object(const struct wf_gpu_value *v
 }
 /* Drop copies that the host has too, or nobody needs, as many as make `bytes`. How many bytes. */
 uint64_t wf_gpu_drop(struct wf_gpu *gpu, uint64_t bytes);
+/*
+ * Free the memory of copies that are gone, in stream WF_GPU_LINE_FREE: how many bytes. Not on a
+ * thread with another device current. Without the mutex.
+ */
+uint64_t wf_gpu_sweep(struct wf_gpu *gpu);
 /* All of it, at close. */
 void wf_gpu_objects_close(struct wf_gpus *gpus);
 

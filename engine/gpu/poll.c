@@ -202,6 +202,7 @@ static uint32_t poll_one(struct wf_local *self, struct wf_gpu *gpu)
 	pthread_mutex_unlock(&gpu->mutex);
 	if (lost)
 		tell_lost(self, gpu);
+	(void)wf_gpu_sweep(gpu);
 	return fire(self, passed);
 }
 

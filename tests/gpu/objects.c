@@ -258,6 +258,22 @@ Test(cuda_objects, refs_that_nobody_releases_go_with_the_runtime)
 	cr_assert_eq(weft_cuda_close(t.cuda), 0);
 }
 
+Test(cuda_objects, who_lets_go_keeps_the_device_that_he_had)
+{
+	struct gpu_test t = gpu_open("sim", 2);
+
+	for (int i = -1; i < 2; i++) {
+		weft_ref ref = made(t.rt, 5);
+
+		wf_sim_set_current(i);
+		api_release(t.rt, ref);
+		cr_assert_eq(wf_sim_current(), i);
+		wf_sim_set_current(-1);
+	}
+	cr_assert_eq(gpu_info(&t, 0).resident, 0);
+	values_close(&t);
+}
+
 /* ---- Outputs --------------------------------------------------------------------------------- */
 
 static int fails_at_first(weft_task *self)

@@ -188,7 +188,7 @@ Test(cuda_objects_faults, no_more_events)
 		(void)run_with(NO_EVENTS, i, true);
 }
 
-/* ---- No more answers --------------------------------------------------------------------------- */
+/* ---- No more answers ------------------------------------------------------------------------- */
 
 /* Whether an upload is there cannot be found out: its value is on the host, and nowhere else. */
 Test(cuda_objects_faults, no_more_answers)
