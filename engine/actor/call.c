@@ -288,18 +288,19 @@ void wf_call_post(struct wf_local *self, struct wf_cell *cell)
 
 void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
 {
-	struct wf_call_info info = *wf_call_info(ext);
 	struct wf_cell *cell = &self->rt->cells[ext->cell];
-	struct wf_actor *a = wf_actor_at(self->rt, info.actor);
+	struct wf_actor *a = wf_actor_at(self->rt, wf_call_info(ext)->actor);
 	struct wf_ext *next = NULL;
 
-	/* The call's own hold may go as soon as it is queued. */
-	WF_DEBUG(info.held && !(info.row & ROW_BEHIND));
 	WF_DEBUG(wf_cell_ext(cell) == ext);
+	/* The call's own hold may go as soon as it is queued. */
 	wf_actor_hold(a);
 	uint32_t word = wf_box_lock(&a->box);
+	/* A killer may have taken it out of its row. */
+	struct wf_call_info info = *wf_call_info(ext);
 
-	if (wf_call_info(ext)->row & (ROW_IN | ROW_LOOSE))
+	WF_DEBUG(info.held && !(info.row & ROW_BEHIND));
+	if (info.row & (ROW_IN | ROW_LOOSE))
 		next = row_leave(a, ext);
 	/* release [C1]: as above. From here on the ext is not ours to read. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
