@@ -253,16 +253,21 @@ struct wf_cell *wf_admit_attend(struct wf_worker *worker)
 
 /* ---- Bodies that come and go --------------------------------------------------------------- */
 
-static struct wf_request *running(struct wf_local *self, struct wf_ext **ext)
+static struct wf_request *asked(struct wf_local *self, struct wf_ext **ext)
 {
 	struct weft_task *frame = self ? self->current : NULL;
-	struct wf_request *request;
 
 	/* A fork that was stolen has a worker of its own. */
 	if (!frame || frame->borrowed || !wf_cell_ext(frame->cell))
 		return NULL;
 	*ext = wf_cell_ext(frame->cell);
-	request = wf_ext_request(*ext);
+	return wf_ext_request(*ext);
+}
+
+static struct wf_request *running(struct wf_local *self, struct wf_ext **ext)
+{
+	struct wf_request *request = asked(self, ext);
+
 	return request && request->held ? request : NULL;
 }
 
@@ -275,7 +280,7 @@ static bool is_slot(const struct wf_local *self)
 struct wf_ext *wf_admit_leave_slow(struct wf_local *self)
 {
 	struct wf_ext *ext, *gpu = wf_gpu_leave(self->current);
-	struct wf_request *request = running(self, &ext);
+	struct wf_request *request = asked(self, &ext);
 	static const struct wf_shape cpu = { .n = 1, .need = { { WF_RES_CPU, 1 } } };
 
 	if (!request)
@@ -284,6 +289,11 @@ struct wf_ext *wf_admit_leave_slow(struct wf_local *self)
 	struct wf_local *home = wf_local_of(rt);
 
 	pthread_mutex_lock(&rt->admit->mutex);
+	/* One that waits for its next attempt's grant may be given it right now. */
+	if (!request->held) {
+		pthread_mutex_unlock(&rt->admit->mutex);
+		return gpu;
+	}
 	WF_CHECK(!request->away);
 	request->away = true;
 	wf_cpus_give(rt, request);
