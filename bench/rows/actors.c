@@ -305,20 +305,27 @@ int bench_actor_count(weft_task *self)
 	return weft_return(self, weft_actor_state(self), sizeof(uint64_t));
 }
 
-static uint64_t fjthrput_finish(weft *rt, uint64_t n, uint64_t value)
+/* What actors have counted, by a last call to each; they are released. */
+static uint64_t counted(weft *rt, const weft_actor *actors, int n, weft_task_fn *last)
 {
-	(void)n;
-	for (int i = 0; i < FORKS; i++) {
+	uint64_t sum = 0;
+
+	for (int i = 0; i < n; i++) {
 		uint64_t one = 0;
 		weft_ref ref;
 
-		bench_must(weft_actor_call(rt, forks[i], bench_actor_count, NULL, 0, &ref),
-		           "weft_actor_call");
+		bench_must(weft_actor_call(rt, actors[i], last, NULL, 0, &ref), "weft_actor_call");
 		bench_must(weft_take(rt, ref, &one, sizeof one), "weft_take");
-		bench_must(weft_actor_release(rt, forks[i]), "weft_actor_release");
-		value += one;
+		bench_must(weft_actor_release(rt, actors[i]), "weft_actor_release");
+		sum += one;
 	}
-	return value;
+	return sum;
+}
+
+static uint64_t fjthrput_finish(weft *rt, uint64_t n, uint64_t value)
+{
+	(void)n;
+	return value + counted(rt, forks, FORKS, bench_actor_count);
 }
 
 int row_actor_fjthrput(const struct bench_run *run)
@@ -440,17 +447,7 @@ static int big_count(weft_task *self)
 static uint64_t big_finish(weft *rt, uint64_t n, uint64_t value)
 {
 	(void)n;
-	for (int i = 0; i < BIG; i++) {
-		uint64_t one = 0;
-		weft_ref ref;
-
-		bench_must(weft_actor_call(rt, big[i], big_count, NULL, 0, &ref),
-		           "weft_actor_call");
-		bench_must(weft_take(rt, ref, &one, sizeof one), "weft_take");
-		bench_must(weft_actor_release(rt, big[i]), "weft_actor_release");
-		value += one;
-	}
-	return value;
+	return value + counted(rt, big, BIG, big_count);
 }
 
 int row_actor_big(const struct bench_run *run)
