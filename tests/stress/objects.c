@@ -13,6 +13,7 @@
 
 #include "../../store/include/wf_io.h"
 #include "api.h"
+#include "backends.h"
 #include "stress.h"
 
 #define MIB   ((size_t)1 << 20)
@@ -541,16 +542,8 @@ int main(void)
 	fds = entries("/proc/self/fd");
 	rounds_each = test_is_long() ? STRESS_SCALE(60000u) : WF_TSAN || WF_ASAN ? 250 : 700;
 	for (int b = 0; b < 2; b++) {
-		struct wf_io_options probe = { .backend = backends[b] };
-		struct wf_io *io;
-
-		if (wf_io_open(&io, &probe) != 0) {
-			fprintf(stderr, "no %s here\n", backends[b]);
-			STRESS_CHECK(b == 0);
+		if (!use_backend(backends[b]))
 			continue;
-		}
-		wf_io_close(io);
-		STRESS_CHECK(setenv("WEFT_IO", backends[b], 1) == 0);
 		for (store_bytes = MIB; store_bytes <= 4 * MIB; store_bytes *= 4)
 			run(backends[b], dir);
 	}

@@ -12,6 +12,7 @@
  */
 #include <dirent.h>
 
+#include "backends.h"
 #include "store.h"
 #include "stress.h"
 #include "wf_io.h"
@@ -619,16 +620,8 @@ int main(void)
 	capacity = MIB;
 	a_local_goes_while_the_keeper_starts(dir);
 	for (int b = 0; b < 2; b++) {
-		struct wf_io_options probe = { .backend = backends[b] };
-		struct wf_io *io;
-
-		if (wf_io_open(&io, &probe) != 0) {
-			fprintf(stderr, "no %s here\n", backends[b]);
-			STRESS_CHECK(b == 0);
+		if (!use_backend(backends[b]))
 			continue;
-		}
-		wf_io_close(io);
-		STRESS_CHECK(setenv("WEFT_IO", backends[b], 1) == 0);
 		for (mode = PLAIN; mode < MODES; mode++) {
 			capacity = MIB * (1 + 2 * (uint64_t)mode);
 			run(backends[b], dir);
