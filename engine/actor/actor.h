@@ -111,7 +111,7 @@ struct wf_again {
 
 enum wf_call_kind { WF_CALL_METHOD = 0, WF_CALL_INIT, WF_CALL_FINI };
 
-/* Of a call, in its cold block: the second half only with WF_EXT_CALL_LONG. */
+/* Of a call, in its cold block: only the first 16 bytes in the short form's, which never waits. */
 struct wf_call_info {
 	uint32_t actor; /* index */
 	uint8_t kind;
@@ -120,8 +120,10 @@ struct wf_call_info {
 	uint8_t row;          /* 1: in a row, 2: loose; under the actor's lock */
 	struct wf_link *link; /* NULL: not counted, or settled */
 	struct wf_ext *row_next, *row_prev;
+	struct wf_ext *pass_next; /* of whoever lets it pass, see let_pass() */
+	uint64_t unused;
 };
-_Static_assert(sizeof(struct wf_call_info) == 32, "two halves");
+_Static_assert(sizeof(struct wf_call_info) == 16u * WF_CALL_WAITS, "whole parts");
 
 /* One flow that runs calls, on its stack. */
 struct wf_turn {

@@ -34,7 +34,7 @@ uint32_t wf_room_take(struct wf_actor *a, uint32_t word, struct wf_cell **event)
 /* A call ends elsewhere than in the exclusive turn's short way: its count and its hold go. */
 void wf_call_settle(struct wf_local *self, struct wf_ext *ext)
 {
-	WF_DEBUG(ext->call == 1 || ext->call == 2);
+	WF_DEBUG(ext->call == WF_CALL_SHORT || ext->call == WF_CALL_WAITS);
 	struct wf_call_info *info = wf_call_info(ext);
 	struct wf_actor *a = wf_actor_at(self->rt, info->actor);
 	struct wf_cell *room;
@@ -82,7 +82,7 @@ static int row_join(struct wf_actor *a, struct wf_ext *ext, uint64_t caller, str
 		cold->rows = row;
 	}
 	WF_DEBUG(row->caller == caller && row->group == info->group);
-	WF_DEBUG(!row->tail == !row->head && ext->call == 2);
+	WF_DEBUG(!row->tail == !row->head && ext->call == WF_CALL_WAITS);
 	info->row_prev = row->tail;
 	info->row_next = NULL;
 	info->row = ROW_IN | (row->tail ? ROW_BEHIND : 0);
@@ -102,7 +102,7 @@ static int loose_join(struct wf_actor *a, struct wf_ext *ext)
 
 	if (!cold)
 		return -ENOMEM;
-	WF_DEBUG(ext->call == 2 && !info->row);
+	WF_DEBUG(ext->call == WF_CALL_WAITS && !info->row);
 	info->row = ROW_LOOSE;
 	info->row_prev = NULL;
 	info->row_next = cold->loose;
@@ -172,23 +172,23 @@ static struct wf_ext *row_leave(struct wf_actor *a, struct wf_ext *ext)
 
 /*
  * Drop the count of a call that has become the first of its row. That may make it ready, and the
- * one behind it the first, and so on: those come one after the other here, not on the stack.
+ * one behind it the first, and so on; or it is refused by a dead actor, which ends it and lets
+ * others of other rows become the first. All those come one after the other here, not on the stack.
  */
 static void let_pass(struct wf_local *self, struct wf_ext *ext)
 {
 	if (!ext)
 		return;
-	if (self->passing) {
-		WF_CHECK(!self->pass);
-		self->pass = ext;
+	/* Ours until its count is dropped: whoever ends it meanwhile leaves it and this link. */
+	wf_call_info(ext)->pass_next = self->pass;
+	self->pass = ext;
+	if (self->passing)
 		return;
-	}
-	WF_DEBUG(!self->pass);
 	self->passing = true;
-	while (ext) {
-		wf_unready_drop(self, ext);
+	while (self->pass) {
 		ext = self->pass;
-		self->pass = NULL;
+		self->pass = wf_call_info(ext)->pass_next;
+		wf_unready_drop(self, ext);
 	}
 	self->passing = false;
 }
@@ -207,7 +207,7 @@ struct wf_ext *wf_rows_claim(struct wf_local *self, struct wf_actor *a)
 		/* Not ours: somebody else ends it, or it is ready, and waits for this lock. */
 		if (!wf_early_claim(ext))
 			continue;
-		WF_DEBUG(ext->call == 2);
+		WF_DEBUG(ext->call == WF_CALL_WAITS);
 		wf_call_info(ext)->row_next = claimed;
 		claimed = ext;
 	}
@@ -320,7 +320,7 @@ void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *er
 	struct wf_actor *a = wf_actor_at(self->rt, info->actor);
 	struct wf_ext *next = NULL;
 
-	WF_DEBUG(ext->call == 2 && info->held);
+	WF_DEBUG(ext->call == WF_CALL_WAITS && info->held);
 	WF_DEBUG(error != NULL);
 	wf_actor_hold(a);
 	uint32_t word = wf_box_lock(&a->box);
@@ -387,7 +387,7 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 		wf_group_take_in(self->rt, a->cold->group, cell);
 	if (!info->row)
 		return 0;
-	WF_DEBUG(ext->call == 2 && !info->held);
+	WF_DEBUG(ext->call == WF_CALL_WAITS && !info->held);
 	info->held = 1;
 	wf_actor_hold(a);
 	/* One count for the submitter, one for the predecessor. */
@@ -407,7 +407,7 @@ int wf_call_admit(struct wf_local *self, const struct wf_target *to, struct wf_c
 	*wf_call_info(ext) = (struct wf_call_info){ .actor = wf_actor_index(self->rt, a),
 		                                    .kind = (uint8_t)to->kind,
 		                                    .group = (uint8_t)to->group };
-	WF_DEBUG(ext->call == 2 && !wf_cell_ext(cell));
+	WF_DEBUG(ext->call == WF_CALL_WAITS && !wf_cell_ext(cell));
 	WF_DEBUG(to->group <= WEFT_ACTOR_GROUPS_MAX);
 	uint32_t word = wf_box_lock(&a->box);
 	int rc = admit(self, to, cell, ext, edges, word);
@@ -480,7 +480,7 @@ static inline struct wf_ext *plain_fill(struct wf_local *self, const struct wf_a
 		                .arg_size = size & 31,
 		                .flags = size ? WF_EXT_ARG : 0,
 		                .block = 1,
-		                .call = 1 };
+		                .call = WF_CALL_SHORT };
 	struct wf_call_info *info = wf_call_info(ext);
 
 	WF_DEBUG(size <= WF_INLINE_BYTES);
@@ -581,7 +581,7 @@ struct wf_cell *wf_call_make(struct wf_local *self, struct wf_actor *a, uint32_t
 		(struct wf_call_info){ .actor = wf_actor_index(self->rt, a),
 		                       .kind = (uint8_t)kind };
 	WF_CHECK(kind != WF_CALL_METHOD);
-	WF_DEBUG(wf_cell_ext(cell)->call == 2);
+	WF_DEBUG(wf_cell_ext(cell)->call == WF_CALL_WAITS);
 	wf_submit_inputs(self, wf_cell_ext(cell), &call);
 	return cell;
 }

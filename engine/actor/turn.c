@@ -120,7 +120,7 @@ static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_ex
 	struct wf_link *link = wf_call_info(ext)->link;
 
 	WF_DEBUG(a->exclusive || !link || link->submitted);
-	WF_CHECK(ext->call == 1 && ext->block);
+	WF_CHECK(ext->call == WF_CALL_SHORT && ext->block);
 	if (link) {
 		/* relaxed: ours. release [L2]: the end that is counted. */
 		wf_store_release(&link->done, wf_load_relaxed(&link->done) + 1);
@@ -147,7 +147,7 @@ static WF_SUSPENDS struct wf_local *run_plain(struct wf_local *self, struct wf_a
 {
 	struct weft_task frame;
 
-	WF_DEBUG(!self->current && ext->call == 1);
+	WF_DEBUG(!self->current && ext->call == WF_CALL_SHORT);
 	WF_DEBUG(wf_cell_ext(cell) == ext && !wf_ext_edge_count(ext));
 	frame.cell = cell;
 	frame.rt = self->rt;
@@ -191,7 +191,7 @@ static WF_SUSPENDS struct wf_local *run_call(struct wf_local *self, struct wf_tu
 	if (WF_LIKELY(!wf_load_relaxed(&cell->cancel) && !wf_load_relaxed(&self->rt->attention))) {
 		struct wf_ext *ext = cell->ext_word;
 
-		if (ext->call == 1 && !wf_call_info(ext)->row)
+		if (ext->call == WF_CALL_SHORT && !wf_call_info(ext)->row)
 			return run_plain(self, a, cell, ext);
 	}
 	WF_DEBUG(!self->rt->timing || a->cold);
@@ -288,7 +288,7 @@ uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, u
 	WF_DEBUG(cells && most);
 	struct wf_actor *a = &t->slot[info->actor];
 
-	if (ext->call == 2 && info->row_prev && info->row & 4)
+	if (ext->call == WF_CALL_WAITS && info->row_prev && info->row & 4)
 		*before = info->row_prev->cell;
 	/* The first call of all waits for its inputs. */
 	if (!(wf_box_word(&a->box) & WF_BOX_OPEN) && info->kind == WF_CALL_METHOD && a->cold &&

@@ -84,7 +84,7 @@ struct wf_local {
 	bool early_busy;       /* inside early_end() */
 	struct wf_cell *early; /* claimed, to be ended; linked through their data */
 	bool passing;          /* calls of a row become ready one after the other, see call.c */
-	struct wf_ext *pass;
+	struct wf_ext *pass;   /* those still to come, linked through their call info */
 	struct wf_a32 caller_gen; /* guests: changes with the thread, whose calls have an order */
 	uint32_t chain;           /* turns that turns have scheduled here */
 	uint16_t shared_left;     /* inbox drains until new cells start private again */

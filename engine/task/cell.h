@@ -386,7 +386,7 @@ struct wf_ext {
 		struct {
 			uint64_t site_bits : 48; /* wf_ext_site() */
 			uint64_t arg_size : 13;
-			uint64_t call : 2; /* 16-byte halves of struct wf_call_info that it has */
+			uint64_t call : 2; /* 16-byte parts of struct wf_call_info that it has */
 		};
 	};
 	uint32_t cell;         /* index */
@@ -414,6 +414,9 @@ struct wf_ext {
 };
 _Static_assert(sizeof(struct wf_ext) == 32 && sizeof(struct wf_edge) == 16,
                "one line for two inputs");
+
+#define WF_CALL_SHORT 1u /* parts of a call that never waits */
+#define WF_CALL_WAITS 3u /* of one that may */
 
 /* Where it goes when it is ready: its priority, and whether to its group (WF_READY_GROUP). */
 static inline uint32_t wf_ext_ready(const struct wf_ext *ext)

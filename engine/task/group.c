@@ -339,7 +339,7 @@ void wf_group_take_in(weft *rt, uint32_t index, struct wf_cell *cell)
 	struct wf_group *group = wf_group_at(rt, index);
 
 	WF_CHECK(group->used);
-	WF_DEBUG(wf_cell_ext(cell)->call == 2);
+	WF_DEBUG(wf_cell_ext(cell)->call == WF_CALL_WAITS);
 	count_in(group);
 	/* relaxed: published with the call. */
 	wf_store_relaxed(&cell->place, wf_place(index));

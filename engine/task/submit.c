@@ -239,7 +239,7 @@ static void ext_head(struct wf_ext *head, const weft *rt, const struct wf_cell *
 		                    (o->flags & WEFT_TASK_SKIP_EMPTY ? WF_PART_SKIP_EMPTY : 0) |
 		                    (b->group ? WF_PART_GROUP : 0)) &
 		                   15),
-		.call = of_actor ? 2 : 0,
+		.call = of_actor ? WF_CALL_WAITS : 0,
 	};
 }
 
@@ -518,7 +518,7 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 
 	if (!cell)
 		return -ENOMEM;
-	WF_DEBUG(to->actor && ext->call == 2);
+	WF_DEBUG(to->actor && ext->call == WF_CALL_WAITS);
 	/* Not to be found by a walker before it is let in. */
 	cell->parent = WF_TAG_NONE;
 	int rc = o->deadline ? wf_timer_reserve(self->rt) : 0;

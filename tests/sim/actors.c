@@ -52,7 +52,8 @@ struct call {
 	struct being *being;
 	uint32_t caller, index; /* index: among those of its caller */
 	uint32_t plan;
-	bool waits; /* for the one before it */
+	uint32_t waits; /* for the one so many before it; 0: for none */
+	bool strict;    /* and ends when that fails */
 	bool cancelled;
 	bool accepted;
 	weft_ref ref;
@@ -199,6 +200,12 @@ static void enter(weft_task *self, const struct call *call)
 	wf_store_relaxed(&being->last[call->caller], call->index + 1);
 }
 
+static const struct call *awaited(const struct call *call)
+{
+	SIM_CHECK(call->waits && call->waits <= call->index);
+	return call - call->waits;
+}
+
 static int body(weft_task *self)
 {
 	struct call *call = *(struct call *const *)weft_task_arg(self, NULL);
@@ -206,7 +213,7 @@ static int body(weft_task *self)
 
 	SIM_CHECK(wf_add_relaxed(&call->runs, 1) == 0);
 	if (call->waits)
-		SIM_CHECK(weft_peek(program.rt, call[-1].ref) == 1);
+		SIM_CHECK(weft_peek(program.rt, awaited(call)->ref) == 1);
 	enter(self, call);
 	int rc = do_plan(self, call);
 
@@ -235,9 +242,9 @@ static int submit_call(struct call *call)
 	                                        .actor = actor,
 	                                        .arg = &call,
 	                                        .arg_size = sizeof call,
-	                                        .inputs = call->waits ? &call[-1].ref : NULL,
-	                                        .n_after = call->waits,
-	                                        .opts = call->waits ? &ignore : NULL },
+	                                        .inputs = call->waits ? &awaited(call)->ref : NULL,
+	                                        .n_after = call->waits ? 1 : 0,
+	                                        .opts = call->strict ? NULL : &ignore },
 	                   &call->ref);
 }
 
@@ -317,6 +324,10 @@ static void check_call(const struct call *call)
 	case WEFT_EACTOR:
 		SIM_CHECK(call->being->disturbed);
 		break;
+	case WEFT_EDEP:
+		SIM_CHECK(runs == 0 && call->waits && call->strict);
+		SIM_CHECK(weft_get(program.rt, awaited(call)->ref, WEFT_FOREVER, &view) < 0);
+		break;
 	default:
 		SIM_CHECK(status == -ECANCELED);
 		/* Of the group's cancel, when it comes to run before its actor is killed. */
@@ -350,6 +361,13 @@ static void check_being(struct being *being)
 
 /* ---- Programs -------------------------------------------------------------------------------- */
 
+static void create(struct being *being, const struct weft_actor_options *o)
+{
+	SIM_CHECK(weft_actor_create(program.rt, &classes[being->wide], o,
+	                            &(struct weft_call){ .arg = &being, .arg_size = sizeof being },
+	                            &being->actor) == 0);
+}
+
 static void make_being(struct being *being, uint32_t index)
 {
 	/* Two fit at once; at a close one, and the others end for whoever waits. */
@@ -371,9 +389,7 @@ static void make_being(struct being *being, uint32_t index)
 		o.group = program.group;
 	o.max_restarts = being->restarts = sim_choose(3);
 	o.priority = sim_choose(4);
-	SIM_CHECK(weft_actor_create(program.rt, &classes[being->wide], &o,
-	                            &(struct weft_call){ .arg = &being, .arg_size = sizeof being },
-	                            &being->actor) == 0);
+	create(being, &o);
 }
 
 static void make_call(uint32_t caller, uint32_t index)
@@ -384,12 +400,16 @@ static void make_call(uint32_t caller, uint32_t index)
 		               .caller = caller,
 		               .index = index,
 		               .plan = sim_choose(program.chaos ? PLANS : PLANS_TAME),
-		               .waits = index && sim_choose(4) == 0 };
+		               .strict = sim_choose(2) };
+	if (index && sim_choose(3) == 0)
+		call->waits = 1 + sim_choose(index < 3 ? index : 3);
 	if (call->plan >= PLANS_TAME)
 		call->being->disturbed = true;
+	/* At a close all are run. */
+	call->strict = call->strict && !program.closing;
 	/* Who waits for an actor that waits for what he holds waits for ever. */
 	if (program.closing && call->being->holds) {
-		call->waits = false;
+		call->waits = 0;
 		if (call->plan == PLAN_CALL)
 			call->plan = PLAN_VALUE;
 	}
@@ -413,6 +433,25 @@ static void make_program(bool chaos, bool closing)
 	}
 }
 
+static void finish_program(uint32_t callers)
+{
+	for (uint32_t c = 0; c < callers; c++) {
+		for (uint32_t i = 0; i < program.n_calls; i++)
+			check_call(&program.calls[c][i]);
+	}
+	for (uint32_t c = 0; c < callers; c++) {
+		for (uint32_t i = 0; i < program.n_calls; i++)
+			SIM_CHECK(weft_release(program.rt, program.calls[c][i].ref) == 0);
+	}
+	for (uint32_t i = 0; i < program.n_actors; i++)
+		check_being(&program.beings[i]);
+	if (program.group.bits) {
+		SIM_CHECK(weft_group_join(program.rt, program.group, WEFT_FOREVER) == 0);
+		SIM_CHECK(weft_group_destroy(program.rt, program.group) == 0);
+	}
+	sim_close(program.rt);
+}
+
 static void whole_program(bool chaos)
 {
 	uint32_t by_host = 0, by_thread = 1, by_task = 2;
@@ -425,21 +464,7 @@ static void whole_program(bool chaos)
 	run_caller(by_host);
 	sim_join(thread);
 	SIM_CHECK(weft_take(program.rt, task, NULL, 0) == 0);
-	for (uint32_t c = 0; c < CALLERS; c++) {
-		for (uint32_t i = 0; i < program.n_calls; i++)
-			check_call(&program.calls[c][i]);
-	}
-	for (uint32_t c = 0; c < CALLERS; c++) {
-		for (uint32_t i = 0; i < program.n_calls; i++)
-			SIM_CHECK(weft_release(program.rt, program.calls[c][i].ref) == 0);
-	}
-	for (uint32_t i = 0; i < program.n_actors; i++)
-		check_being(&program.beings[i]);
-	if (program.group.bits) {
-		SIM_CHECK(weft_group_join(program.rt, program.group, WEFT_FOREVER) == 0);
-		SIM_CHECK(weft_group_destroy(program.rt, program.group) == 0);
-	}
-	sim_close(program.rt);
+	finish_program(CALLERS);
 }
 
 /*
@@ -490,6 +515,52 @@ static void actors_close(void)
 	}
 }
 
+/* ---- Rows ------------------------------------------------------------------------------------ */
+
+static void *kills(void *arg)
+{
+	const weft_actor actor = *(const weft_actor *)arg;
+
+	for (uint32_t i = sim_choose(100); i; i--)
+		sim_yield();
+	SIM_CHECK(weft_actor_kill(program.rt, actor,
+	                          sim_choose(2) ? WEFT_KILL_NOW : WEFT_KILL_RESTART) == 0);
+	return NULL;
+}
+
+/*
+ * The calls of the first actor's row become ready one by one while it is killed, and each has
+ * others waiting for it at the heads of the rows of the other two, who run theirs in order.
+ */
+static void actors_rows(void)
+{
+	static const struct {
+		uint32_t being, waits;
+	} rows[] = { { 2, 0 }, { 0, 1 }, { 0, 0 }, { 1, 1 }, { 1, 0 },
+		     { 2, 3 }, { 2, 0 }, { 0, 0 }, { 1, 1 }, { 2, 2 } };
+	const struct weft_actor_options o = { .struct_size = sizeof o };
+
+	memset(&program, 0, sizeof program);
+	program.rt = sim_open();
+	program.n_actors = ACTORS_MOST;
+	program.n_calls = sizeof rows / sizeof *rows;
+	for (uint32_t i = 0; i < program.n_actors; i++) {
+		program.beings[i] = (struct being){ .program = &program, .index = i };
+		create(&program.beings[i], &o);
+	}
+	program.beings[0].disturbed = true;
+	for (uint32_t i = 0; i < program.n_calls; i++)
+		program.calls[0][i] = (struct call){ .being = &program.beings[rows[i].being],
+			                             .index = i,
+			                             .plan = i ? PLAN_VALUE : PLAN_SLEEP,
+			                             .waits = rows[i].waits };
+	pthread_t killer = sim_thread(kills, &program.beings[0].actor);
+
+	run_caller(0);
+	sim_join(killer);
+	finish_program(1);
+}
+
 static void actors_plain(void)
 {
 	whole_program(false);
@@ -506,6 +577,7 @@ int main(int argc, char **argv)
 		{ "actors_plain", actors_plain },
 		{ "actors_chaos", actors_chaos },
 		{ "actors_close", actors_close },
+		{ "actors_rows", actors_rows },
 	};
 
 	return sim_main(programs, sizeof programs / sizeof *programs, argc, argv);
