@@ -106,6 +106,13 @@ static void gpu_fini(struct wf_gpu *gpu)
 	pthread_mutex_destroy(&gpu->mutex);
 }
 
+void wf_gpus_quiet(weft *rt)
+{
+	WF_CHECK(!rt->gpus || rt->gpus->rt == rt);
+	if (rt->gpus)
+		bells(rt->gpus, NULL);
+}
+
 void wf_gpus_close(weft *rt)
 {
 	struct wf_gpus *gpus = rt->gpus;
@@ -113,8 +120,6 @@ void wf_gpus_close(weft *rt)
 	if (!gpus)
 		return;
 	WF_CHECK(gpus->rt == rt);
-	/* A doorbell that rings from now on finds nobody. */
-	bells(gpus, NULL);
 	wf_gpu_objects_close(gpus);
 	wf_gpu_pinned_close(gpus);
 	for (uint32_t i = 0; i < gpus->count; i++)

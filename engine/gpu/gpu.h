@@ -145,6 +145,11 @@ struct wf_gpus {
 
 /* Take the options' devices: 0, -EBUSY, -ENOMEM. Sets options.gpus. */
 int wf_gpus_open(weft *rt);
+
+/* No doorbell wakes a worker from now on, and none is about to. Before the workers go. */
+void wf_gpus_quiet(weft *rt);
+
+/* After it, and after the workers' last account. */
 void wf_gpus_close(weft *rt);
 const char *wf_gpus_name(const weft *rt);
 /* Bytes that grants share out; 0: GPUs are only counted. */

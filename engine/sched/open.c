@@ -340,6 +340,7 @@ static void destroy(weft *rt)
 	if (rt->cells)
 		wf_cells_sweep(rt);
 	wf_runtime_store_close(rt);
+	wf_gpus_quiet(rt);
 	wf_lanes_destroy(rt);
 	free_workers(rt);
 	if (rt->locals)

@@ -27,19 +27,23 @@ static inline weft *sim_open_with(uint32_t workers, uint32_t flags)
 	return rt;
 }
 
-/* Nothing that ended has kept anything; plain CPUs follow when their workers rest. */
+/*
+ * Nothing that ended has kept anything. Plain CPUs follow when their workers rest, and what a dead
+ * actor had asked for when the task that asked is over, for which nobody waits. What is never given
+ * back is a schedule that does not end.
+ */
 static inline void sim_check_books(weft *rt)
 {
 	struct weft_resource_info infos[5];
+	uint32_t back = 0;
 
-	SIM_CHECK(weft_resources(rt, infos, 5) == 5);
-	for (uint32_t i = 1; i < 5; i++)
-		SIM_CHECK(infos[i].available == infos[i].total);
-	SIM_CHECK(weft_pending(rt, NULL, 0) == 0);
-	while (infos[0].available != infos[0].total) {
+	while (back < 5) {
 		sim_yield();
 		SIM_CHECK(weft_resources(rt, infos, 5) == 5);
+		for (back = 0; back < 5 && infos[back].available == infos[back].total;)
+			back++;
 	}
+	SIM_CHECK(weft_pending(rt, NULL, 0) == 0);
 }
 
 static inline weft *sim_open(void)
