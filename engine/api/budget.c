@@ -179,16 +179,32 @@ static WF_SUSPENDS int reserve_or_wait(weft *rt, struct wf_group *group, uint64_
 	return until == WEFT_POLL ? -ETIMEDOUT : await_memory(rt, group, bytes, until);
 }
 
+/* Granted, but the group was destroyed meanwhile: it is given back. */
+static bool given_late(struct wf_groups *gs, struct wf_group *group, uint64_t bytes)
+{
+	pthread_mutex_lock(&gs->mutex);
+	bool late = !group->open;
+
+	if (late)
+		return_bytes(group, bytes);
+	pthread_mutex_unlock(&gs->mutex);
+	return late;
+}
+
 int weft_group_reserve(weft *rt, weft_group handle, uint64_t bytes, weft_deadline until)
 {
-	struct wf_group *group = rt ? wf_group_find(rt, handle, false) : NULL;
+	struct wf_local *self = rt ? wf_local_of(rt) : NULL;
+	struct wf_group *group = self ? wf_group_find(rt, handle, false) : NULL;
 
 	if (!group)
-		return -EINVAL;
+		return rt && !self ? -ENOMEM : -EINVAL;
 	int rc = reserve_or_wait(rt, group, bytes, until);
 
 	WF_DEBUG(rc <= 0);
-
+	if (!rc && given_late(wf_groups(rt), group, bytes)) {
+		serve(wf_local_of(rt), wf_groups(rt));
+		rc = -EINVAL;
+	}
 	wf_group_drop(rt, group);
 	return rc;
 }

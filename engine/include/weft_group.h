@@ -163,7 +163,8 @@ WEFT_API weft_group weft_task_group(const weft_task *self);
  * Owned:    the bytes are the group's until weft_group_give_back(), or until it is destroyed.
  * Context:  any thread. May suspend unless `until` is WEFT_POLL; no worker is blocked meanwhile.
  * Errors:   -ETIMEDOUT, -EMSGSIZE more than the memory of one of those groups; -EINVAL a stale or
- *           foreign group; -EINTR as weft_get(); -ENOMEM. Nothing is reserved then.
+ *           foreign group, or one that was destroyed meanwhile; -EINTR as weft_get(); -ENOMEM.
+ *           Nothing is reserved then.
  */
 WEFT_API WEFT_NODISC int weft_group_reserve(weft *rt, weft_group group, uint64_t bytes,
                                             weft_deadline until);

@@ -293,6 +293,18 @@ void wf_grants_send(struct wf_local *self, struct wf_grants *grants)
 
 /* ---- The doors ----------------------------------------------------------------------------- */
 
+/* A canceller has asked it to end, and may not have found it here. */
+static bool is_asked(weft *rt, const struct wf_ext *ext)
+{
+	const struct wf_cell *cell = cell_of(rt, ext);
+	/* acquire [C3] */
+	uint8_t cancel = wf_load_acquire(&cell->cancel);
+
+	/* LOCKED is none yet: whoever locks looks here again, or takes it back. */
+	return cancel == WF_CANCEL_ASKED || cancel == WF_CANCEL_LATE ||
+		(ext->parts & WF_PART_GROUP && wf_group_cancelled(rt, cell));
+}
+
 /* Ask for the first time, or again. True: it does not wait. With the mutex held. */
 static bool ask(weft *rt, struct wf_ext *ext, struct wf_grants *grants)
 {
@@ -302,7 +314,7 @@ static bool ask(weft *rt, struct wf_ext *ext, struct wf_grants *grants)
 
 	WF_DEBUG(request->state == WF_REQUEST_NEW && class->users > 0);
 	request->refused = class->infeasible && a->gpus_lost && wf_shape_has_gpu(&class->shape);
-	if (a->open || request->refused || wf_class_is_gone(class)) {
+	if (a->open || request->refused || wf_class_is_gone(class) || is_asked(rt, ext)) {
 		request->state = WF_REQUEST_PASSED;
 		request->beside = false;
 		wf_grant_add(grants, cell_of(rt, ext), request);
@@ -332,6 +344,8 @@ void wf_admit(struct wf_local *self, struct wf_cell *cell)
 	lock(rt->admit);
 	/* release [C1]: under the mutex, see the essay. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	/* [C4]: it can be found here; now whether somebody has asked before. */
+	wf_fence_seq_cst();
 	ask(rt, wf_cell_ext(cell), &grants);
 	if (rt->admit->collecting)
 		wf_admit_serve(self, &collect);
@@ -608,8 +622,7 @@ static bool pass_asked(weft *rt, struct wf_class *class, struct wf_grants *grant
 	WF_DEBUG(grants->n <= WF_BATCH_MAX && !class->first == !class->last);
 	for (struct wf_ext *ext = class->first, *next; ext; ext = next) {
 		next = wf_ext_request(ext)->next;
-		/* acquire [C3]: who asks does so before he comes here. */
-		if (wf_load_acquire(&cell_of(rt, ext)->cancel) == WF_CANCEL_NO)
+		if (!is_asked(rt, ext))
 			continue;
 		if (grants->n == WF_BATCH_MAX)
 			return false;

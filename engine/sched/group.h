@@ -123,6 +123,8 @@ void wf_group_settle(struct wf_groups *gs, struct wf_group *group);
 /* Keep the slot, under the mutex; let go of it, without. */
 void wf_group_hold(weft *rt, struct wf_group *group);
 void wf_group_drop(weft *rt, struct wf_group *group);
+/* For an entry of a queue whose task has ended; takes the mutex. The group has a task. */
+void wf_group_hold_queued(weft *rt, uint32_t index);
 /* A group that stays until wf_group_drop(); `close`: its handle is no longer good. NULL: none. */
 struct wf_group *wf_group_find(weft *rt, weft_group handle, bool close);
 /* Destroyed: what was reserved and kept by it goes. */

@@ -235,8 +235,13 @@ void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priorit
 	/* Not in a queue: take it out of a canceller's reach before its ext links it. */
 	wf_store_release(&cell->promise.state, WF_STATE_RUNNING); /* release [C1] */
 	wf_fence_compiler();
-	if (wf_ended_in_queue(self, cell))
-		return;
+	if (!wf_ended_in_queue(self, cell))
+		wf_ready_running(self, cell);
+}
+
+void wf_ready_running(struct wf_local *self, struct wf_cell *cell)
+{
+	WF_DEBUG(wf_load_relaxed(&cell->promise.state) == WF_STATE_RUNNING); /* relaxed: ours. */
 	overflow_cell(self->rt, cell->ext_word);
 	injected(self->rt);
 }

@@ -11,12 +11,13 @@
 #include "gpu.h"
 #include "plain.h"
 
-/* Cancel a task that has not begun, or leave the request for the body; `how`: ASKED or LATE. */
-static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t how)
+/*
+ * Cancel a task that has not begun, or leave the request for the body; `how`: ASKED or LATE, `old`:
+ * what it was found with.
+ */
+static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t how, uint8_t old)
 {
-	uint8_t old = WF_CANCEL_NO;
-
-	/* acquire [C1]: one canceller. Asked, locked or ended before: somebody saw to it. */
+	/* acquire [C1]: one canceller. Otherwise somebody saw to it, or sees to it now. */
 	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
 		return;
 	if (self->rt->asymmetric)
@@ -79,7 +80,7 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	uint32_t state = wf_load_acquire(&cell->promise.state);
 
 	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)
-		cancel_unbegun(self, cell, how);
+		cancel_unbegun(self, cell, how, WF_CANCEL_NO);
 	else
 		/* acq_rel [C3]: a full exchange, so that either the sleeper sees it or we see
 		 * the sleeper. */
@@ -96,6 +97,12 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 
 	wf_cancel_blocked(self, cell, gen);
 	wf_spare_interrupt(self, cell, gen);
+	/* [C4]: one that was just on its way to a queue sees that it is asked, or is found there. */
+	wf_fence_seq_cst();
+	/* acquire [C2] */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED &&
+	    !wf_promise_is_done(&cell->promise))
+		cancel_unbegun(self, cell, how, how);
 }
 
 void wf_cancel_late(struct wf_local *self, struct wf_cell *cell)

@@ -190,7 +190,7 @@ static void unlock(struct wf_cell *cell, uint32_t gen)
 	}
 }
 
-/* It was waiting for inputs when it was locked: it ends, or is left asked. True: it ended. */
+/* It was waiting for inputs when it was locked. False: not any more, and is left asked. */
 static bool end_waiting(struct wf_local *self, struct wf_cell *cell, uint32_t gen)
 {
 	WF_DEBUG(self->walking);
@@ -231,10 +231,14 @@ static void ask(struct walk *w, struct wf_cell *cell, uint32_t gen)
 		if (wf_cas_acq_rel(&cell->life, &old.all, new.all))
 			break;
 	}
-	if (how == WF_CANCEL_LOCKED && end_waiting(w->self, cell, gen))
-		return;
+	bool ended = how == WF_CANCEL_LOCKED && end_waiting(w->self, cell, gen);
+
+	/* [C4]: one that comes to wait for resources right now has not ended, or sees it. */
+	wf_fence_seq_cst();
 	/* acquire [C2]: of those that wait for resources. */
 	w->queued |= wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED;
+	if (ended)
+		return;
 	wf_cancel_blocked(w->self, cell, gen);
 	wf_spare_interrupt(w->self, cell, gen);
 }

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "plain.h"
 
 #define DRAIN_BATCH 64u
@@ -201,6 +202,7 @@ void wf_group_settle(struct wf_groups *gs, struct wf_group *group)
 		struct wf_group *parent = group->parent;
 
 		WF_CHECK(!group->queued && !group->running && !group->active);
+		WF_CHECK(!group->reserved);
 		/* What it counted stays counted above. relaxed: nobody counts in it any more. */
 		wf_add_relaxed(&parent->submitted, wf_load_relaxed(&group->submitted));
 		wf_add_relaxed(&parent->done, wf_load_relaxed(&group->done));
@@ -211,9 +213,6 @@ void wf_group_settle(struct wf_groups *gs, struct wf_group *group)
 		parent->waited += group->waited;
 		if (group->longest > parent->longest)
 			parent->longest = group->longest;
-		/* What somebody was granted while it was being destroyed. */
-		for (struct wf_group *up = parent; up->parent; up = up->parent)
-			up->reserved -= group->reserved_own;
 		group->used = false;
 		gs->used--;
 		parent->children--;
@@ -225,6 +224,15 @@ void wf_group_hold(weft *rt, struct wf_group *group)
 {
 	WF_CHECK(wf_groups(rt) && group->used);
 	group->users++;
+}
+
+void wf_group_hold_queued(weft *rt, uint32_t index)
+{
+	struct wf_groups *gs = wf_groups(rt);
+
+	pthread_mutex_lock(&gs->mutex);
+	wf_group_hold(rt, wf_group_at(rt, index));
+	pthread_mutex_unlock(&gs->mutex);
 }
 
 void wf_group_drop(weft *rt, struct wf_group *group)
@@ -511,7 +519,12 @@ static void cancel_queued(struct wf_local *self, struct wf_group *group)
 			/* release [C1]: as a start. */
 			wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
 			wf_fence_compiler();
-			if (!wf_ended_in_queue(self, cell))
+			if (wf_ended_in_queue(self, cell))
+				continue;
+			/* One that began ahead of its inputs has edges: its runner ends it. */
+			if (wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell)))
+				wf_ready_running(self, cell);
+			else
 				wf_task_finish(self, cell,
 				               wf_task_error(cell, cell->u.fn, -ECANCELED, NULL));
 		}

@@ -458,11 +458,15 @@ void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	/* While the runner waits for us: what it finds ended holds nothing of its actor. */
 	if (ext && ext->call)
 		wf_call_settle(self, ext);
-	if (ext && ext->parts & WF_PART_REQUEST && wf_admit_withdraw(self, ext))
+	if (ext && ext->parts & WF_PART_REQUEST && wf_admit_withdraw(self, ext)) {
 		/* It waited for resources: there is no entry. */
 		wf_bump(&self->count.early);
-	else
+	} else {
 		wf_promise_retain(&cell->promise);
+		/* The entry lies in the group's lane, or is about to: it keeps the slot, too. */
+		if (wf_cell_group(cell))
+			wf_group_hold_queued(self->rt, wf_cell_group(cell));
+	}
 	wf_flags_add(cell, WF_CELL_SHARED);
 	/* release [C1] */
 	wf_store_release(&cell->cancel, WF_CANCEL_ENDED);
@@ -567,7 +571,11 @@ bool wf_ended_in_queue(struct wf_local *self, struct wf_cell *cell)
 	}
 	if (cancel != WF_CANCEL_ENDED)
 		return false;
+	uint32_t group = wf_cell_group(cell);
+
 	wf_cell_release(self, cell);
+	if (WF_UNLIKELY(group))
+		wf_group_drop(self->rt, wf_group_at(self->rt, group));
 	return true;
 }
 

@@ -287,8 +287,7 @@ static int counts_inside(weft_task *self)
 	struct act_log *log = api_arg_pointer(self);
 	const uint64_t inside = api_add(&log->inside, 1);
 
-	if (inside > api_read(&log->most))
-		api_set(&log->most, inside);
+	api_raise(&log->most, inside);
 	for (int i = 0; i < 100; i++)
 		sched_yield();
 	api_add(&log->inside, (uint64_t)-1);
@@ -322,8 +321,9 @@ Test(actors_accounts, no_more_run_at_once_than_their_group_may)
 static void check_killed(weft *rt, weft_ref ref)
 {
 	const struct weft_error *error = NULL;
+	const int rc = api_get(rt, ref);
 
-	cr_assert_eq(api_get(rt, ref), WEFT_EACTOR);
+	cr_assert_eq(rc, WEFT_EACTOR, "%s", weft_strerror(rc));
 	cr_assert_eq(weft_ref_error(rt, ref, &error), 0);
 	cr_assert_str_eq(error->text, "its group was cancelled");
 	api_release(rt, ref);
@@ -346,6 +346,7 @@ Test(actors_accounts, a_cancelled_group_kills_its_actors)
 	waiting = in_group(rt, &wide, inner, &log);
 	outside = act_create(rt, &plain, NULL, &log);
 	cr_assert_eq(act_value(rt, idle), 0);
+	cr_assert_eq(act_value(rt, waiting), 0);
 	weft_ref refs[5] = {
 		act_call(rt, blocked, api_body_get, &event, sizeof event),
 		act_call(rt, blocked, act_add, &(int64_t){ 1 }, 8),

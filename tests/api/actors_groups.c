@@ -24,8 +24,7 @@ static int meets(weft_task *self)
 	const uint64_t inside = api_add(&meet->inside, 1);
 	struct weft_view view;
 
-	if (inside > api_read(&meet->most))
-		api_set(&meet->most, inside);
+	api_raise(&meet->most, inside);
 	if (inside == meet->wanted)
 		API_CHECK(weft_event_set(weft_task_runtime(self), meet->event, NULL, 0) == 0);
 	API_CHECK(weft_get(weft_task_runtime(self), meet->event, WEFT_FOREVER, &view) == 0);

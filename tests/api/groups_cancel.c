@@ -96,7 +96,7 @@ Test(groups_cancel, what_waits_runs_sleeps_or_blocks_is_told)
 	for (int i = 2; i < 6; i++)
 		cr_assert_eq(api_end(rt, refs[i]), -ECANCELED);
 	cr_assert_eq(group_stats(rt, group).cancelled, 6);
-	cr_assert_eq(weft_pending(rt, NULL, 0), 0);
+	cr_assert_eq(weft_pending(rt, &(struct weft_pending_info){ 0 }, 1), 0);
 	api_release(rt, event);
 	group_end(rt, within);
 	group_end(rt, group);

@@ -157,6 +157,33 @@ Test(groups_memory, a_host_thread_waits_too)
 	api_close(rt);
 }
 
+/* What it is granted while its group goes comes to the next one. */
+Test(groups_memory, who_waits_for_a_group_that_goes_keeps_nothing)
+{
+	weft *rt = api_open(1);
+	weft_group parent = group_make(rt, WEFT_GROUP_OPTIONS(.memory = 100));
+	weft_group child = group_make(rt, WEFT_GROUP_OPTIONS(.parent = parent));
+	struct holder of_child = { .group = child, .bytes = 60, .status = 1 };
+	struct holder of_parent = { .group = parent, .bytes = 60, .status = 1 };
+
+	cr_assert_eq(weft_group_reserve(rt, child, 100, WEFT_POLL), 0);
+	pthread_t first = api_thread(waits_outside, (void *[]){ &of_child, rt });
+
+	weft_sleep_until(rt, weft_after_ms(rt, 5));
+	pthread_t second = api_thread(waits_outside, (void *[]){ &of_parent, rt });
+
+	weft_sleep_until(rt, weft_after_ms(rt, 5));
+	group_end(rt, child);
+	api_join(second);
+	cr_assert_eq(of_parent.status, 0);
+	cr_assert_eq(weft_group_give_back(rt, parent, 60), 0);
+	api_join(first);
+	cr_assert_eq(of_child.status, -EINVAL);
+	cr_assert_eq(memory_of(rt, parent), 0);
+	group_end(rt, parent);
+	api_close(rt);
+}
+
 struct cache {
 	weft *rt;
 	weft_group group;

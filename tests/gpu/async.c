@@ -584,6 +584,38 @@ Test(cuda_cancel, while_it_waits_for_a_grant)
 	gpu_close(&t);
 }
 
+/* By its group, from the lane, though no worker comes by: its edges stay with it. */
+Test(cuda_cancel, of_a_group_whose_task_has_begun_ahead)
+{
+	struct gpu_test t = gpu_open("sim", 1);
+	struct api_gate gate = API_GATE_INIT, busy = API_GATE_INIT;
+	weft_ref first = api_submit(t.rt, WEFT_TASK(at_gate, API_POINTER(&gate), GPUS(1)));
+	weft_group group;
+
+	cr_assert_eq(weft_group_create(t.rt, NULL, &group), 0);
+	api_gate_await(&gate, 1);
+	api_await_state(t.rt, first, WEFT_REF_BLOCKED);
+	weft_ref host = api_submit(t.rt, WEFT_TASK(api_body_gate, API_POINTER(&busy)));
+
+	api_gate_await(&busy, 1);
+	weft_ref second =
+		api_submit(t.rt,
+	                   WEFT_TASK(api_body_nothing, WEFT_AFTER(first),
+	                             .opts = WEFT_TASK_OPTIONS(.gpus = 1, .group = group)));
+
+	cr_assert_eq(gpu_info(&t, 0).takeovers, 1);
+	cr_assert_eq(weft_group_cancel(t.rt, group), 0);
+	cr_assert_eq(weft_peek(t.rt, second), 0);
+	cr_assert(gpu_info(&t, 0).share_free == 0);
+	api_gate_open(&gate);
+	api_gate_open(&busy);
+	cr_assert_eq(api_end(t.rt, second), -ECANCELED);
+	cr_assert_eq(api_end(t.rt, first), 0);
+	cr_assert_eq(api_end(t.rt, host), 0);
+	cr_assert_eq(weft_group_destroy(t.rt, group), 0);
+	gpu_close(&t);
+}
+
 Test(cuda_cancel, close_waits_for_what_is_on_a_device)
 {
 	struct gpu_test t = gpu_open("sim", 2);

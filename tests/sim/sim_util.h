@@ -35,6 +35,7 @@ static inline weft *sim_open_with(uint32_t workers, uint32_t flags)
 static inline void sim_check_books(weft *rt)
 {
 	struct weft_resource_info infos[5];
+	struct weft_pending_info pending;
 	uint32_t back = 0;
 
 	while (back < 5) {
@@ -43,7 +44,7 @@ static inline void sim_check_books(weft *rt)
 		for (back = 0; back < 5 && infos[back].available == infos[back].total;)
 			back++;
 	}
-	SIM_CHECK(weft_pending(rt, NULL, 0) == 0);
+	SIM_CHECK(weft_pending(rt, &pending, 1) == 0);
 }
 
 static inline weft *sim_open(void)

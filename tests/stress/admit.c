@@ -191,6 +191,10 @@ static void check_item(weft *rt, struct item *item)
 		API_CHECK(late); /* before it began, between attempts or while it ran */
 		break;
 	default:
+		if (status != -ECANCELED || !item->cancelled)
+			fprintf(stderr, "status %d, kind %u, %llu runs, memory %llu\n", status,
+			        item->kind, (unsigned long long)runs,
+			        (unsigned long long)item->memory);
 		API_CHECK(status == -ECANCELED && item->cancelled);
 	}
 	API_CHECK(runs <= (item->kind == RETRIES ? 3u : item->kind == EATS ? 3u : 1u));

@@ -97,6 +97,15 @@ static inline uint64_t api_read(const struct api_count *count)
 	return wf_load_acquire(&count->n);
 }
 
+/* To at least `n`. */
+static inline void api_raise(struct api_count *count, uint64_t n)
+{
+	uint64_t old = wf_load_acquire(&count->n);
+
+	while (old < n && !wf_cas_acq_rel(&count->n, &old, n))
+		continue;
+}
+
 static inline void api_set(struct api_count *count, uint64_t n)
 {
 	wf_store_release(&count->n, n);

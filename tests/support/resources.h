@@ -49,6 +49,15 @@ static inline double available(weft *rt, const char *name)
 	return 0;
 }
 
+static inline bool anything_pending(weft *rt)
+{
+	struct weft_pending_info info;
+	const int n = weft_pending(rt, &info, 1);
+
+	API_CHECK(n == 0 || n == 1);
+	return n;
+}
+
 /* Whether all that is counted is back; the plain CPUs follow when the workers rest. */
 static inline bool all_back(weft *rt)
 {
@@ -59,7 +68,7 @@ static inline bool all_back(weft *rt)
 		if (infos[i].available != infos[i].total)
 			return false;
 	}
-	return weft_pending(rt, NULL, 0) == 0;
+	return !anything_pending(rt);
 }
 
 static inline void await_all_back(weft *rt)

@@ -1,0 +1,305 @@
+/*
+ * Goal: what ends a task or its group comes through, whatever the task is on its way to: a cancel,
+ * a deadline or a group's cancel that meets a request just when it joins its queue; a group that
+ * is destroyed while tasks are submitted to it and cancelled one by one.
+ * Method: each round sets two threads off at once, each after a random moment. Requests are for
+ * more than there is, so nothing but its end ends a task; every wait has a generous limit, which
+ * only a lost end reaches.
+ */
+#include <sched.h>
+
+#include "api.h"
+
+#define TASKS 32
+
+#define NEVER WEFT_TASK_OPTIONS(.gpus = 1) /* there is none */
+
+struct duel {
+	weft *rt;
+	weft_group group;
+	weft_ref event;
+	void (*other)(struct duel *);
+	uint64_t random;
+	struct wf_a32 round, done; /* done: by the other thread */
+	uint32_t spin;             /* at most so much before a blow */
+	bool over;
+};
+
+static void spin(uint64_t *random, uint32_t most)
+{
+	for (volatile uint32_t left = api_below(random, most); left; left--)
+		continue;
+}
+
+static void *other_thread(void *arg)
+{
+	struct duel *duel = arg;
+	uint64_t random = ~duel->random;
+
+	for (uint32_t seen = 0;;) {
+		const uint32_t round = wf_load_acquire(&duel->round);
+
+		if (round == seen) {
+			sched_yield();
+			continue;
+		}
+		if (duel->over)
+			return NULL;
+		seen = round;
+		spin(&random, duel->spin);
+		duel->other(duel);
+		wf_store_release(&duel->done, seen);
+	}
+}
+
+static void begin(struct duel *duel)
+{
+	/* relaxed: this thread's. */
+	wf_store_release(&duel->round, wf_load_relaxed(&duel->round) + 1);
+	spin(&duel->random, duel->spin);
+}
+
+static void await_other(struct duel *duel)
+{
+	/* relaxed: this thread's. */
+	while (wf_load_acquire(&duel->done) != wf_load_relaxed(&duel->round))
+		sched_yield();
+}
+
+static pthread_t start(struct duel *duel, uint32_t workers, uint64_t seed,
+                       void (*other)(struct duel *))
+{
+	*duel = (struct duel){
+		.rt = api_open(workers), .other = other, .random = seed, .spin = 2000
+	};
+	return api_thread(other_thread, duel);
+}
+
+static void finish(struct duel *duel, pthread_t thread)
+{
+	duel->over = true;
+	wf_store_release(&duel->round, wf_load_relaxed(&duel->round) + 1);
+	api_join(thread);
+	api_await_no_tasks(duel->rt);
+	API_CHECK(weft_close(duel->rt, WEFT_FOREVER) == 0);
+}
+
+static void ends(weft *rt, weft_ref ref, int as)
+{
+	struct weft_view view;
+	const int rc = weft_get(rt, ref, weft_now(rt) + 60 * INT64_C(1000000000), &view);
+
+	if (rc != as)
+		fprintf(stderr, "ends with %d\n", rc);
+	API_CHECK(rc == as);
+	API_CHECK(weft_release(rt, ref) == 0);
+}
+
+static int must_not_run(weft_task *self)
+{
+	(void)self;
+	API_CHECK(!"it runs");
+	return 0;
+}
+
+/* ---- Against a request ---------------------------------------------------------------------- */
+
+static void run_deadlines(uint64_t seed)
+{
+	weft *rt = api_open(2);
+	uint64_t random = seed;
+
+	for (uint32_t i = 0; i < api_scaled(3000); i++) {
+		const weft_ref ref = api_submit(
+			rt,
+			WEFT_TASK(must_not_run,
+		                  .opts = WEFT_TASK_OPTIONS(.gpus = 1,
+		                                            .deadline = weft_now(rt) +
+		                                                    api_below(&random, 2000))));
+
+		ends(rt, ref, WEFT_EDEADLINE);
+	}
+	api_close(rt);
+}
+
+static void sets_event(struct duel *duel)
+{
+	API_CHECK(weft_event_set(duel->rt, duel->event, NULL, 0) == 0);
+}
+
+static void run_cancels(uint64_t seed)
+{
+	struct duel duel;
+	const pthread_t thread = start(&duel, 2, seed, sets_event);
+
+	for (uint32_t i = 0; i < api_scaled(20000); i++) {
+		duel.event = api_event(duel.rt);
+		const weft_ref ref = api_submit(
+			duel.rt, WEFT_TASK(must_not_run, WEFT_AFTER(duel.event), .opts = NEVER));
+
+		begin(&duel);
+		API_CHECK(weft_cancel(duel.rt, ref) == 0);
+		await_other(&duel);
+		ends(duel.rt, ref, -ECANCELED);
+		api_release(duel.rt, duel.event);
+	}
+	finish(&duel, thread);
+}
+
+static int submits_then_waits(weft_task *self)
+{
+	struct duel *duel = api_arg_pointer(self);
+	struct weft_view view;
+	weft_ref ref;
+
+	API_CHECK(weft_submit(duel->rt,
+	                      WEFT_TASK(must_not_run, WEFT_AFTER(duel->event), .opts = NEVER),
+	                      &ref) == 0);
+	begin(duel);
+	const int rc = weft_get(duel->rt, ref, WEFT_FOREVER, &view);
+
+	/* Its child may have ended before it is woken itself. */
+	API_CHECK(rc == -EINTR || rc == -ECANCELED);
+	API_CHECK(weft_release(duel->rt, ref) == 0);
+	return -ECANCELED;
+}
+
+/* Of a cancelled task, by a walk. */
+static void run_children(uint64_t seed)
+{
+	struct duel duel;
+	const pthread_t thread = start(&duel, 2, seed, sets_event);
+	uint64_t random = seed + 1;
+
+	for (uint32_t i = 0; i < api_scaled(3000); i++) {
+		duel.event = api_event(duel.rt);
+		const uint32_t before = wf_load_relaxed(&duel.round);
+		const weft_ref ref =
+			api_submit(duel.rt, WEFT_TASK(submits_then_waits, API_POINTER(&duel)));
+
+		while (wf_load_acquire(&duel.round) == before)
+			sched_yield();
+		spin(&random, duel.spin);
+		API_CHECK(weft_cancel(duel.rt, ref) == 0);
+		await_other(&duel);
+		ends(duel.rt, ref, -ECANCELED);
+		api_release(duel.rt, duel.event);
+		api_await_no_tasks(duel.rt);
+	}
+	finish(&duel, thread);
+}
+
+static void cancels_group(struct duel *duel)
+{
+	API_CHECK(weft_group_cancel(duel->rt, duel->group) == 0);
+}
+
+static void run_group_cancels(uint64_t seed)
+{
+	struct duel duel;
+	const pthread_t thread = start(&duel, 2, seed, cancels_group);
+
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		const struct weft_task_options *opts;
+		int rc = 0;
+
+		API_CHECK(weft_group_create(duel.rt, NULL, &duel.group) == 0);
+		opts = WEFT_TASK_OPTIONS(.gpus = 1, .group = duel.group);
+		begin(&duel);
+		for (uint32_t k = 0; k < TASKS && !rc; k++)
+			rc = weft_submit(duel.rt, WEFT_TASK(must_not_run, .opts = opts), NULL);
+		API_CHECK(rc == 0 || rc == -ECANCELED);
+		await_other(&duel);
+		API_CHECK(weft_group_join(duel.rt, duel.group,
+		                          weft_now(duel.rt) + 60 * INT64_C(1000000000)) == 0);
+		API_CHECK(weft_group_destroy(duel.rt, duel.group) == 0);
+	}
+	finish(&duel, thread);
+}
+
+/* ---- Against a group that goes --------------------------------------------------------------- */
+
+static void destroys_group(struct duel *duel)
+{
+	API_CHECK(weft_group_destroy(duel->rt, duel->group) == 0);
+}
+
+/* The only worker is busy, so that nothing leaves the lanes but by its end. */
+static void run_destroys(uint64_t seed)
+{
+	struct duel duel;
+	struct api_gate gate = API_GATE_INIT;
+	const pthread_t thread = start(&duel, 1, seed, destroys_group);
+	const weft_ref busy = api_submit(duel.rt, WEFT_TASK(api_body_gate, API_POINTER(&gate)));
+
+	api_gate_await(&gate, 1);
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		const struct weft_task_options *opts;
+		weft_ref refs[TASKS];
+		uint32_t n = 0;
+		int rc = 0;
+
+		API_CHECK(weft_group_create(duel.rt, NULL, &duel.group) == 0);
+		opts = WEFT_TASK_OPTIONS(.group = duel.group);
+		begin(&duel);
+		while (n < TASKS && !rc) {
+			rc = weft_submit(duel.rt, WEFT_TASK(must_not_run, .opts = opts), &refs[n]);
+			API_CHECK(rc == 0 || rc == -ECANCELED || rc == -EINVAL);
+			if (!rc)
+				API_CHECK(weft_cancel(duel.rt, refs[n++]) == 0);
+		}
+		await_other(&duel);
+		while (n)
+			ends(duel.rt, refs[--n], -ECANCELED);
+	}
+	api_gate_open(&gate);
+	API_CHECK(api_end(duel.rt, busy) == 0);
+	finish(&duel, thread);
+}
+
+/* They become ready while their group goes and they are cancelled. */
+static void run_ready(uint64_t seed)
+{
+	struct duel duel;
+	struct api_gate gate = API_GATE_INIT;
+	const pthread_t thread = start(&duel, 1, seed, sets_event);
+	const weft_ref busy = api_submit(duel.rt, WEFT_TASK(api_body_gate, API_POINTER(&gate)));
+
+	api_gate_await(&gate, 1);
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		const struct weft_task_options *opts;
+		weft_ref refs[TASKS];
+
+		duel.event = api_event(duel.rt);
+		API_CHECK(weft_group_create(duel.rt, NULL, &duel.group) == 0);
+		opts = WEFT_TASK_OPTIONS(.group = duel.group);
+		for (uint32_t k = 0; k < TASKS; k++)
+			refs[k] = api_submit(
+				duel.rt,
+				WEFT_TASK(must_not_run, WEFT_AFTER(duel.event), .opts = opts));
+		begin(&duel);
+		API_CHECK(weft_group_destroy(duel.rt, duel.group) == 0);
+		for (uint32_t k = 0; k < TASKS; k++)
+			API_CHECK(weft_cancel(duel.rt, refs[k]) == 0);
+		await_other(&duel);
+		for (uint32_t k = 0; k < TASKS; k++)
+			ends(duel.rt, refs[k], -ECANCELED);
+		api_release(duel.rt, duel.event);
+	}
+	api_gate_open(&gate);
+	API_CHECK(api_end(duel.rt, busy) == 0);
+	finish(&duel, thread);
+}
+
+int main(void)
+{
+	const uint64_t seed = test_seed();
+
+	run_deadlines(seed);
+	run_cancels(seed);
+	run_children(seed);
+	run_group_cancels(seed);
+	run_destroys(seed);
+	run_ready(seed);
+	return 0;
+}
