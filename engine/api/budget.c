@@ -179,14 +179,18 @@ static WF_SUSPENDS int reserve_or_wait(weft *rt, struct wf_group *group, uint64_
 	return until == WEFT_POLL ? -ETIMEDOUT : await_memory(rt, group, bytes, until);
 }
 
-/* Granted, but the group was destroyed meanwhile: it is given back. */
-static bool given_late(struct wf_groups *gs, struct wf_group *group, uint64_t bytes)
+/*
+ * Granted, but the group was destroyed meanwhile: what it was granted since goes back, all of it,
+ * because whoever else was granted something comes by here, too.
+ */
+static bool given_late(struct wf_groups *gs, struct wf_group *group)
 {
 	pthread_mutex_lock(&gs->mutex);
 	bool late = !group->open;
 
+	WF_DEBUG(group->used && group->users > 0);
 	if (late)
-		return_bytes(group, bytes);
+		return_bytes(group, group->reserved_own);
 	pthread_mutex_unlock(&gs->mutex);
 	return late;
 }
@@ -201,7 +205,7 @@ int weft_group_reserve(weft *rt, weft_group handle, uint64_t bytes, weft_deadlin
 	int rc = reserve_or_wait(rt, group, bytes, until);
 
 	WF_DEBUG(rc <= 0);
-	if (!rc && given_late(wf_groups(rt), group, bytes)) {
+	if (!rc && given_late(wf_groups(rt), group)) {
 		serve(wf_local_of(rt), wf_groups(rt));
 		rc = -EINVAL;
 	}

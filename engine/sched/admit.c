@@ -300,6 +300,7 @@ static bool is_asked(weft *rt, const struct wf_ext *ext)
 	/* acquire [C3] */
 	uint8_t cancel = wf_load_acquire(&cell->cancel);
 
+	WF_DEBUG(ext->parts & WF_PART_REQUEST);
 	/* LOCKED is none yet: whoever locks looks here again, or takes it back. */
 	return cancel == WF_CANCEL_ASKED || cancel == WF_CANCEL_LATE ||
 		(ext->parts & WF_PART_GROUP && wf_group_cancelled(rt, cell));

@@ -239,8 +239,10 @@ void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priorit
 		wf_ready_running(self, cell);
 }
 
+/* One whose state is RUNNING: no canceller ends it any more. */
 void wf_ready_running(struct wf_local *self, struct wf_cell *cell)
 {
+	WF_CHECK(cell->ext_word->cell == (uint32_t)(cell - self->rt->cells));
 	WF_DEBUG(wf_load_relaxed(&cell->promise.state) == WF_STATE_RUNNING); /* relaxed: ours. */
 	overflow_cell(self->rt, cell->ext_word);
 	injected(self->rt);

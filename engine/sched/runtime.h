@@ -647,13 +647,11 @@ void wf_runtime_attach_stop(weft *rt);
 
 /* A task or a fiber may run now. Cannot fail. */
 void wf_ready_cell(struct wf_local *self, struct wf_cell *cell, uint32_t priority);
-/* The same, past its group, for one whose state is RUNNING, so that no canceller ends it. */
-void wf_ready_running(struct wf_local *self, struct wf_cell *cell);
+void wf_ready_running(struct wf_local *self, struct wf_cell *cell); /* past its group */
 void wf_ready_fiber(struct wf_local *self, struct wf_fiber *fiber);
 void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber);
-/* An actor's turn, also at the far end. */
+/* An actor's turn, also at the far end; of one in a group. */
 void wf_ready_actor(struct wf_local *self, struct wf_actor *actor, uint32_t priority, bool last);
-/* The same of one in a group. */
 void wf_ready_actor_in(struct wf_local *self, struct wf_actor *actor, uint32_t group,
                        uint32_t priority);
 void *wf_overflow_take(weft *rt);

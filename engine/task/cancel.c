@@ -97,7 +97,7 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 
 	wf_cancel_blocked(self, cell, gen);
 	wf_spare_interrupt(self, cell, gen);
-	/* [C4]: one that was just on its way to a queue sees that it is asked, or is found there. */
+	/* [C4]: one that was just on its way to a queue sees that it is asked, or is found. */
 	wf_fence_seq_cst();
 	/* acquire [C2] */
 	if (wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED &&

@@ -229,9 +229,11 @@ void wf_group_hold(weft *rt, struct wf_group *group)
 void wf_group_hold_queued(weft *rt, uint32_t index)
 {
 	struct wf_groups *gs = wf_groups(rt);
+	struct wf_group *group = wf_group_at(rt, index);
 
+	WF_CHECK(group && wf_load_relaxed(&group->live) > 0); /* relaxed: ours is in it. */
 	pthread_mutex_lock(&gs->mutex);
-	wf_group_hold(rt, wf_group_at(rt, index));
+	wf_group_hold(rt, group);
 	pthread_mutex_unlock(&gs->mutex);
 }
 
