@@ -269,13 +269,14 @@ static void posted(struct wf_local *self, struct wf_actor *a, struct wf_cell *ce
 		wf_cell_release(self, cell);
 }
 
-/* A fresh call that waits for nothing; the caller keeps the actor. */
+/* A fresh call that waits for nothing; its admission keeps the actor. */
 void wf_call_post(struct wf_local *self, struct wf_cell *cell)
 {
 	struct wf_call_info info = *wf_call_info(wf_cell_ext(cell));
 	struct wf_actor *a = wf_actor_at(self->rt, info.actor);
 
 	WF_DEBUG(!info.row && !info.held);
+	WF_DEBUG(wf_load_relaxed(&a->holds) > 0); /* relaxed: ours is in it. */
 	WF_DEBUG(!wf_ext_edge_count(wf_cell_ext(cell)));
 	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
@@ -284,6 +285,7 @@ void wf_call_post(struct wf_local *self, struct wf_cell *cell)
 
 	wf_box_unlock(&a->box, word);
 	posted(self, a, cell, info.kind, how);
+	wf_actor_unhold(self, a);
 }
 
 void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
@@ -385,8 +387,11 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 	wf_cell_set_ext(cell, ext);
 	if (WF_UNLIKELY(word & WF_BOX_GROUP))
 		wf_group_take_in(self->rt, a->cold->group, cell);
-	if (!info->row)
+	/* Whoever makes the call need not have a count of the actor: until it is queued. */
+	if (!info->row) {
+		wf_actor_hold(a);
 		return 0;
+	}
 	WF_DEBUG(ext->call == WF_CALL_WAITS && !info->held);
 	info->held = 1;
 	wf_actor_hold(a);

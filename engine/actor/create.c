@@ -282,13 +282,13 @@ static int hold_body(weft_task *self)
 	if (!wf_admit_keep(self->rt, wf_cell_ext(self->cell), &kept))
 		return weft_fail(self, -ECANCELED, "nothing was granted");
 	uint32_t word = wf_box_lock(&a->box);
-	bool dead = word & WF_BOX_DEAD;
+	bool closed = word & WF_BOX_CLOSED;
 
 	WF_CHECK(!a->cold->kept.class && !(word & WF_BOX_OPEN));
-	if (!dead)
+	if (!closed)
 		a->cold->kept = kept;
 	wf_box_unlock(&a->box, word);
-	if (!dead)
+	if (!closed)
 		return 0;
 	wf_admit_let_go(wf_self(), &kept);
 	return weft_fail(self, WEFT_EACTOR, "the actor is dead");
@@ -314,12 +314,12 @@ static int ask(struct wf_local *self, struct wf_actor *a, const struct wf_setup 
 	rc = weft_retain(rt, *grant);
 	WF_CHECK(!rc && a->cold);
 	uint32_t word = wf_box_lock(&a->box);
-	bool dead = word & WF_BOX_DEAD;
+	bool closed = word & WF_BOX_CLOSED;
 
-	if (!dead)
+	if (!closed)
 		a->cold->grant = *grant;
 	wf_box_unlock(&a->box, word);
-	if (dead) {
+	if (closed) {
 		weft_cancel(rt, *grant);
 		weft_release(rt, *grant);
 	}

@@ -170,15 +170,21 @@ void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 	WF_CHECK(!a->state);
 	uint32_t word = wf_box_lock(&a->box);
 
+	if (a->cold) {
+		kept = a->cold->kept;
+		grant = a->cold->grant;
+		a->cold->kept.class = NULL;
+		a->cold->grant = (weft_ref){ 0 };
+	}
+	wf_box_unlock(&a->box, word);
+	/* Before anybody can find it dead. */
+	give_back(self, &kept, grant);
+	word = wf_box_lock(&a->box);
 	WF_CHECK(wf_actor_active(a) == 1);
 	if (a->cold) {
 		died = a->cold->died;
 		last = a->cold->last;
 		a->cold->died = a->cold->last = NULL;
-		kept = a->cold->kept;
-		grant = a->cold->grant;
-		a->cold->kept.class = NULL;
-		a->cold->grant = (weft_ref){ 0 };
 	}
 	word = wf_room_take(a, wf_poke_over(self, word), &room);
 	/* relaxed: under the lock. */
@@ -186,8 +192,6 @@ void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 	for (uint32_t i = 0; i <= (a->cold ? a->cold->n_groups : 0); i++)
 		wf_call_group_at(a, i)->active = wf_call_group_at(a, i)->tokens = 0;
 	wf_box_unlock(&a->box, word | WF_BOX_DEAD);
-	/* Before anybody is told. */
-	give_back(self, &kept, grant);
 	if (a->grouped)
 		wf_group_drop(self->rt, wf_group_at(self->rt, a->cold->group));
 	wf_signal(self, room, NULL);
@@ -471,8 +475,9 @@ void wf_actor_drop_handle(struct wf_local *self, struct wf_actor *a)
 		idle = word & WF_BOX_OPEN && !wf_actor_queued(a) &&
 			!(a->cold && a->cold->waiting) && claim_inside(a, word);
 	}
+	/* Closed: a call that was let in a moment ago and is not queued yet comes too late. */
 	if (idle)
-		word = poke_begin(self, word);
+		word = poke_begin(self, word) | (a->class_->fini ? 0 : WF_BOX_EXIT);
 	wf_box_unlock(&a->box, word);
 	if (idle && a->class_->fini)
 		wf_turn_schedule(self, a);
@@ -501,8 +506,9 @@ void wf_actor_ask_stop(struct wf_local *self, struct wf_actor *a)
 		idle = word & WF_BOX_OPEN && !wf_actor_queued(a) &&
 			!(a->cold && a->cold->waiting) && claim_inside(a, word);
 	}
+	/* Closed: a call that was let in a moment ago and is not queued yet comes too late. */
 	if (idle)
-		word = poke_begin(self, word);
+		word = poke_begin(self, word) | (a->class_->fini ? 0 : WF_BOX_EXIT);
 	wf_box_unlock(&a->box, word);
 	if (idle && a->class_->fini)
 		wf_turn_schedule(self, a);

@@ -123,7 +123,10 @@ static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_ex
 	WF_CHECK(ext->call == WF_CALL_SHORT && ext->block);
 	if (link) {
 		/* relaxed: ours. release [L2]: the end that is counted. */
-		wf_store_release(&link->done, wf_load_relaxed(&link->done) + 1);
+		if (WF_LIKELY(a->exclusive))
+			wf_store_release(&link->done, wf_load_relaxed(&link->done) + 1);
+		else
+			wf_add_release(&link->done, 1); /* One of several turns. release [L2] */
 		wf_call_info(ext)->link = NULL;
 		/* Who waits for room sets ROOM and looks at `done` after a barrier. */
 		if (!self->rt->asymmetric)
@@ -265,7 +268,7 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 	uint32_t group = info->group;
 
 	/* The next attempt takes the long way, which counts attempts. */
-	WF_DEBUG(info->kind == WF_CALL_METHOD && !info->held);
+	WF_DEBUG(info->kind == WF_CALL_METHOD);
 	info->row = 8;
 	uint32_t word = wf_box_lock(&a->box);
 
@@ -467,8 +470,9 @@ static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 			ends = false;
 		}
 	}
+	/* Closed: a call that was let in a moment ago and is not queued yet comes too late. */
 	if (ends)
-		word |= WF_BOX_STOP;
+		word |= WF_BOX_STOP | WF_BOX_EXIT;
 	else
 		word = turn_leave(*self, turn, word);
 	wf_box_unlock(&a->box, word);
@@ -505,9 +509,10 @@ struct wf_error *wf_turn_init(struct wf_local **self, struct wf_turn *turn, stru
 	struct wf_error *error = NULL;
 
 	WF_CHECK(!(wf_box_word(&a->box) & WF_BOX_OPEN));
-	WF_CHECK(wf_call_info(wf_cell_ext(cell))->kind == WF_CALL_INIT);
 	*self = run_call(*self, turn, cell);
-	/* The actor's own count has kept the cell. */
+	/* The actor's own count has kept the cell. Its deadline may just be ending it. */
+	while (!wf_promise_is_done(&cell->promise))
+		wf_cpu_relax();
 	if (wf_flags(cell) & WF_CELL_ERROR) {
 		error = cell->u.error;
 		wf_error_retain(error);

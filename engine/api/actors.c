@@ -127,7 +127,6 @@ int weft_actor_died(weft *rt, weft_actor actor, weft_ref *out)
 	struct wf_cold *cold = word & WF_BOX_DEAD ? NULL : wf_actor_cold(a);
 
 	WF_CHECK(word & WF_BOX_USED);
-	WF_DEBUG(!cold || !cold->died || !wf_promise_is_done(&cold->died->promise));
 	if (cold && cold->died) {
 		event = cold->died;
 		wf_promise_retain(&event->promise);

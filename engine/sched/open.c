@@ -512,20 +512,22 @@ static void wait_quiet(weft *rt, int64_t until)
 }
 
 /*
- * Until all is done. What waits for something that an actor holds would wait for ever: when nothing
- * else goes on, such actors are to end first.
+ * Until all is done: true. What waits for something that an actor holds would wait for ever: when
+ * nothing else goes on, such actors are to end first.
  */
-static void drain(weft *rt, int64_t until)
+static bool drain(weft *rt, int64_t until)
 {
+	WF_DEBUG(wf_load_relaxed(&rt->gate) != WF_GATE_OPEN); /* relaxed: we have shut it. */
 	while (!wf_runtime_is_quiet(rt)) {
 		int64_t now = wf_clock_now(NULL), look = now + DRAIN_LOOK_NS;
 
 		if (now >= until)
-			return;
+			return false;
 		wait_quiet(rt, until < look ? until : look);
 		if (!wf_runtime_is_quiet(rt) && wf_runtime_is_idle(rt) && wf_admit_starves(rt))
 			wf_actors_let_go(rt);
 	}
+	return true;
 }
 
 static void cancel_event(struct wf_local *self, struct wf_cell *cell)
@@ -571,10 +573,12 @@ void wf_cancel_everything(weft *rt)
 /* Stop or kill every actor. False: some are there at `until`. */
 static bool actors_end(weft *rt, bool kill, int64_t until)
 {
-	wf_actors_stop(rt, kill);
+	WF_DEBUG(wf_load_relaxed(&rt->gate) != WF_GATE_OPEN); /* relaxed: we have shut it. */
 	while (wf_actors_live(rt)) {
 		int64_t now = wf_clock_now(NULL);
 
+		/* Also those that were made meanwhile. */
+		wf_actors_stop(rt, kill);
 		if (now >= until && !kill)
 			return false;
 		if (kill)
@@ -585,6 +589,26 @@ static bool actors_end(weft *rt, bool kill, int64_t until)
 			wait_quiet(rt, now + 1000000);
 	}
 	return true;
+}
+
+/*
+ * All that goes on comes to its end, then the actors that nobody has ended, then what their last
+ * calls have begun, and so on. False: something is left at `until`.
+ */
+static bool close_quietly(weft *rt, int64_t until)
+{
+	/* A virtual clock cannot measure how long that takes. */
+	int64_t drain_until = rt->clock.virtual_time && until != WEFT_POLL ? WEFT_FOREVER : until;
+	bool good = true;
+
+	WF_DEBUG(drain_until >= until);
+	while (good && (!wf_runtime_is_quiet(rt) || wf_actors_live(rt))) {
+		good = drain(rt, drain_until);
+		bool kill = !good || wf_cancelling_all(rt);
+
+		good = actors_end(rt, kill, until) && good;
+	}
+	return good;
 }
 
 static int refuse_close(weft *rt)
@@ -619,13 +643,8 @@ int weft_close(weft *rt, weft_deadline drain_until)
 		return -EBUSY;
 	}
 	wf_actors_closing(rt);
-	/* 2. Drain. A virtual clock cannot measure how long that takes. */
-	drain(rt, rt->clock.virtual_time && drain_until != WEFT_POLL ? WEFT_FOREVER : drain_until);
-	bool left = !wf_runtime_is_quiet(rt);
-
-	/* Actors that nobody has ended. */
-	if (wf_actors_live(rt) && !actors_end(rt, left || wf_cancelling_all(rt), drain_until))
-		left = true;
+	/* 2. Drain. */
+	bool left = !close_quietly(rt, drain_until);
 
 	/* 3. Cancel what is left, until the bodies that run have returned. */
 	if (left || wf_cancelling_all(rt)) {

@@ -213,10 +213,15 @@ static bool call_ended(struct wf_local *self, struct weft_task *frame, int code)
 	wf_take_result(self, frame, false);
 	wf_drop_outs(self, wf_cell_ext(cell), 0);
 	wf_frame_clear(frame);
-	if (verdict == WF_VERDICT_AGAIN)
+	if (verdict == WF_VERDICT_AGAIN) {
+		WF_CHECK(wf_cell_ext(cell)->call);
+		/* On this stack, whose share they are; the next attempt may be on another. */
+		if (wf_cell_ext(cell)->pinned)
+			wf_inputs_unhold(self, wf_cell_ext(cell));
 		wf_call_again(self, cell);
-	else
+	} else {
 		wf_task_finish(self, cell, wf_call_lost(self, cell));
+	}
 	return true;
 }
 

@@ -379,6 +379,8 @@ static void early_finish(struct wf_local *self, struct wf_ext *ext, struct wf_er
 		wf_call_gone(self, ext, error);
 	/* relaxed: only tells a canceller that the ext is about to go, see [C1]. */
 	wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	/* Who has locked it without a count looks at the cell as well. */
+	wf_wait_for_canceller(self, cell);
 	complete_outs(self, ext, error, 0);
 	cell->u.error = error;
 	wf_flags_add(cell, WF_CELL_ERROR);

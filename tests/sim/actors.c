@@ -36,7 +36,7 @@ struct program;
 struct being {
 	struct program *program;
 	weft_actor actor;
-	uint32_t index, restarts;
+	uint32_t index, restarts, retries;
 	bool wide, grouped, holds;
 	bool disturbed; /* anything may have ended its calls */
 	struct wf_a32 inside, inits, finis, drops;
@@ -196,7 +196,7 @@ static void enter(weft_task *self, const struct call *call)
 		return;
 	SIM_CHECK(memory->guard == 0);
 	memory->guard = call->index + 1;
-	SIM_CHECK(last < call->index + 1);
+	SIM_CHECK(last < call->index + 1 || being->retries);
 	wf_store_relaxed(&being->last[call->caller], call->index + 1);
 }
 
@@ -211,7 +211,7 @@ static int body(weft_task *self)
 	struct call *call = *(struct call *const *)weft_task_arg(self, NULL);
 	struct memory *memory = weft_actor_state(self);
 
-	SIM_CHECK(wf_add_relaxed(&call->runs, 1) == 0);
+	SIM_CHECK(wf_add_relaxed(&call->runs, 1) == 0 || call->being->retries);
 	if (call->waits)
 		SIM_CHECK(weft_peek(program.rt, awaited(call)->ref) == 1);
 	enter(self, call);
@@ -314,12 +314,12 @@ static void check_call(const struct call *call)
 	SIM_CHECK(call->accepted);
 	switch (status) {
 	case 0:
-		SIM_CHECK(runs == 1 && wf_load_relaxed(&call->succeeded));
+		SIM_CHECK((runs == 1 || call->being->retries) && wf_load_relaxed(&call->succeeded));
 		SIM_CHECK(view.size == sizeof(uint32_t));
 		SIM_CHECK(*(const uint32_t *)view.data == call->index);
 		break;
 	case WEFT_ETASK:
-		SIM_CHECK(runs == 1 && call->plan == PLAN_FAIL);
+		SIM_CHECK((runs == 1 || call->being->retries) && call->plan == PLAN_FAIL);
 		break;
 	case WEFT_EACTOR:
 		SIM_CHECK(call->being->disturbed);
@@ -363,8 +363,18 @@ static void check_being(struct being *being)
 
 static void create(struct being *being, const struct weft_actor_options *o)
 {
+	struct weft_task_options of_init = { .struct_size = sizeof of_init };
+
+	if (sim_choose(2))
+		of_init.on_input_error = WEFT_INPUT_IGNORE;
+	if (program.chaos && sim_choose(2)) {
+		of_init.deadline = weft_now(program.rt) + 1 + sim_choose(8000);
+		being->disturbed = true;
+	}
 	SIM_CHECK(weft_actor_create(program.rt, &classes[being->wide], o,
-	                            &(struct weft_call){ .arg = &being, .arg_size = sizeof being },
+	                            &(struct weft_call){ .arg = &being,
+	                                                 .arg_size = sizeof being,
+	                                                 .opts = &of_init },
 	                            &being->actor) == 0);
 }
 
@@ -388,6 +398,8 @@ static void make_being(struct being *being, uint32_t index)
 	if (being->grouped)
 		o.group = program.group;
 	o.max_restarts = being->restarts = sim_choose(3);
+	if (program.chaos)
+		o.max_task_retries = being->retries = sim_choose(3);
 	o.priority = sim_choose(4);
 	create(being, &o);
 }
@@ -561,6 +573,55 @@ static void actors_rows(void)
 	finish_program(1);
 }
 
+/* ---- Stops ----------------------------------------------------------------------------------- */
+
+static int empty(weft_task *self)
+{
+	(void)self;
+	return 0;
+}
+
+static void *submits(void *arg)
+{
+	const weft_actor actor = *(const weft_actor *)arg;
+	static const struct weft_task_options long_way = { .struct_size = sizeof long_way,
+		                                           .name = "n" };
+
+	for (uint32_t i = 0; i < 3; i++) {
+		weft_ref ref;
+
+		SIM_CHECK(weft_submit(program.rt,
+		                      &(struct weft_call){
+					      .fn = empty, .actor = actor, .opts = &long_way },
+		                      &ref) == 0);
+		const int64_t rc = weft_take(program.rt, ref, NULL, 0);
+		SIM_CHECK(rc == 0 || rc == WEFT_EACTOR);
+	}
+	return NULL;
+}
+
+/* A stop comes while calls are let in that are not queued yet. */
+static void actors_stop(void)
+{
+	static const struct weft_actor_class two[2] = {
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .max_concurrency = WIDE_CALLERS),
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .max_concurrency = WIDE_CALLERS, .fini = empty),
+	};
+	weft_actor actor;
+
+	memset(&program, 0, sizeof program);
+	program.rt = sim_open();
+	SIM_CHECK(weft_actor_create(program.rt, &two[sim_choose(2)], NULL, NULL, &actor) == 0);
+	pthread_t thread = sim_thread(submits, &actor);
+
+	for (uint32_t i = sim_choose(40); i; i--)
+		sim_yield();
+	SIM_CHECK(weft_actor_stop(program.rt, actor, WEFT_FOREVER) == 0);
+	sim_join(thread);
+	SIM_CHECK(weft_actor_release(program.rt, actor) == 0);
+	sim_close(program.rt);
+}
+
 static void actors_plain(void)
 {
 	whole_program(false);
@@ -574,10 +635,9 @@ static void actors_chaos(void)
 int main(int argc, char **argv)
 {
 	static const struct sim_program programs[] = {
-		{ "actors_plain", actors_plain },
-		{ "actors_chaos", actors_chaos },
-		{ "actors_close", actors_close },
-		{ "actors_rows", actors_rows },
+		{ "actors_plain", actors_plain }, { "actors_chaos", actors_chaos },
+		{ "actors_close", actors_close }, { "actors_rows", actors_rows },
+		{ "actors_stop", actors_stop },
 	};
 
 	return sim_main(programs, sizeof programs / sizeof *programs, argc, argv);
