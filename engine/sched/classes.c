@@ -351,9 +351,15 @@ int64_t wf_admit_cancel_class(struct wf_local *self, uint64_t id)
 				again = true;
 				break;
 			}
-			/* acq_rel [C3]: as in cancel_task(); else somebody asks right now. */
 			WF_DEBUG(wf_ext_request(class->first)->class == class);
-			wf_cas_acq_rel(&rt->cells[class->first->cell].cancel, &no, WF_CANCEL_ASKED);
+			/* acq_rel [C3]: as in cancel_task(). */
+			if (!wf_cas_acq_rel(&rt->cells[class->first->cell].cancel, &no,
+			                    WF_CANCEL_ASKED) &&
+			    no == WF_CANCEL_LOCKED) {
+				/* Whoever has it locked ends it, or puts back what was there. */
+				again = true;
+				break;
+			}
 			wf_admit_pass(rt, class->first, &grants);
 			last--;
 			n++;

@@ -12,14 +12,33 @@
 #include "plain.h"
 
 /*
+ * False: somebody saw to it. A walker that has it locked may be after the one that was in this cell
+ * before, and puts back what it found: it is waited for.
+ */
+static bool change_cancel(struct wf_cell *cell, uint8_t old, uint8_t new)
+{
+	uint8_t seen = old;
+
+	WF_DEBUG(old != WF_CANCEL_LOCKED && old != new);
+	/* acq_rel [C1]: one canceller; [C3]: a full exchange. */
+	while (!wf_cas_acq_rel(&cell->cancel, &seen, new)) {
+		if (seen != WF_CANCEL_LOCKED)
+			return false;
+		wf_cpu_relax();
+		seen = old;
+	}
+	return true;
+}
+
+/*
  * Cancel a task that has not begun, or leave the request for the body; `how`: ASKED or LATE, `old`:
  * what it was found with.
  */
 static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t how, uint8_t old)
 {
-	/* acquire [C1]: one canceller. Otherwise somebody saw to it, or sees to it now. */
-	if (!wf_cas_acq_rel(&cell->cancel, &old, WF_CANCEL_LOCKED))
+	if (!change_cancel(cell, old, WF_CANCEL_LOCKED))
 		return;
+	/* [C1]: between the lock and the look. */
 	if (self->rt->asymmetric)
 		wf_membarrier();
 	else
@@ -70,8 +89,6 @@ void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell)
 
 static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how, bool children)
 {
-	uint8_t no = WF_CANCEL_NO;
-
 	WF_DEBUG(how == WF_CANCEL_ASKED || how == WF_CANCEL_LATE);
 	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
 	if (wf_promise_is_done(&cell->promise))
@@ -82,9 +99,8 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)
 		cancel_unbegun(self, cell, how, WF_CANCEL_NO);
 	else
-		/* acq_rel [C3]: a full exchange, so that either the sleeper sees it or we see
-		 * the sleeper. */
-		wf_cas_acq_rel(&cell->cancel, &no, how);
+		/* [C3]: either the sleeper sees it, or we see the sleeper. */
+		change_cancel(cell, WF_CANCEL_NO, how);
 	/*
 	 * The children first, so that a body that is woken finds them asked. One that has not begun
 	 * has none. acquire [C2]

@@ -221,8 +221,16 @@ static void ask(struct walk *w, struct wf_cell *cell, uint32_t gen)
 	for (;;) {
 		union life new = old;
 
-		if (!same_gen(old.gen, gen) || old.cancel != WF_CANCEL_NO)
+		if (!same_gen(old.gen, gen) ||
+		    (old.cancel != WF_CANCEL_NO && old.cancel != WF_CANCEL_LOCKED))
 			return;
+		if (old.cancel == WF_CANCEL_LOCKED) {
+			/* Whoever has locked it may put back what was there. */
+			wf_cpu_relax();
+			/* acquire [Y1] */
+			old.all = wf_load_acquire(&cell->life);
+			continue;
+		}
 		/* acquire [C2] */
 		bool waits = wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING;
 

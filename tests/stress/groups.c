@@ -19,7 +19,7 @@ struct duel {
 	weft_group group;
 	weft_ref event;
 	void (*other)(struct duel *);
-	uint64_t random;
+	uint64_t random, other_random;
 	struct wf_a32 round, done; /* done: by the other thread */
 	uint32_t spin;             /* at most so much before a blow */
 	bool over;
@@ -34,8 +34,6 @@ static void spin(uint64_t *random, uint32_t most)
 static void *other_thread(void *arg)
 {
 	struct duel *duel = arg;
-	uint64_t random = ~duel->random;
-
 	for (uint32_t seen = 0;;) {
 		const uint32_t round = wf_load_acquire(&duel->round);
 
@@ -46,7 +44,7 @@ static void *other_thread(void *arg)
 		if (duel->over)
 			return NULL;
 		seen = round;
-		spin(&random, duel->spin);
+		spin(&duel->other_random, duel->spin);
 		duel->other(duel);
 		wf_store_release(&duel->done, seen);
 	}
