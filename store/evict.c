@@ -279,22 +279,26 @@ static void finish(struct wf_store *store, struct wf_back *back)
 	WF_CHECK(batch->store == store && batch->spill.count > 0);
 	WF_CHECK(batch->spill.count <= batch->max);
 	for (uint32_t i = 0; i < batch->spill.count; i++) {
+		const struct wf_spill_item *item = &batch->items[i];
+
+		written += item->status == 0 ? item->size : 0;
+		count += item->status == 0;
+	}
+	/* relaxed, both: statistics; before anybody can have the room. */
+	wf_add_relaxed(&store->spilled_bytes, written);
+	wf_add_relaxed(&store->spills, count);
+	for (uint32_t i = 0; i < batch->spill.count; i++) {
 		struct wf_spill_item *item = &batch->items[i];
 		struct wf_object *object = item->arg;
 
 		if (item->status == 0) {
 			WF_CHECK(item->place.segment != 0);
 			memcpy(object->place, &item->place, sizeof(object->place));
-			written += item->size;
-			count++;
 		} else {
 			status = item->status;
 		}
 		end_transit(store, object, item->status == 0);
 	}
-	/* relaxed, both: statistics. */
-	wf_add_relaxed(&store->spilled_bytes, written);
-	wf_add_relaxed(&store->spills, count);
 	WF_CHECK(evict->flying_bytes >= batch->bytes);
 	evict->flying_bytes -= batch->bytes;
 	put_batch(evict, batch);
@@ -515,18 +519,21 @@ static bool plan(struct wf_store *store, uint64_t want)
 	return freed;
 }
 
-static enum wf_evict_answer found_nothing(struct wf_evict *evict, int64_t began)
+static enum wf_evict_answer found_nothing(struct wf_store *store, int64_t began)
 {
+	struct wf_evict *evict = store->evict;
 	int64_t now = wf_clock_now(NULL);
 	int64_t pause = 4 * (now - began);
 
-	/* What could be written will be tried again soon. */
-	if (evict->totals[0] > 0 && now < evict->retry_ns && !is_believed(evict)) {
-		evict->again_ns = evict->retry_ns;
-		return WF_EVICT_LATER;
-	}
 	evict->eager_ns = now + pause;
 	evict->lazy_ns = now + (pause > LAZY_NS ? pause : LAZY_NS);
+	/* The walk has seen some: held again since then, or written when the disk has recovered. */
+	if (evict->totals[1] > 0 ||
+	    (evict->totals[0] > 0 && store->options.spill_dir_count > 0 && !is_believed(evict))) {
+		evict->again_ns =
+			evict->retry_ns > evict->eager_ns ? evict->retry_ns : evict->eager_ns;
+		return WF_EVICT_LATER;
+	}
 	return WF_EVICT_NOTHING;
 }
 
@@ -542,7 +549,7 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 {
 	struct wf_evict *evict = store->evict;
 	int64_t began = wf_clock_now(NULL);
-	bool freed = false;
+	bool freed = false, old = evict->planned;
 
 	WF_CHECK(evict != NULL && evict->cursor <= evict->end);
 	if (want == 0)
@@ -563,5 +570,10 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 		return WF_EVICT_FLYING;
 	if (want == 0)
 		return WF_EVICT_NOTHING;
-	return found_nothing(evict, began);
+	if (old) {
+		/* At its end. What it has passed may be free again, so it proves nothing. */
+		evict->planned = false;
+		return wf_evict(store, want, urgent);
+	}
+	return found_nothing(store, began);
 }

@@ -566,11 +566,13 @@ static struct wf_store_ticket *oldest_lacking(struct wf_store *store)
 }
 
 /* Accounting has the room; it is the system that is out of memory. */
-static bool is_out_of_memory(struct wf_store *store, uint64_t asked)
+static bool is_out_of_memory(struct wf_store *store, const struct wf_store_ticket *ticket,
+                             uint64_t asked)
 {
 	struct wf_mem_stats mem;
 
-	if (wf_restores_fail(store))
+	/* A read's failure, which may be long ago, is no reason for a create. */
+	if (!is_create(ticket) && wf_restores_fail(store))
 		return true;
 	if (store->mem_short == 0)
 		return false;
@@ -602,7 +604,7 @@ void wf_tickets_fail_oldest(struct wf_store *store, uint64_t newest, const char 
 		return;
 	/* relaxed: a statistic. */
 	wf_add_relaxed(&store->fulls, 1);
-	if (is_out_of_memory(store, asked))
+	if (is_out_of_memory(store, ticket, asked))
 		ticket->status = -ENOMEM;
 	else if (ticket->full != NULL)
 		wf_account_full(store, asked, why, ticket->full);

@@ -31,11 +31,10 @@ static int closing_of(struct wf_local *self, weft_ref *out)
 	if (t->closed)
 		rc = WEFT_ECLOSED;
 	else if (!t->closing)
-		t->closing = wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING);
+		t->closing = wf_event_start(self, WF_CELL_SIGNAL);
 	if (!rc && !t->closing)
 		rc = -ENOMEM;
 	if (!rc) {
-		wf_flags_add(t->closing, WF_CELL_SHARED);
 		wf_promise_retain(&t->closing->promise);
 		t->timers++;
 		*out = wf_ref_of(self->rt, t->closing);

@@ -116,11 +116,10 @@ int weft_actor_died(weft *rt, weft_actor actor, weft_ref *out)
 
 	if (!self)
 		return a ? -ENOMEM : -EINVAL;
-	struct wf_cell *fresh = wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING);
+	struct wf_cell *fresh = wf_event_start(self, WF_CELL_SIGNAL);
 
 	if (!fresh)
 		return -ENOMEM;
-	wf_flags_add(fresh, WF_CELL_SHARED);
 	wf_promise_retain(&fresh->promise);
 	uint32_t word = wf_box_lock(&a->box);
 	struct wf_cell *event = fresh;
@@ -246,12 +245,11 @@ int weft_actor_list(weft *rt, const char *ns, weft_actor_name_fn *fn, void *arg)
 static int look_for_room(struct wf_local *self, struct wf_actor *a, uint64_t caller,
                          struct wf_cell **event)
 {
-	struct wf_cell *fresh = wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING);
+	struct wf_cell *fresh = wf_event_start(self, WF_CELL_SIGNAL);
 	int rc = 0;
 
 	if (!fresh)
 		return -ENOMEM;
-	wf_flags_add(fresh, WF_CELL_SHARED);
 	wf_promise_retain(&fresh->promise);
 	uint32_t word = wf_box_lock(&a->box);
 	struct wf_link *link = wf_link_find(a, caller);

@@ -120,13 +120,11 @@ static WF_SUSPENDS int await_memory(weft *rt, struct wf_group *group, uint64_t b
 	struct wf_groups *gs = wf_groups(rt);
 	struct wf_local *self = wf_local_of(rt);
 	struct wf_group_waiter waiter = { .group = group, .bytes = bytes };
-	struct wf_cell *signal =
-		self ? wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING) : NULL;
+	struct wf_cell *signal = self ? wf_event_start(self, WF_CELL_SIGNAL) : NULL;
 
 	if (!signal)
 		return -ENOMEM;
 	WF_DEBUG(bytes && bytes <= INT64_MAX);
-	wf_flags_add(signal, WF_CELL_SHARED);
 	/* One count for the list, one for here. */
 	wf_promise_retain(&signal->promise);
 	waiter.signal = signal;

@@ -444,26 +444,6 @@ int weft_cq_drain(weft_cq *cq, struct weft_cq_item *items, uint32_t n)
 	return (int)taken;
 }
 
-/* A ref that is registered and not ready, retained; NULL when there is none. */
-static struct wf_cell *some_pending(struct weft_cq *cq)
-{
-	struct wf_cell *cell = NULL;
-
-	pthread_mutex_lock(&cq->mutex);
-	for (struct chunk *chunk = cq->chunks; !cell && chunk; chunk = chunk->next) {
-		for (uint32_t i = 0; !cell && i < chunk->count; i++) {
-			struct item *item = &chunk->items[i];
-
-			if (item->cell && !wf_load_acquire(&item->fired)) /* acquire [B5] */
-				cell = item->on;
-		}
-	}
-	if (cell)
-		wf_promise_retain(&cell->promise);
-	pthread_mutex_unlock(&cq->mutex);
-	return cell;
-}
-
 static bool nothing_registered(struct weft_cq *cq)
 {
 	pthread_mutex_lock(&cq->mutex);
@@ -473,28 +453,42 @@ static bool nothing_registered(struct weft_cq *cq)
 	return empty;
 }
 
+/* Store the wait, and look once more. False: it need not begin, and is nobody's. */
+static bool cq_arm(struct wf_local *self, struct wf_wait *wait, void *arg)
+{
+	struct weft_cq *cq = arg;
+	uintptr_t nobody = 0, me = (uintptr_t)wait;
+
+	/* release [B3]: the wait. */
+	if (wf_cas_acq_rel(&cq->waiter, &nobody, me)) {
+		/* [B6]: pairs with the fence in wake_waiter(). */
+		wf_fence_seq_cst();
+		/* acq_rel [B3]: when it was swapped out, a wake is on its way. */
+		if ((wf_mpsc_is_empty(&cq->done) && !nothing_registered(cq)) ||
+		    !wf_cas_acq_rel(&cq->waiter, &me, 0))
+			return true;
+	}
+	wf_wait_wake(wait, WF_WAKE_READY, self);
+	return false;
+}
+
 /* Sleep until an item is there or none can come. 0 look again, or an error. */
 static WF_SUSPENDS int cq_sleep(struct weft_cq *cq, struct wf_local *self, int64_t until)
 {
 	struct wf_wait wait;
-	uintptr_t nobody = 0;
+	uintptr_t me = (uintptr_t)&wait;
+	int rc;
 
+	/* relaxed: a guess for the exchange, which a second sleeper loses as well. */
+	if (wf_load_relaxed(&cq->waiter))
+		return -EBUSY;
 	wf_wait_init(&wait, self, 1, until);
 	wait.external = true;
-	/* release [B3]: the wait. */
-	if (!wf_cas_acq_rel(&cq->waiter, &nobody, (uintptr_t)&wait))
-		return -EBUSY;
-	/* [B6]: pairs with the fence in wake_waiter(). */
-	wf_fence_seq_cst();
-	uintptr_t me = (uintptr_t)&wait;
-
-	/* acq_rel [B3]: when it was swapped out, a wake is on its way. */
-	if ((!wf_mpsc_is_empty(&cq->done) || nothing_registered(cq)) &&
-	    wf_cas_acq_rel(&cq->waiter, &me, 0))
-		return 0;
-	int rc = wf_wait_sleep(&wait);
-
-	me = (uintptr_t)&wait;
+	if (!wf_can_suspend(self) && !cq->rt->workers)
+		/* Without workers somebody must run the tasks: the caller. */
+		rc = wf_run_wait(cq->rt, &wait, cq_arm, cq);
+	else
+		rc = cq_arm(self, &wait, cq) ? wf_wait_sleep(&wait) : 0;
 	/* acq_rel [B3]: ours again, or a completer has it and is inside fire(). */
 	if (rc && !wf_cas_acq_rel(&cq->waiter, &me, 0))
 		wait_for_completers(cq);
@@ -521,15 +515,7 @@ int weft_cq_wait(weft_cq *cq, struct weft_cq_item *items, uint32_t n, weft_deadl
 		self = wf_local_of(cq->rt);
 		if (wf_self_cancelled(self))
 			return -EINTR;
-		if (!wf_can_suspend(self) && !cq->rt->workers) {
-			struct wf_cell *cell = some_pending(cq);
-
-			rc = cell ? wf_run_until(cq->rt, cell, until) : 0;
-			if (cell)
-				wf_cell_release(self, cell);
-		} else {
-			rc = cq_sleep(cq, self, until);
-		}
+		rc = cq_sleep(cq, self, until);
 		if (rc == -ETIMEDOUT)
 			return weft_cq_drain(cq, items, n);
 		if (rc)

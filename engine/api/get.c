@@ -221,6 +221,31 @@ static void many_free(struct many *m)
 		wf_free(m->nodes);
 }
 
+struct many_refs {
+	weft *rt;
+	const weft_ref *refs;
+};
+
+/* Those that are done count as if they had been pushed and fired. False: that is enough. */
+static bool many_arm(struct wf_local *self, struct wf_wait *wait, void *arg)
+{
+	const struct many_refs *many = arg;
+
+	for (uint32_t i = 0; i < wait->node_count; i++) {
+		struct wf_cell *cell = wf_cell_of(many->rt, many->refs[i]);
+		struct wf_wait_node *node = &wait->nodes[i];
+
+		if (!wf_promise_is_done(&cell->promise) && wf_wait_add(self, wait, node, cell))
+			continue;
+		*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire,
+			                       .wait = wait,
+			                       .cell = cell };
+		wf_wait_fire(&node->waiter, cell, self);
+	}
+	/* relaxed: looked at again. */
+	return wf_load_relaxed(&wait->phase) < WF_WAIT_FIRED;
+}
+
 /*
  * Sleep until `need` of the refs are done. `fail_fast`: or one has failed. 0 or an error of the
  * sleep.
@@ -239,19 +264,15 @@ static WF_SUSPENDS int many_sleep(weft *rt, struct wf_local *self, const weft_re
 	m.wait.node_count = n;
 	for (uint32_t i = 0; i < n; i++)
 		m.nodes[i].pushed = false;
-	for (uint32_t i = 0; i < n; i++) {
-		struct wf_cell *cell = wf_cell_of(rt, refs[i]);
-		struct wf_wait_node *node = &m.nodes[i];
+	struct many_refs many = { rt, refs };
 
-		if (!wf_promise_is_done(&cell->promise) && wf_wait_add(self, &m.wait, node, cell))
-			continue;
-		/* Done, before or just now: it counts as if it had been pushed and fired. */
-		*node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire,
-			                       .wait = &m.wait,
-			                       .cell = cell };
-		wf_wait_fire(&node->waiter, cell, self);
+	if (!wf_can_suspend(self) && !rt->workers) {
+		/* Without workers somebody must run the tasks: the caller. */
+		rc = wf_run_wait(rt, &m.wait, many_arm, &many);
+	} else {
+		many_arm(self, &m.wait, &many);
+		rc = wf_wait_sleep(&m.wait);
 	}
-	rc = wf_wait_sleep(&m.wait);
 	many_free(&m);
 	return rc;
 }
@@ -304,23 +325,6 @@ static int may_sleep(weft *rt, struct wf_local **self, int64_t until)
 	return wf_self_cancelled(*self) ? -EINTR : 0;
 }
 
-/* Without workers somebody must run the tasks: the caller, ref by ref. */
-static int run_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, int64_t until)
-{
-	uint32_t failed;
-
-	for (uint32_t i = 0; i < n; i++) {
-		if (count_done(rt, refs, n, &failed) >= want)
-			return 0;
-		struct wf_cell *cell = wf_cell_of(rt, refs[i]);
-		int rc = wf_promise_is_done(&cell->promise) ? 0 : wf_run_until(rt, cell, until);
-
-		if (rc)
-			return rc;
-	}
-	return 0;
-}
-
 /*
  * Until `want` refs are done, or (fail_fast) one has failed, or the time is up (-ETIMEDOUT).
  */
@@ -339,10 +343,7 @@ static int wait_for(weft *rt, const weft_ref *refs, uint32_t n, uint32_t want, i
 
 		if (rc)
 			return rc;
-		if (!wf_can_suspend(self) && !rt->workers)
-			rc = run_for(rt, refs, n, want, until);
-		else
-			rc = many_sleep(rt, self, refs, n, want, until, fail_fast);
+		rc = many_sleep(rt, self, refs, n, want, until, fail_fast);
 		if (rc)
 			return rc;
 	}

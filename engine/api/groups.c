@@ -148,10 +148,9 @@ static WF_SUSPENDS int join(weft *rt, struct wf_group *group, bool help, int64_t
 
 	if (!self)
 		return -ENOMEM;
-	joiner.signal = wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING);
+	joiner.signal = wf_event_start(self, WF_CELL_SIGNAL);
 	if (!joiner.signal)
 		return -ENOMEM;
-	wf_flags_add(joiner.signal, WF_CELL_SHARED);
 	/* One count for the list, one for here. */
 	wf_promise_retain(&joiner.signal->promise);
 	if (!join_begin(rt, group, &joiner))

@@ -120,11 +120,7 @@ static int read_bundles(weft *rt, struct wf_pg *pg, const struct weft_bundle *bu
 /* A signal with one count, which completes whoever sets it. NULL: no memory. */
 static struct wf_cell *signal_make(struct wf_local *self)
 {
-	struct wf_cell *cell = wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING);
-
-	if (cell)
-		wf_flags_add(cell, WF_CELL_SHARED);
-	return cell;
+	return wf_event_start(self, WF_CELL_SIGNAL);
 }
 
 /* A group that is read and has its signal: into the table; consumed when that fails. */

@@ -206,11 +206,10 @@ int weft_event_create(weft *rt, weft_ref *out)
 		return -EINVAL;
 	int rc = wf_gate_check(rt);
 	struct wf_local *self = rc ? NULL : wf_local_of(rt);
-	struct wf_cell *cell = self ? wf_cell_start(self, WF_CELL_EVENT, WF_STATE_WAITING) : NULL;
+	struct wf_cell *cell = self ? wf_event_start(self, WF_CELL_EVENT) : NULL;
 
 	if (!cell)
 		return rc ? rc : -ENOMEM;
-	wf_flags_add(cell, WF_CELL_SHARED);
 	*out = wf_ref_of(rt, cell);
 	return 0;
 }

@@ -65,11 +65,8 @@ int wf_gpu_gate_wait(struct wf_gpus *gpus, struct wf_gpu_gate *gate, int64_t unt
 {
 	struct wf_local *self = wf_local_of(gpus->rt);
 
-	if (self && !gate->cell) {
-		gate->cell = wf_cell_start(self, WF_CELL_SIGNAL, WF_STATE_WAITING);
-		if (gate->cell)
-			wf_flags_add(gate->cell, WF_CELL_SHARED);
-	}
+	if (self && !gate->cell)
+		gate->cell = wf_event_start(self, WF_CELL_SIGNAL);
 	struct wf_cell *cell = self ? gate->cell : NULL;
 
 	if (!cell)

@@ -555,12 +555,14 @@ void wf_cancel_everything(weft *rt)
 	wf_cancel_all_blocked(self);
 	for (uint32_t i = 1; i < end; i++) {
 		struct wf_cell *cell = &rt->cells[i];
-		uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
 		/* acquire [C2] */
 		if (wf_load_acquire(&cell->promise.state) != WF_STATE_WAITING ||
 		    wf_promise_is_done(&cell->promise))
 			continue;
+		/* After the state: before, it may be what the cell was in its last life. */
+		uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
+
 		if (kind == WF_CELL_TASK)
 			wf_cancel_waiting(self, cell);
 		else if (kind == WF_CELL_EVENT || kind == WF_CELL_SIGNAL)

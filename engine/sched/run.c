@@ -18,7 +18,7 @@ bool wf_helper_done(struct wf_worker *worker)
 	if (wait->timer.until != WEFT_FOREVER &&
 	    wf_clock_now(&worker->local.rt->clock) >= wait->timer.until)
 		return true;
-	return !wait->node_count && wf_runtime_is_quiet(worker->local.rt);
+	return !wait->node_count && !wait->external && wf_runtime_is_quiet(worker->local.rt);
 }
 
 int64_t wf_helper_until(struct wf_worker *worker)
@@ -91,10 +91,9 @@ static void slot_give(struct wf_worker *worker)
 	wf_wake_one(rt);
 }
 
-int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t until)
+static int run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg,
+                    struct wf_group *only)
 {
-	struct wf_wait_node node;
-	struct wf_wait wait;
 	struct wf_local *self = wf_local_of(rt);
 
 	if (!self)
@@ -108,11 +107,8 @@ int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t 
 	struct wf_thread_state *before = wf_thread_current();
 	struct wf_thread_state thread = { .rt = rt, .guest = self };
 
-	wf_wait_init(&wait, self, 1, until);
-	wait.helper = worker;
-	wait.nodes = &node;
-	wait.node_count = cell ? 1 : 0;
-	worker->helper_wait = &wait;
+	wait->helper = worker;
+	worker->helper_wait = wait;
 	WF_DEBUG(!only || wf_groups(rt));
 	if (wf_groups(rt))
 		wf_group_help(worker, only);
@@ -122,15 +118,10 @@ int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t 
 
 	wf_thread_set(&thread);
 
-	if (!cell || wf_wait_add(self, &wait, &node, cell))
+	if (!arm || arm(self, wait, arg))
 		rc = wf_worker_enter(&thread, worker);
 	wf_local_set(was);
-	if (!rc && cell && !wf_promise_is_done(&cell->promise))
-		rc = -ETIMEDOUT;
-	if (!rc && !cell && !wf_runtime_is_quiet(rt))
-		rc = -ETIMEDOUT;
-	if (cell)
-		wf_wait_leave(&wait);
+	wf_wait_leave(wait);
 	wf_group_leave(worker);
 	if (only)
 		wf_group_help(worker, NULL);
@@ -138,6 +129,37 @@ int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t 
 	wf_thread_set(before);
 	if (alternate)
 		wf_overflow_thread_fini();
+	return rc;
+}
+
+int wf_run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg)
+{
+	int rc = run_wait(rt, wait, arm, arg, NULL);
+
+	/* acquire [F1]: what the winner did before. */
+	return rc || wf_load_acquire(&wait->phase) >= WF_WAIT_FIRED ? rc : -ETIMEDOUT;
+}
+
+static bool arm_cell(struct wf_local *self, struct wf_wait *wait, void *cell)
+{
+	return wf_wait_add(self, wait, wait->nodes, cell);
+}
+
+int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t until)
+{
+	struct wf_wait_node node = { .pushed = false };
+	struct wf_wait wait;
+	struct wf_local *self = wf_local_of(rt);
+
+	if (!self)
+		return -ENOMEM;
+	wf_wait_init(&wait, self, 1, until);
+	wait.nodes = &node;
+	wait.node_count = cell ? 1 : 0;
+	int rc = run_wait(rt, &wait, cell ? arm_cell : NULL, cell, only);
+
+	if (!rc && !(cell ? wf_promise_is_done(&cell->promise) : wf_runtime_is_quiet(rt)))
+		rc = -ETIMEDOUT;
 	return rc;
 }
 

@@ -163,6 +163,7 @@ struct wf_wait {
 	struct wf_a32 phase;      /* enum wf_wait_phase; whoever stores FIRED wakes it */
 	struct wf_a32 need;       /* nodes still to fire */
 	struct wf_a32 futex;      /* host threads */
+	struct wf_local *outside; /* a body's that has no worker: counted as asleep */
 	bool fail_fast;           /* one failed node is enough */
 	struct wf_fiber *fiber;   /* NULL: a host thread */
 	struct wf_worker *helper; /* a host thread in weft_run() */
@@ -270,6 +271,7 @@ struct weft {
 	struct wf_a32 stopping;
 	struct wf_a32 quiet;    /* bumped when the last worker goes idle; close waits here */
 	struct wf_a32 external; /* bumped by every action from outside the workers */
+	struct wf_a32 forks_asleep; /* stolen forks that wait, or are about to */
 
 	/* The service thread: timers, interrupts, deadlock search. */
 	pthread_mutex_t timer_mutex;
@@ -537,8 +539,7 @@ static inline bool wf_task_stopping(const struct weft_task *frame)
 {
 	const struct wf_cell *cell = frame->cell;
 
-	/* relaxed: as above. */
-	if (wf_load_relaxed(&cell->cancel) != WF_CANCEL_NO)
+	if (wf_cancel_asked(cell) != WF_CANCEL_NO)
 		return true;
 	struct wf_ext *ext = wf_cell_ext(cell);
 
@@ -552,6 +553,8 @@ static inline bool wf_task_stopping(const struct weft_task *frame)
 
 /* A fresh cell with every field set but u, the data and the size. NULL: -ENOMEM. */
 struct wf_cell *wf_cell_start(struct wf_local *self, uint32_t kind, enum wf_state state);
+/* A shared event or signal that waits: seen by who cancels all only when it is whole. */
+struct wf_cell *wf_event_start(struct wf_local *self, uint32_t kind);
 int wf_submit_internal(weft *rt, const struct weft_call *call);
 struct wf_keyed;
 /* As weft_submit_call(), of what was checked; on success `keyed` is the task's, see keyed.h. */
@@ -755,26 +758,14 @@ bool wf_self_cancelled(const struct wf_local *self);
 
 /* Run tasks on this host thread until `cell` is done (NULL: nothing is left). 0 or an error. */
 int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until);
+/* Links the nodes of a wait, or whatever ends it. False: it need not begin. */
+typedef bool wf_arm_fn(struct wf_local *self, struct wf_wait *wait, void *arg);
+/* The same until `wait` is over, which `arm` arms. 0, -ETIMEDOUT (also unarmed), or an error. */
+int wf_run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg);
 bool wf_helper_done(struct wf_worker *worker);
 int64_t wf_helper_until(struct wf_worker *worker);
 
-/* ---- service.c ----------------------------------------------------------------------------- */
-
-int wf_service_start(weft *rt);
-void wf_service_stop(weft *rt);
-void wf_service_ring(weft *rt, uint32_t flags); /* async-signal-safe */
-int wf_timer_reserve(weft *rt);                 /* 0, -ENOMEM: one that is to come cannot fail */
-void wf_timer_unreserve(weft *rt);
-int wf_timer_add(struct wf_wait *wait);     /* 0, -ENOMEM */
-void wf_timer_remove(struct wf_wait *wait); /* no-op when it has fired */
-/* A reserved one, of a task; it takes over a count of the cell. */
-void wf_timer_add_task(weft *rt, struct wf_timer *timer, uint32_t cell);
-/* True: it had not fired, and its count of the cell is the caller's. */
-bool wf_timer_remove_task(weft *rt, struct wf_timer *timer);
-void wf_timers_fire(weft *rt, int64_t now);
-bool wf_deadlock_search(weft *rt); /* false: disturbed, look again later */
-bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t fibers);
-
+#include "service.h"
 #include "spare.h"
 
 /* ---- log.c --------------------------------------------------------------------------------- */

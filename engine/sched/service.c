@@ -150,9 +150,13 @@ void wf_timer_remove(struct wf_wait *wait)
 void wf_timer_add_task(weft *rt, struct wf_timer *timer, uint32_t cell)
 {
 	WF_DEBUG(cell && timer->until > 0);
+	int64_t until = timer->until;
+
 	timer->cell = cell;
+	/* From here on it may fire, and go with its task. */
 	if (heap_add(rt, timer))
 		wf_service_ring(rt, 0);
+	fire_passed(rt, until);
 }
 
 bool wf_timer_remove_task(weft *rt, struct wf_timer *timer)
@@ -435,20 +439,21 @@ bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t
 static bool fiber_hopeful(struct search *s, struct wf_wait *wait)
 {
 	uint32_t can = 0;
-	/* relaxed: everything is idle. */
-	uint32_t need = wf_load_relaxed(&wait->need);
 
-	/* relaxed: a wait that has ended is on its way. */
-	if (wait->timed || wait->external || wf_load_relaxed(&wait->phase) >= WF_WAIT_FIRED)
+	if (wait->timed || wait->external)
 		return true;
 	for (uint32_t i = 0; i < wait->node_count; i++) {
 		struct wf_wait_node *node = &wait->nodes[i];
 
-		if (node->pushed && !wf_load_relaxed(&node->fired) &&
+		/* acquire [F3]: what is not counted here is no part of `need` below. */
+		if (node->pushed && !wf_load_acquire(&node->fired) &&
 		    cell_hopeful(s, node->cell, 0))
 			can++;
 	}
-	return can >= need;
+	/* After the nodes, which others may fire meanwhile; a wait that has ended is on its way. */
+	int32_t need = (int32_t)wf_load_acquire(&wait->need);
+
+	return need <= 0 || can >= (uint32_t)need || wf_load_acquire(&wait->phase) >= WF_WAIT_FIRED;
 }
 
 static void mark_hopeful(struct search *s)
@@ -489,12 +494,25 @@ static void report(weft *rt, struct wf_fiber *fiber)
 	}
 }
 
+/* Moves when a worker begins with something. */
+static uint64_t taken_up(weft *rt)
+{
+	uint64_t sum = 0;
+
+	WF_DEBUG(rt->slots > 0);
+	/* acquire [Q1] */
+	for (uint32_t i = 0; i < rt->slots; i++)
+		sum += wf_load_acquire(&rt->worker[i]->local.count.popped);
+	return sum;
+}
+
 bool wf_deadlock_search(weft *rt)
 {
 	struct wf_local *self = wf_local_of(rt);
 	struct search s = { .rt = rt, .fibers = wf_stacks_index_end(rt->stacks) };
 	/* acquire: what happened before this count is seen below. */
 	uint32_t external = wf_load_acquire(&rt->external);
+	uint64_t taken = taken_up(rt);
 
 	s.hopeful = self ? wf_calloc(s.fibers + 1, 1) : NULL;
 	if (!s.hopeful)
@@ -508,6 +526,11 @@ bool wf_deadlock_search(weft *rt)
 	/* acquire [E1] */
 	bool calm = wf_load_acquire(&rt->external) == external;
 	bool stuck = calm && all_idle(rt);
+
+	/* [E1]: all are idle, and nobody was up in between: what was read is of one moment. */
+	wf_fence_seq_cst();
+	calm = calm && taken_up(rt) == taken;
+	stuck = stuck && calm;
 
 	for (uint32_t i = 0; stuck && i < s.fibers; i++) {
 		struct wf_fiber *fiber = wf_fiber_at(rt->stacks, i);

@@ -353,10 +353,14 @@ int wf_spare_take_over(struct wf_worker *worker)
 		return -EBUSY;
 	struct wf_local *guest = thread->guest;
 	struct weft_task *current = worker->local.current;
+	uint64_t *share = &wf_fiber_user(worker->local.fiber)->share;
 
 	/* From here on this thread is the guest; the worker is nobody's until a spare adopts it. */
+	WF_CHECK(!guest->share);
 	guest->current = current;
 	guest->fiber = NULL;
+	guest->share = *share;
+	*share = 0;
 	worker->local.current = NULL;
 	pthread_mutex_lock(&rt->threads_mutex);
 	wf_add_relaxed(&rt->bodies_outside, 1);
@@ -367,6 +371,8 @@ int wf_spare_take_over(struct wf_worker *worker)
 		wf_local_set(&worker->local);
 		worker->local.current = current;
 		guest->current = NULL;
+		*share = guest->share;
+		guest->share = 0;
 		wf_add_relaxed(&rt->bodies_outside, (uint32_t)-1);
 	} else if (!thread->spare) {
 		/* It comes back as a spare; the one that took its place is counted for it. */
@@ -433,7 +439,8 @@ uint32_t wf_spares_nag(weft *rt)
 	return n;
 }
 
-void wf_spare_outcome(struct wf_local *self, const struct wf_cell *outcome, const char *name)
+void wf_spare_outcome(struct wf_local *self, const struct wf_cell *cell,
+                      const struct wf_cell *outcome, const char *name)
 {
 	struct wf_thread_state *thread = wf_thread_current();
 
@@ -445,10 +452,12 @@ void wf_spare_outcome(struct wf_local *self, const struct wf_cell *outcome, cons
 	WF_CHECK(!thread->outcome && !thread->abandoned);
 	thread->outcome = (uint32_t)(outcome - self->rt->cells);
 	thread->outcome_name = name;
+	thread->outcome_of = cell;
 	pthread_mutex_unlock(&self->rt->threads_mutex);
 }
 
-bool wf_spare_outcome_end(struct wf_local *self, const struct wf_cell *outcome)
+bool wf_spare_outcome_end(struct wf_local *self, const struct wf_cell *cell,
+                          const struct wf_cell *outcome)
 {
 	weft *rt = self->rt;
 	struct wf_thread_state *thread = wf_thread_current();
@@ -457,6 +466,12 @@ bool wf_spare_outcome_end(struct wf_local *self, const struct wf_cell *outcome)
 	if (!thread || thread->rt != rt)
 		return false;
 	pthread_mutex_lock(&rt->threads_mutex);
+	/* A body on this thread may end another task, by a cancel: that one is not its own. */
+	if (thread->outcome_of != cell) {
+		pthread_mutex_unlock(&rt->threads_mutex);
+		return false;
+	}
+	thread->outcome_of = NULL;
 	if (thread->abandoned) {
 		WF_CHECK(!thread->outcome && rt->spare_max > 0);
 		abandoned = true;

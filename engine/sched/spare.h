@@ -23,6 +23,7 @@ struct wf_thread_state {
 	struct wf_a64 body; /* ref of the body that may block it; 0: none */
 	uint32_t outcome;   /* the cell that may be ended without that body; 0: none */
 	const char *outcome_name;
+	const struct wf_cell *outcome_of; /* its task, which stays until that body has returned */
 	bool abandoned; /* it was; these under threads_mutex */
 	int32_t tid;
 	struct wf_fiber *left; /* the stack that was just left for this thread's own */
@@ -58,8 +59,10 @@ uint32_t wf_spares_nag(weft *rt);
  * The body of a task with WEFT_TASK_ABANDON begins or ends on this thread; `outcome` is what its
  * getters wait for. _end(): true, it was abandoned and nobody waits any more.
  */
-void wf_spare_outcome(struct wf_local *self, const struct wf_cell *outcome, const char *name);
-bool wf_spare_outcome_end(struct wf_local *self, const struct wf_cell *outcome);
+void wf_spare_outcome(struct wf_local *self, const struct wf_cell *cell,
+                      const struct wf_cell *outcome, const char *name);
+bool wf_spare_outcome_end(struct wf_local *self, const struct wf_cell *cell,
+                          const struct wf_cell *outcome);
 /* Take the outcome from its body, which goes on: 0, the caller ends it; -EBUSY it does not run, or
  * not on a spare thread. */
 int wf_spare_abandon(struct wf_local *self, const struct wf_cell *outcome, char *name, size_t size,

@@ -25,20 +25,39 @@
 /* ---- Firing -------------------------------------------------------------------------------- */
 
 /* wait->futex of a host thread. */
-#define HOST_AWAKE  0u
-#define HOST_WOKEN  1u
-#define HOST_ASLEEP 2u /* it sleeps, or is about to: whoever ends the wait calls the kernel */
+#define HOST_AWAKE   0u
+#define HOST_WOKEN   1u
+#define HOST_ASLEEP  2u /* it sleeps, or is about to: whoever ends the wait calls the kernel */
+#define HOST_OUTSIDE 3u /* likewise, and first counts the body as awake: that may take a while */
 
 /* Whom to wake, copied while the wait is certainly there. */
 struct sleeper {
 	struct wf_fiber *fiber;
 	struct wf_worker *helper;
 	struct wf_a32 *futex;
+	struct wf_wait *wait; /* of a host thread: there until the futex says HOST_WOKEN */
 };
 
 static struct sleeper sleeper_of(struct wf_wait *wait)
 {
-	return (struct sleeper){ wait->fiber, wait->helper, &wait->futex };
+	return (struct sleeper){ wait->fiber, wait->helper, &wait->futex, wait };
+}
+
+/* The last touch; what the futex was. */
+static uint32_t wake_host(struct sleeper who)
+{
+	/* acquire [H2]: `outside`. */
+	uint32_t was = wf_load_acquire(who.futex);
+	bool counted = false;
+
+	do {
+		if (was == HOST_OUTSIDE && !counted) {
+			wf_outside_wakes(who.wait->outside);
+			counted = true;
+		}
+		/* acq_rel [H1], [H2]: the address is only a name from here on. */
+	} while (!wf_cas_acq_rel(who.futex, &was, HOST_WOKEN));
+	return was;
 }
 
 static void deliver(struct sleeper who, uint32_t old, struct wf_local *self)
@@ -51,11 +70,8 @@ static void deliver(struct sleeper who, uint32_t old, struct wf_local *self)
 	} else if (who.helper) {
 		wf_parker_unpark_mt(&who.helper->parker);
 	} else {
-		/*
-		 * release [H1]: the last touch; the address is only a name from here on. A system
-		 * call only for who sleeps: most are still spinning.
-		 */
-		if (wf_swap_release(who.futex, HOST_WOKEN) == HOST_ASLEEP)
+		/* A system call only for who sleeps: most are still spinning. */
+		if (wake_host(who) >= HOST_ASLEEP)
 			wf_futex_wake(who.futex, 1);
 		if (self->worker)
 			wf_worker_of(self)->woke_host = true;
@@ -358,6 +374,7 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	struct wf_fiber *fiber = self->fiber;
 	struct wf_fiber_user *user = wf_fiber_user(fiber);
 	struct wf_cell *cell = frame->cell;
+	weft *rt = self->rt;
 
 	/* Counted before anyone can see the task blocked. */
 	wf_bump(&self->count.suspended);
@@ -365,10 +382,13 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 		wf_place_fiber(cell, fiber->index);
 		/* release [C3]: the index, to a canceller that reads BLOCKED. */
 		wf_store_release(&cell->promise.state, WF_STATE_BLOCKED);
+	} else {
+		/* relaxed: before the locked instruction below, as the state is. */
+		wf_add_relaxed(&rt->forks_asleep, 1);
 	}
 	fiber_lock(user);
 	user->current = frame;
-	user->task_bits = frame->borrowed ? 0 : wf_ref_of(self->rt, cell).bits;
+	user->task_bits = wf_ref_of(rt, cell).bits;
 	user->wait = wait->uninterruptible ? NULL : wait;
 	/* After a locked instruction: either we see the request or the canceller sees the wait. */
 	if (!wait->uninterruptible && wf_self_cancelled(self))
@@ -387,6 +407,8 @@ static int task_sleep(struct wf_local *self, struct wf_wait *wait)
 	if (!frame->borrowed)
 		/* relaxed: a snapshot. */
 		wf_store_relaxed(&cell->promise.state, WF_STATE_RUNNING);
+	else
+		wf_add_relaxed(&rt->forks_asleep, (uint32_t)-1); /* relaxed: as above. */
 	if (rc && wait->uninterruptible) {
 		/* No stack to switch to: the thread itself waits, the child runs elsewhere. */
 		/* acquire [F1]: not parked, so the firer's exchange was its last touch. */
@@ -431,31 +453,34 @@ static bool host_stopping(const struct wf_wait *wait, const struct wf_local *me)
 	return !wait->node_count && wf_cancelling_all(wait->rt);
 }
 
-/* Until the wait is over, by whoever ends it or by its deadline. */
-static void host_block(struct wf_wait *wait, const struct wf_local *me)
+/*
+ * Until the wait is over, by whoever ends it or by its deadline. True: a body outside was counted
+ * as awake by who woke it.
+ */
+static bool host_block(struct wf_wait *wait, const struct wf_local *me)
 {
 	uint32_t old;
 	/* A body without a worker, and a sleep, are told to stop by nobody: they look. */
 	bool looks = !wait->uninterruptible && ((me && me->current) || !wait->node_count);
 
-	uint32_t awake = HOST_AWAKE;
+	uint32_t awake = HOST_AWAKE, asleep = wait->outside ? HOST_OUTSIDE : HOST_ASLEEP;
 
-	/* acquire [H1]: after the winner's last touch, here and below. */
-	if (!wf_cas_acquire(&wait->futex, &awake, HOST_ASLEEP))
-		return;
+	/* acq_rel [H1], [H2]: after the winner's last touch, here and below; and `outside`. */
+	if (!wf_cas_acq_rel(&wait->futex, &awake, asleep))
+		return false;
 	while (wf_load_acquire(&wait->futex) != HOST_WOKEN) {
 		int64_t until = wait->timed ? WF_FOREVER : wait->timer.until;
 		int64_t next = looks ? wf_clock_now(NULL) + HOST_LOOK_NS : WF_FOREVER;
 
-		if (wf_futex_wait(&wait->futex, HOST_ASLEEP, until < next ? until : next) !=
-		    -ETIMEDOUT)
+		if (wf_futex_wait(&wait->futex, asleep, until < next ? until : next) != -ETIMEDOUT)
 			continue;
 		if (looks && host_stopping(wait, me) && claim(wait, WF_WAKE_CANCEL, &old))
-			return;
+			return false;
 		if (until <= next && claim(wait, WF_WAKE_TIMEOUT, &old))
-			return;
+			return false;
 		wf_cpu_relax();
 	}
+	return wait->outside != NULL;
 }
 
 static void host_sleep(struct wf_wait *wait)
@@ -482,10 +507,11 @@ static void host_sleep(struct wf_wait *wait)
 	me = wf_self();
 	bool outside = me && me->current && !me->worker && wait->timer.until == WEFT_FOREVER;
 
-	if (outside)
+	if (outside) {
 		wf_outside_sleeps(me);
-	host_block(wait, me);
-	if (outside)
+		wait->outside = me;
+	}
+	if (!host_block(wait, me) && outside)
 		wf_outside_wakes(me);
 }
 
@@ -632,15 +658,19 @@ static void cancel_fiber(struct wf_local *self, struct wf_fiber *fiber, uint64_t
 void wf_cancel_blocked(struct wf_local *self, struct wf_cell *cell, uint32_t gen)
 {
 	weft *rt = self->rt;
+	uint64_t bits = (uint64_t)gen << WF_INDEX_BITS | (uint64_t)(cell - rt->cells);
+	uint32_t end = wf_stacks_index_end(rt->stacks);
 
+	/* Its forks that thieves have taken wait on stacks that nothing names. relaxed: as [C3]. */
+	for (uint32_t i = 0; i < end && WF_UNLIKELY(wf_load_relaxed(&rt->forks_asleep)); i++)
+		cancel_fiber(self, wf_fiber_at(rt->stacks, i), bits);
 	/* acquire [C3]: the index. */
 	if (wf_load_acquire(&cell->promise.state) != WF_STATE_BLOCKED)
 		return;
 	uint32_t index = wf_placed_fiber(cell);
 
-	if (index < wf_stacks_index_end(rt->stacks))
-		cancel_fiber(self, wf_fiber_at(rt->stacks, index),
-		             (uint64_t)gen << WF_INDEX_BITS | (uint64_t)(cell - rt->cells));
+	if (index < end)
+		cancel_fiber(self, wf_fiber_at(rt->stacks, index), bits);
 }
 
 void wf_cancel_turn(struct wf_local *self, struct wf_fiber *fiber, const struct wf_a64 *bits)

@@ -17,8 +17,7 @@ void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell);
 /* What a task that was asked to stop ends as. */
 static inline int wf_stop_status(const struct wf_cell *cell)
 {
-	/* relaxed: whoever acts on a request has seen it. */
-	return wf_load_relaxed(&cell->cancel) == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
+	return wf_cancel_asked(cell) == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
 }
 
 /* ---- family.c ------------------------------------------------------------------------------ */

@@ -418,6 +418,20 @@ _Static_assert(sizeof(struct wf_ext) == 32 && sizeof(struct wf_edge) == 16,
 #define WF_CALL_SHORT 1u /* parts of a call that never waits */
 #define WF_CALL_WAITS 3u /* of one that may */
 
+/*
+ * What a running task was asked. LOCKED is none yet: who locks finds it running and says what he
+ * wants, or that he wants nothing (a walker that met the wrong one), after a membarrier at most.
+ */
+static inline uint32_t wf_cancel_asked(const struct wf_cell *cell)
+{
+	uint8_t cancel;
+
+	/* relaxed: a request may be seen late. */
+	while (WF_UNLIKELY((cancel = wf_load_relaxed(&cell->cancel)) == WF_CANCEL_LOCKED))
+		wf_cpu_relax();
+	return cancel;
+}
+
 /* Where it goes when it is ready: its priority, and whether to its group (WF_READY_GROUP). */
 static inline uint32_t wf_ext_ready(const struct wf_ext *ext)
 {

@@ -407,8 +407,12 @@ static void looked(weft *rt, struct wf_keyed *k, bool pending)
 	else if (k->state == LOOKING)
 		k->state = PENDING;
 	pthread_mutex_unlock(&table->mutex);
-	if (*k->key)
-		WF_CHECK(!weft_event_set(rt, k->looked, NULL, 0));
+	if (!*k->key)
+		return;
+	/* An interrupt, or a close, may have ended the wait for it. */
+	int rc = weft_event_set(rt, k->looked, NULL, 0);
+
+	WF_CHECK(!rc || rc == -EALREADY);
 }
 
 /* Make it a task, which may end at any time from then on. */

@@ -42,7 +42,9 @@ static bool store_busy(void *arg)
 	uint64_t left = wf_load_acquire(&rt->rooms_left);
 	uint64_t entered = wf_load_acquire(&rt->rooms_entered); /* acquire [R1] */
 	uint64_t moved = wf_runtime_progress(rt) + entered;
-	bool idle = entered == left && wf_runtime_is_idle(rt);
+	/* What ran between the two looks at the counters was not idle, though it may be over. */
+	bool idle = entered == left && wf_runtime_is_idle(rt) &&
+		wf_runtime_progress(rt) + wf_load_acquire(&rt->rooms_entered) == moved; /* [R1] */
 
 	WF_CHECK(entered >= left);
 

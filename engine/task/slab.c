@@ -236,8 +236,8 @@ struct wf_cell *wf_cell_alloc_slow(struct wf_local *self)
 	}
 	struct wf_cell *cell = slab->carve++;
 
-	cell->owner = self->id;
-	/* relaxed: a walker that sees 0 skips the cell. */
+	/* relaxed, both: a walker reads them together, and one that sees 0 skips the cell. */
+	wf_store_relaxed(&cell->head, wf_head(self->id, 0));
 	wf_store_relaxed(&cell->gen, self->rt->salt | 1);
 	return cell;
 }

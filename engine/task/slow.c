@@ -347,7 +347,7 @@ WF_NOINLINE static WF_SUSPENDS void run_slow(struct wf_local *self, struct wf_ce
 	if (ext && ext->parts & WF_PART_REQUEST)
 		wf_admit_started(self, ext);
 	if (ext && wf_ext_abandonable(ext))
-		wf_spare_outcome(self, &self->rt->cells[wf_ext_outs(ext)[0]],
+		wf_spare_outcome(self, cell, &self->rt->cells[wf_ext_outs(ext)[0]],
 		                 wf_task_name(cell, cell->u.fn));
 	if (ext && ext->parts)
 		modes = wf_bodies_begin(self, ext);

@@ -23,6 +23,18 @@ struct wf_cell *wf_cell_start(struct wf_local *self, uint32_t kind, enum wf_stat
 	return cell;
 }
 
+struct wf_cell *wf_event_start(struct wf_local *self, uint32_t kind)
+{
+	struct wf_cell *cell = wf_cell_start(self, kind, WF_STATE_RUNNING);
+
+	if (!cell)
+		return NULL;
+	wf_flags_add(cell, WF_CELL_SHARED);
+	/* release [C2]: from here on wf_cancel_everything() may end it. */
+	wf_store_release(&cell->promise.state, WF_STATE_WAITING);
+	return cell;
+}
+
 /* ---- The gate ------------------------------------------------------------------------------ */
 
 /* Whether a submit from here is let in. */

@@ -102,7 +102,7 @@ static void complete_outcome(struct wf_local *self, struct wf_cell *cell, struct
 	struct wf_cell *out = &self->rt->cells[wf_ext_outs(cell->ext_word)[0]];
 
 	WF_DEBUG(cell->ext_word->n_outputs == 2 && out > self->rt->cells);
-	if (wf_spare_outcome_end(self, out)) {
+	if (wf_spare_outcome_end(self, cell, out)) {
 		wf_log(self->rt, WEFT_LOG_INFO, "an abandoned body has returned");
 		return;
 	}

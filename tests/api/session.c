@@ -748,3 +748,35 @@ Test(session, a_killed_program_goes_on_where_it_was, .init = make_dir, .fini = r
 		make_dir();
 	}
 }
+
+static void *interrupts(void *arg)
+{
+	weft_interrupt(arg);
+	return NULL;
+}
+
+/* Also in the middle of the look for a result: nobody else may set what the look is told by. */
+Test(session, an_interrupt_meets_submits_that_look, .init = make_dir, .fini = remove_dir)
+{
+	for (int round = 0; round < 40; round++) {
+		weft *rt = open_session();
+		pthread_t thread;
+		weft_ref ref;
+		int rc = 0;
+
+		cr_assert_eq(pthread_create(&thread, NULL, interrupts, rt), 0);
+		for (int64_t i = 0; !rc && i < 1000; i++) {
+			char key[32];
+
+			snprintf(key, sizeof(key), "k%d.%d", round, (int)i);
+			rc = weft_submit(rt,
+			                 WEFT_TASK(body_big, WEFT_ARG(i),
+			                           .opts = WEFT_TASK_OPTIONS(.key = key)),
+			                 &ref);
+			if (!rc)
+				api_release(rt, ref);
+		}
+		cr_assert_eq(pthread_join(thread, NULL), 0);
+		(void)weft_close(rt, WEFT_POLL);
+	}
+}

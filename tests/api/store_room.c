@@ -438,3 +438,33 @@ Test(store_room, waits_for_room_end_at_their_deadlines)
 	store_await_empty(rt);
 	api_close(rt);
 }
+
+static int body_blocks_with_an_input(weft_task *self)
+{
+	struct weft_view view;
+
+	API_CHECK(weft_input(self, 0, &view) == 0);
+	API_CHECK(weft_block_enter(weft_task_runtime(self), WEFT_BLOCK_RELEASE) == 0);
+	weft_block_exit(weft_task_runtime(self));
+	return weft_return(self, view.data, 8);
+}
+
+/* The share of what it holds goes with it to the thread that has no worker any more. */
+Test(store_room, a_body_that_gives_its_worker_away_keeps_its_share)
+{
+	weft *rt = open_store(2, 8 * MIB, NULL);
+	weft_ref made = put(rt, MIB, 9), ref;
+
+	for (int i = 0; i < 20; i++) {
+		cr_assert_eq(weft_submit(rt,
+		                         WEFT_TASK(body_blocks_with_an_input, .inputs = &made,
+		                                   .n_inputs = 1),
+		                         &ref),
+		             0);
+		cr_assert_eq(api_end(rt, ref), 0);
+	}
+	api_release(rt, made);
+	api_await_no_tasks(rt);
+	store_await_empty(rt);
+	api_close(rt);
+}

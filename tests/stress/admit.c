@@ -185,7 +185,11 @@ static void check_item(weft *rt, struct item *item)
 		API_CHECK(item->kind != FAILS && runs >= 1);
 		break;
 	case WEFT_ETASK:
-		API_CHECK(item->kind == FAILS || item->cancelled);
+		/* One that was asked to stop is not tried again: it ends with what it has met. */
+		API_CHECK(item->kind == FAILS || item->cancelled || late);
+		break;
+	case WEFT_EOOM:
+		API_CHECK(item->kind == EATS && item->memory < 150 && (item->cancelled || late));
 		break;
 	case WEFT_EDEADLINE:
 		API_CHECK(late); /* before it began, between attempts or while it ran */

@@ -54,7 +54,7 @@ static struct thread threads[THREADS];
 static struct wf_store *store;
 static uint64_t capacity;
 static enum mode mode;
-static struct wf_a32 waiting, ended, memory_is_short;
+static struct wf_a32 waiting, deciding, ended, memory_is_short;
 static struct wf_a64 rounds, metas_made, metas_dropped;
 static uint64_t rounds_each;
 
@@ -63,8 +63,8 @@ static uint64_t rounds_each;
 static bool busy(void *arg)
 {
 	(void)arg;
-	/* acquire [W2]: with the release [W1]. */
-	return wf_load_acquire(&waiting) < THREADS;
+	/* Who may still take its ticket back helps others then. acquire [W2], both: with [W1]. */
+	return wf_load_acquire(&deciding) > 0 || wf_load_acquire(&waiting) < THREADS;
 }
 
 static void meta_drop(void *arg, void *meta)
@@ -103,16 +103,22 @@ static int await(struct thread *self, struct waiter *waiter)
 	waiter->ticket.done = ticket_done;
 	waiter->ticket.arg = waiter;
 	waiter->ticket.full = &waiter->full;
+	bool decides = wf_random_below(&self->random, 8) == 0;
+
+	/* release [W1], here and below. */
+	wf_add_release(&deciding, decides);
 	wf_add_release(&waiting, 1);
 	wf_store_wait(store, &waiter->ticket);
-	if (wf_random_below(&self->random, 8) == 0) {
+	if (decides) {
 		for (uint32_t i = wf_random_below(&self->random, 200); i > 0; i--)
 			wf_cpu_relax();
 		if (wf_store_cancel(store, &waiter->ticket)) {
 			wf_add_release(&waiting, UINT32_MAX);
+			wf_add_release(&deciding, UINT32_MAX);
 			self->cancelled++;
 			return -ECANCELED;
 		}
+		wf_add_release(&deciding, UINT32_MAX);
 	}
 	return waiter_await(waiter);
 }

@@ -279,6 +279,54 @@ Test(store_tickets, a_broken_disk_is_believed, .init = open_4m, .fini = close_em
 	drop(object);
 }
 
+/*
+ * A plan is followed over several rounds. What it has passed can be free again when it is at its
+ * end: that is no proof that nothing can go.
+ */
+Test(store_tickets, what_an_old_plan_has_passed_can_help, .init = open_4m, .fini = close_empty)
+{
+	struct wf_object *passed, *written, *other;
+	struct waiter waiter;
+
+	passed = put_pinned(2 * MIB);
+	written = put_pinned(MIB);
+	other = put_pinned(MIB);
+	cr_assert(passed < written, "the entry of the first is the first");
+	unpin(written);
+	fake_hold(true);
+	waiter_create(store, &waiter, MIB + MIB / 2);
+	fake_await_held(1);
+	cr_assert_eq(wf_object_pin(store, written, PIN), 0);
+	unpin(passed);
+	fake_hold(false);
+	cr_assert_eq(waiter_await(&waiter), 0, "%s", waiter.full.text);
+	drop(waiter.ticket.object);
+	unpin_and_drop(written);
+	unpin_and_drop(other);
+	drop(passed);
+}
+
+/* A read that once had no memory is not why there is no room for a create. */
+Test(store_tickets, a_full_store_is_not_taken_for_want_of_memory, .init = open_4m,
+     .fini = close_empty)
+{
+	struct wf_object *object = put(2 * MIB, 1), *full;
+	struct waiter waiter;
+
+	settle();
+	cr_assert_eq(store_state(object), WF_OBJECT_SPILLED);
+	fake_fail_reads(1, 1, -ENOMEM);
+	waiter_pin(store, &waiter, &object, 1, PIN);
+	if (waiter_await(&waiter) == 0)
+		unpin(object);
+	drop(object);
+	fake_fail_reads(0, 0, 0);
+	full = put_pinned(4 * MIB);
+	waiter_create(store, &waiter, MIB);
+	cr_assert_eq(waiter_await(&waiter), -ENOSPC);
+	unpin_and_drop(full);
+}
+
 Test(store_tickets, while_the_outside_may_help_it_waits, .init = open_4m, .fini = close_empty)
 {
 	struct wf_object *pinned = put_pinned(3 * MIB);
