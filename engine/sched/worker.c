@@ -167,9 +167,8 @@ static void *steal(struct wf_worker *worker)
 }
 
 /*
- * Whether it pays to take something from this deque. What lies there alone is left to the owner,
- * who is probably about to run it: it counts only when it was seen LONE_US before and is still
- * there. One such item is remembered at a time.
+ * Whether it pays to take something from this deque. What lies there alone is its owner's to run
+ * next: it counts only when it was seen LONE_US before. One such item is remembered at a time.
  */
 static bool worth_taking(struct wf_worker *worker, struct wf_deque *deque)
 {
@@ -196,10 +195,7 @@ static struct wf_deque *victim_deque(struct wf_worker *worker, uint32_t i)
 	return &victim_of(worker, i / WF_PRIORITIES)->deque[i % WF_PRIORITIES];
 }
 
-/*
- * Ask the owners of private work for some; `force`: take it, they do not answer. Whether there
- * was anything.
- */
+/* Ask the owners of private work for some, or take it (`force`). Whether there was any. */
 static bool press(struct wf_worker *worker, bool force)
 {
 	bool any = false;
@@ -248,10 +244,7 @@ static bool groups_wait(const struct wf_worker *worker)
 	return WF_UNLIKELY(wf_load_relaxed(&worker->local.rt->group_queued));
 }
 
-/*
- * Of a helper's own deque: forks, which bodies that it runs have made. What was woken on it and is
- * in no group is for others.
- */
+/* Of a helper's own deque: forks of the bodies that it runs. What else is there is for others. */
 static void *pop_only(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
@@ -371,17 +364,26 @@ static bool anything(struct wf_worker *worker)
 	return private_work(worker);
 }
 
-/* After a search that found something: somebody else should look if there may be more. */
+/*
+ * After a search that found something: somebody else should look if there may be more. Others have
+ * left to us what they have pushed meanwhile, also what lies alone, when nobody watches that.
+ */
 static void pass_on(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
 
+	/* [S2]: the end of our search, to whoever pushes; relaxed, all below: decided by it. */
+	wf_fence_seq_cst();
+	WF_DEBUG(worker->victims_count < rt->slots);
 	if (wf_load_relaxed(&rt->searching) || !wf_load_relaxed(&rt->sleeping))
 		return;
 	bool more = anything(worker);
+	uint32_t n = wf_load_relaxed(&rt->watcher) ? 0 : worker->victims_count * WF_PRIORITIES;
 
 	for (uint32_t p = 0; !more && p < WF_PRIORITIES; p++)
 		more = wf_deque_count_mt(&worker->deque[p]) > 0;
+	for (uint32_t i = 0; !more && i < n; i++)
+		more = wf_deque_count_mt(victim_deque(worker, i)) > 0;
 	if (more)
 		wf_wake_one(rt);
 }
