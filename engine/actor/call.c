@@ -257,16 +257,36 @@ static enum wf_post post(struct wf_actor *a, uint32_t word, const struct wf_call
 	return WF_POST_TURN;
 }
 
-static void posted(struct wf_local *self, struct wf_actor *a, struct wf_cell *cell, uint32_t kind,
-                   enum wf_post how)
+/* In the data of a call that is in no queue and is to be refused. */
+struct refusal {
+	struct wf_cell *next;
+	struct wf_error *error; /* counted */
+};
+_Static_assert(sizeof(struct refusal) <= WF_INLINE_BYTES, "fits the data");
+
+static struct refusal *refusal_of(struct wf_cell *cell)
 {
-	if (how == WF_POST_TURN)
-		wf_turn_schedule(self, a);
-	if (WF_LIKELY(how != WF_POST_CLOSED))
+	return (struct refusal *)(void *)cell->data;
+}
+
+/*
+ * A call that has waited is refused. That may make the next one ready, which is refused, and so on:
+ * all those come one after the other here, not on the stack. Cancellers leave the data alone.
+ */
+static void refuse(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+{
+	*refusal_of(cell) = (struct refusal){ .next = self->refuse, .error = error };
+	self->refuse = cell;
+	if (self->refusing)
 		return;
-	wf_task_refuse(self, cell, wf_actor_error(a));
-	if (kind == WF_CALL_INIT)
-		wf_cell_release(self, cell);
+	self->refusing = true;
+	while (self->refuse) {
+		cell = self->refuse;
+		self->refuse = refusal_of(cell)->next;
+		WF_DEBUG(refusal_of(cell)->error != NULL);
+		wf_task_refuse(self, cell, refusal_of(cell)->error);
+	}
+	self->refusing = false;
 }
 
 /* A fresh call that waits for nothing; its admission keeps the actor. */
@@ -284,7 +304,14 @@ void wf_call_post(struct wf_local *self, struct wf_cell *cell)
 	enum wf_post how = post(a, word, &info, cell);
 
 	wf_box_unlock(&a->box, word);
-	posted(self, a, cell, info.kind, how);
+	if (how == WF_POST_TURN)
+		wf_turn_schedule(self, a);
+	/* At once: nothing waits for it yet. */
+	if (WF_UNLIKELY(how == WF_POST_CLOSED)) {
+		wf_task_refuse(self, cell, wf_actor_error(a));
+		if (info.kind == WF_CALL_INIT)
+			wf_cell_release(self, cell);
+	}
 	wf_actor_unhold(self, a);
 }
 
@@ -309,7 +336,14 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
 	enum wf_post how = post(a, word, &info, cell);
 
 	wf_box_unlock(&a->box, word);
-	posted(self, a, cell, info.kind, how);
+	if (how == WF_POST_TURN)
+		wf_turn_schedule(self, a);
+	if (WF_UNLIKELY(how == WF_POST_CLOSED)) {
+		refuse(self, cell, wf_actor_error(a));
+		/* The actor's count; it is completed in a moment, if it is not yet. */
+		if (info.kind == WF_CALL_INIT)
+			wf_cell_release(self, cell);
+	}
 	let_pass(self, next);
 	wf_actor_unhold(self, a);
 }

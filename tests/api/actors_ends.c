@@ -359,6 +359,70 @@ Test(actors_ends, inputs_of_a_call_that_is_killed_before_it_runs_again_are_let_g
 	again_with_inputs(true);
 }
 
+/* ---- Long chains ------------------------------------------------------------------------------ */
+
+static int leaves_at_gate(weft_task *self)
+{
+	struct api_gate *gate = api_arg_pointer(self);
+	const int rc = weft_actor_exit(self);
+
+	api_gate_pass(gate);
+	return rc;
+}
+
+static int sets(weft_task *self)
+{
+	return weft_event_set(weft_task_runtime(self), *(const weft_ref *)weft_task_arg(self, NULL),
+	                      NULL, 0);
+}
+
+/*
+ * Each call waits for the one before it and for nothing else; the first for an event that is set
+ * when the actor accepts no more: each is refused when the one before it has been.
+ */
+static void chain_of_refusals(bool by_task)
+{
+	static const struct weft_actor_class class_ =
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .max_pending = WEFT_PENDING_UNLIMITED,
+	                         .flags = WEFT_ACTOR_ANY_ORDER);
+	const uint32_t n = api_scaled(100000) + 10000;
+	weft_ref *refs = calloc(n, sizeof *refs);
+	weft *rt = api_open(2);
+	struct api_gate gate = API_GATE_INIT;
+	weft_actor actor = act_create(rt, &class_, NULL, NULL);
+	weft_ref event = api_event(rt);
+	void *arg = &gate;
+
+	cr_assert_not_null(refs);
+	for (uint32_t i = 0; i < n; i++)
+		refs[i] = api_submit(
+			rt,
+			WEFT_TASK(api_body_nothing, .actor = actor,
+		                  WEFT_AFTER(i ? refs[i - 1] : event),
+		                  .opts = WEFT_TASK_OPTIONS(.on_input_error = WEFT_INPUT_IGNORE)));
+	weft_ref leaver = act_call(rt, actor, leaves_at_gate, &arg, sizeof arg);
+
+	api_gate_await(&gate, 1);
+	if (by_task)
+		cr_assert_eq(api_end(rt, api_spawn(rt, sets, &event, sizeof event)), 0);
+	else
+		cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
+	for (uint32_t i = 0; i < n; i++)
+		cr_assert_eq(api_end(rt, refs[n - 1 - i]), WEFT_EACTOR);
+	api_gate_open(&gate);
+	api_end(rt, leaver);
+	api_release(rt, event);
+	act_release(rt, actor);
+	api_close(rt);
+	free(refs);
+}
+
+Test(actors_ends, a_long_chain_of_refusals_takes_no_stack)
+{
+	chain_of_refusals(false);
+	chain_of_refusals(true);
+}
+
 /* ---- Interrupts ------------------------------------------------------------------------------ */
 
 Test(actors_ends, an_interrupt_leaves_the_actor_that_somebody_waits_for)
