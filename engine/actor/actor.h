@@ -8,7 +8,7 @@
  * A call is a task: a cell and a cold block. The block says whose call it is (struct wf_call_info),
  * the cell's data is its link while it is queued, and its argument is always in the block.
  *
- * Counts. `handles` are the user's. `holds` keep the slot: one while it is not dead, one while
+ * Counts. `handles` are the user's, and a detached one's own. `holds` keep the slot: one while it is not dead, one while
  * there are handles, one for each call that waits outside the queues, and those of passers-by.
  * Calls in the queues hold nothing: a dead actor's queues are empty.
  */
@@ -52,7 +52,8 @@ struct wf_actor {
 	uint32_t max_pending;  /* UINT32_MAX: not counted */
 	struct wf_a32 handles; /* of a free slot: the next free one */
 	struct wf_a32 holds;
-	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1;
+	/* detached: has a handle of its own until it is dead. */
+	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1;
 	uint8_t state_block;
 	uint16_t stuck; /* turns that no queue had room for; under the overflow mutex */
 	WF_ALIGNED(64) struct wf_link link; /* the first caller's */

@@ -342,12 +342,13 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 	a->any_order = (c->flags & WEFT_ACTOR_ANY_ORDER) || c->max_concurrency > 1;
 	a->priority = (uint8_t)(c->priority & 3);
 	a->grouped = 0;
+	a->detached = (c->flags & WEFT_ACTOR_DETACHED) != 0;
 	a->class_ = spec->class_;
 	a->cold = NULL;
 	a->death = NULL;
 	wf_init(&a->turns, 0);
 	/* One for the creator's handle, one to be alive; a detached one has its own handle. */
-	wf_init(&a->handles, c->flags & WEFT_ACTOR_DETACHED ? 2 : 1);
+	wf_init(&a->handles, a->detached ? 2 : 1);
 	wf_init(&a->holds, 2);
 	bool cold = c->max_restarts || c->max_task_retries || c->n_groups || spec->name ||
 		spec->hold || spec->group || self->rt->timing;

@@ -211,6 +211,45 @@ Test(actors_ends, close_waits_for_a_restart_of_an_actor_that_nobody_has)
 	cr_assert_eq(api_read(&log.drops), 3);
 }
 
+/* ---- Slots ------------------------------------------------------------------------------------ */
+
+static int exits(weft_task *self)
+{
+	return weft_actor_exit(self);
+}
+
+/* More, one after the other, than there are slots. */
+Test(actors_ends, a_detached_actor_that_is_dead_does_not_keep_its_slot)
+{
+	static const struct weft_actor_class class_ =
+		ACT_CLASS(.max_pending = 0, .flags = WEFT_ACTOR_DETACHED);
+	weft *rt = NULL;
+	struct act_log log = { 0 };
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 2, .tasks_max = 1024)), 0);
+	for (uint32_t i = 0; i < 3000; i++) {
+		weft_actor actor = WEFT_ACTOR_NONE;
+		struct weft_actor_info info = { .struct_size = sizeof info };
+
+		cr_assert_eq(weft_actor_create(rt, &class_, NULL,
+		                               &(struct weft_call){ API_POINTER(&log) }, &actor),
+		             0, "round %d", (int)i);
+		if (i % 3 == 0)
+			cr_assert_eq(weft_actor_kill(rt, actor, WEFT_KILL_NOW), 0);
+		else if (i % 3 == 1)
+			cr_assert_eq(weft_actor_stop(rt, actor, WEFT_FOREVER), 0);
+		else
+			cr_assert_eq(api_end(rt, act_call(rt, actor, exits, NULL, 0)), WEFT_EACTOR);
+		/* Until the count is given back. */
+		act_await_dead(rt, actor);
+		cr_assert_eq(weft_actor_info(rt, actor, &info), 0);
+		cr_assert_eq(info.phase, WEFT_ACTOR_DEAD);
+		act_release(rt, actor);
+	}
+	cr_assert_eq(api_read(&log.inits), api_read(&log.drops));
+	api_close(rt);
+}
+
 /* ---- Deadlines of inits ---------------------------------------------------------------------- */
 
 #define LATE 50
