@@ -275,6 +275,7 @@ static struct refusal *refusal_of(struct wf_cell *cell)
  */
 static void refuse(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
 {
+	WF_DEBUG(!wf_promise_is_done(&cell->promise) || wf_flags(cell) & WF_CELL_SHARED);
 	*refusal_of(cell) = (struct refusal){ .next = self->refuse, .error = error };
 	self->refuse = cell;
 	if (self->refusing)
@@ -394,7 +395,7 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 	struct wf_link *link = NULL;
 	int rc = 0;
 
-	if (!(word & WF_BOX_USED)) /* released meanwhile by who had no count */
+	if (!wf_actor_is(a, word, to->gen)) /* released meanwhile by who had no count */
 		return -EINVAL;
 	if (word & (WF_BOX_CLOSED | WF_BOX_STOP) && to->kind == WF_CALL_METHOD)
 		return WEFT_EACTOR;
@@ -467,7 +468,7 @@ int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_tas
 		return -ENOTSUP;
 	if (o->actor_class && o->actor_class != a->class_->id)
 		return -EINVAL;
-	*to = (struct wf_target){ .actor = a };
+	*to = (struct wf_target){ .actor = a, .gen = wf_actor_gen(call->actor) };
 	if (!o->actor_group)
 		return 0;
 	for (uint32_t i = 0; i < a->class_->n_groups; i++) {
@@ -571,7 +572,7 @@ int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *ar
 	/* Calls of a group go the long way. */
 	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_USED)) !=
 	                        WF_BOX_USED ||
-	                (a->cold && a->cold->rows) ||
+	                !wf_actor_is(a, word, wf_actor_gen(actor)) || (a->cold && a->cold->rows) ||
 	                (counted && (!link || wf_link_pending(link) >= a->max_pending)))) {
 		wf_box_unlock(&a->box, word);
 		return call_slow(rt, actor, fn, arg, size, out);

@@ -519,11 +519,6 @@ void wf_actor_ask_stop(struct wf_local *self, struct wf_actor *a)
 		wf_actor_end(self, a);
 }
 
-bool wf_death_was_bad(struct wf_actor *a)
-{
-	return wf_box_word(&a->box) & WF_BOX_KILL;
-}
-
 bool wf_actors_live(weft *rt)
 {
 	struct wf_actors *t = wf_actors_of(rt);

@@ -250,10 +250,11 @@ static int adopt(weft_supervisor *s, struct wf_actor *a)
 int weft_supervisor_add(weft_supervisor *supervisor, weft_actor actor)
 {
 	weft_supervisor *s = supervisor;
-	struct wf_actor *a = s ? wf_actor_of(s->rt, actor) : NULL;
+	struct wf_local *self = s ? wf_local_of(s->rt) : NULL;
+	struct wf_actor *a = self ? wf_actor_hold_of(s->rt, actor) : NULL;
 
 	if (!a)
-		return -EINVAL;
+		return s && !self ? -ENOMEM : -EINVAL;
 	pthread_mutex_lock(&s->mutex);
 	int rc = s->over ? WEFT_EACTOR : grow(s) ? adopt(s, a) : -ENOMEM;
 
@@ -262,6 +263,7 @@ int weft_supervisor_add(weft_supervisor *supervisor, weft_actor actor)
 		s->children[s->n++] = actor;
 	}
 	pthread_mutex_unlock(&s->mutex);
+	wf_actor_unhold(self, a);
 	return rc;
 }
 

@@ -416,6 +416,26 @@ void wf_actor_unhold(struct wf_local *self, struct wf_actor *a)
 	slot_give(self->rt, a);
 }
 
+struct wf_actor *wf_actor_hold_of(weft *rt, weft_actor actor)
+{
+	struct wf_actor *a = wf_actor_of(rt, actor);
+
+	if (!a)
+		return NULL;
+	uint32_t word = wf_box_lock(&a->box);
+	/* relaxed: a guess for the exchange. None: it is given back as soon as we unlock. */
+	uint32_t holds = wf_load_relaxed(&a->holds);
+	bool there = wf_actor_is(a, word, wf_actor_gen(actor));
+
+	WF_DEBUG(!(word & WF_BOX_LOCK));
+	WF_DEBUG(!there || a->class_);
+	/* relaxed: what is held is read under the lock. */
+	while (there && holds && !wf_cas_relaxed(&a->holds, &holds, holds + 1))
+		continue;
+	wf_box_unlock(&a->box, word);
+	return there && holds ? a : NULL;
+}
+
 /* ---- Callers and their links --------------------------------------------------------------- */
 
 uint64_t wf_caller_of(struct wf_local *self)

@@ -14,6 +14,7 @@ struct wf_setup;
 /* Whose call a submit is. */
 struct wf_target {
 	struct wf_actor *actor;
+	uint32_t gen;  /* of its handle */
 	uint32_t kind; /* enum wf_call_kind */
 	uint32_t group;
 	uint64_t caller;

@@ -211,7 +211,7 @@ Test(actors_ends, close_waits_for_a_restart_of_an_actor_that_nobody_has)
 	cr_assert_eq(api_read(&log.drops), 3);
 }
 
-/* ---- Slots ------------------------------------------------------------------------------------ */
+/* ---- Slots ----------------------------------------------------------------------------------- */
 
 static int exits(weft_task *self)
 {
@@ -398,7 +398,7 @@ Test(actors_ends, inputs_of_a_call_that_is_killed_before_it_runs_again_are_let_g
 	again_with_inputs(true);
 }
 
-/* ---- Long chains ------------------------------------------------------------------------------ */
+/* ---- Long chains ----------------------------------------------------------------------------- */
 
 static int leaves_at_gate(weft_task *self)
 {
@@ -460,6 +460,134 @@ Test(actors_ends, a_long_chain_of_refusals_takes_no_stack)
 {
 	chain_of_refusals(false);
 	chain_of_refusals(true);
+}
+
+/* ---- Handles without a count ----------------------------------------------------------------- */
+
+struct stale {
+	weft *rt;
+	struct api_count bits; /* of an actor that may go at any time; 0: none */
+	struct api_count ends, looks;
+};
+
+static void check_stale(int64_t rc)
+{
+	API_CHECK(rc >= 0 || rc == -EINVAL || rc == WEFT_EACTOR || rc == -ETIMEDOUT);
+}
+
+static void look_at_life(weft *rt, weft_actor actor, uint32_t door)
+{
+	struct weft_actor_info info = { .struct_size = sizeof info };
+	weft_ref ref = WEFT_NONE;
+	int rc;
+
+	switch (door) {
+	case 0:
+		check_stale(weft_actor_info(rt, actor, &info));
+		return;
+	case 1:
+		check_stale(weft_actor_stop(rt, actor, WEFT_POLL));
+		return;
+	case 2:
+		check_stale(weft_actor_kill(rt, actor, WEFT_KILL_NOW));
+		return;
+	case 3:
+		check_stale(weft_actor_wait_room(rt, actor, WEFT_POLL));
+		return;
+	case 4:
+		check_stale(weft_actor_call(rt, actor, api_body_nothing, NULL, 0, NULL));
+		return;
+	case 5:
+		rc = weft_actor_retain(rt, actor);
+		check_stale(rc);
+		if (!rc)
+			act_release(rt, actor);
+		return;
+	case 6:
+		rc = weft_actor_ref(rt, actor, &ref);
+		break;
+	case 7:
+		rc = weft_actor_call(rt, actor, api_body_nothing, NULL, 0, &ref);
+		break;
+	default:
+		rc = weft_actor_died(rt, actor, &ref);
+	}
+	check_stale(rc);
+	if (!rc)
+		api_release(rt, ref);
+}
+
+static void look_at_utilities(struct stale *stale, weft_actor actor, uint32_t door,
+                              weft_topic *topic, weft_pool *pool)
+{
+	weft_ref ref = WEFT_NONE;
+
+	if (door == 0) {
+		const int rc = weft_topic_subscribe(topic, actor, api_body_nothing);
+
+		check_stale(rc);
+		if (!rc)
+			API_CHECK(weft_topic_unsubscribe(topic, actor, api_body_nothing) == 0);
+	} else if (door == 1) {
+		const int rc = weft_pool_push(pool, actor);
+
+		check_stale(rc);
+		/* Not there when it was dead. */
+		if (!rc && weft_pool_pop_idle(pool, &actor) == 0)
+			act_release(stale->rt, actor);
+	} else {
+		const int rc = weft_tell_after(stale->rt, actor, INT64_C(1) << 60, api_body_nothing,
+		                               NULL, 0, &ref);
+
+		check_stale(rc);
+		if (!rc)
+			API_CHECK(weft_cancel(stale->rt, ref) == 0);
+		if (!rc)
+			api_release(stale->rt, ref);
+	}
+}
+
+static void *looks_at_stale(void *arg)
+{
+	struct stale *stale = arg;
+	weft_topic *topic = NULL;
+	weft_pool *pool = NULL;
+
+	API_CHECK(weft_topic_create(stale->rt, &topic) == 0);
+	API_CHECK(weft_pool_create(stale->rt, NULL, 0, &pool) == 0);
+	for (uint32_t i = 0; !api_read(&stale->ends); i++) {
+		const weft_actor actor = { api_read(&stale->bits) };
+
+		if (i % 4)
+			look_at_life(stale->rt, actor, i / 4 % 9);
+		else
+			look_at_utilities(stale, actor, i / 4 % 3, topic, pool);
+		api_add(&stale->looks, 1);
+	}
+	weft_topic_destroy(topic);
+	weft_pool_destroy(pool);
+	return NULL;
+}
+
+Test(actors_ends, a_handle_without_a_count_is_an_error_at_every_door_when_it_is_stale)
+{
+	static const struct weft_actor_class class_ =
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .max_pending = 4);
+	weft *rt = api_open(1);
+	struct stale stale = { .rt = rt };
+	pthread_t threads[2] = { api_thread(looks_at_stale, &stale),
+		                 api_thread(looks_at_stale, &stale) };
+
+	for (uint32_t i = 0; i < api_scaled(20000) || api_read(&stale.looks) < 1000; i++) {
+		weft_actor actor = act_create(rt, &class_, NULL, NULL);
+
+		api_set(&stale.bits, actor.bits);
+		act_release(rt, actor);
+	}
+	api_set(&stale.ends, 1);
+	api_join(threads[0]);
+	api_join(threads[1]);
+	cr_assert_geq(weft_close(rt, WEFT_FOREVER), 0);
 }
 
 /* ---- Interrupts ------------------------------------------------------------------------------ */
