@@ -397,7 +397,8 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 
 	if (!wf_actor_is(a, word, to->gen)) /* released meanwhile by who had no count */
 		return -EINVAL;
-	if (word & (WF_BOX_CLOSED | WF_BOX_STOP) && to->kind == WF_CALL_METHOD)
+	/* An init, too: nobody would find it where it waits. */
+	if (word & WF_BOX_CLOSED || (word & WF_BOX_STOP && to->kind == WF_CALL_METHOD))
 		return WEFT_EACTOR;
 	if (a->max_pending != WEFT_PENDING_UNLIMITED && to->kind == WF_CALL_METHOD) {
 		link = wf_link_of(self, a, to->caller);

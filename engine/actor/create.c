@@ -342,9 +342,9 @@ static int submit_init(struct wf_local *self, struct wf_actor *a, struct weft_ca
 
 	WF_CHECK(setup->o.n_outputs == 1 && call->fn);
 	call->actor = wf_actor_handle(self->rt, a);
-	struct wf_target to = { .actor = a,
-		                .gen = wf_actor_gen(call->actor),
-		                .kind = WF_CALL_INIT };
+	struct wf_target to = {
+		.actor = a, .gen = wf_actor_gen(call->actor), .kind = WF_CALL_INIT, .own = true
+	};
 
 	/* The ref is the actor's, until its init has ended. */
 	return wf_submit_to(self, &to, call, &setup->o, setup, &kept);

@@ -17,6 +17,7 @@ struct wf_target {
 	uint32_t gen;  /* of its handle */
 	uint32_t kind; /* enum wf_call_kind */
 	uint32_t group;
+	bool own; /* the ref of the call will be the actor's */
 	uint64_t caller;
 };
 

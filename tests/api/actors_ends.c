@@ -319,6 +319,55 @@ Test(actors_ends, an_init_whose_deadline_passes_in_the_queue_ends_its_actor)
 	api_close(rt);
 }
 
+struct finder {
+	weft *rt;
+	struct api_count ends, kills;
+};
+
+static void *kills_by_name(void *arg)
+{
+	struct finder *finder = arg;
+	weft_actor actor;
+
+	while (!api_read(&finder->ends)) {
+		if (weft_actor_find(finder->rt, NULL, "late", &actor))
+			continue;
+		API_CHECK(weft_actor_kill(finder->rt, actor, WEFT_KILL_NOW) == 0);
+		act_release(finder->rt, actor);
+		api_add(&finder->kills, 1);
+	}
+	return NULL;
+}
+
+/* The event is not set until all is over: what waits for it then was left behind. */
+Test(actors_ends, an_init_of_an_actor_that_was_killed_meanwhile_does_not_wait)
+{
+	static const struct weft_actor_class class_ =
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .init = never);
+	weft *rt = api_open(2);
+	struct finder finder = { .rt = rt };
+	weft_ref event = api_event(rt);
+	pthread_t thread = api_thread(kills_by_name, &finder);
+
+	for (uint32_t i = 0; i < api_scaled(5000); i++) {
+		weft_actor actor = WEFT_ACTOR_NONE;
+
+		cr_assert_eq(weft_actor_create(rt, &class_, WEFT_ACTOR_OPTIONS(.name = "late"),
+		                               &(struct weft_call){ WEFT_AFTER(event) }, &actor),
+		             0);
+		act_await_dead(rt, actor);
+		act_release(rt, actor);
+	}
+	api_set(&finder.ends, 1);
+	api_join(thread);
+	const int64_t start = api_now();
+
+	while (api_tasks_live(rt) > 1)
+		api_polling(start, "all inits have ended");
+	api_release(rt, event);
+	api_close(rt);
+}
+
 /* ---- Calls that run again -------------------------------------------------------------------- */
 
 static int crashes_once(weft_task *self)
