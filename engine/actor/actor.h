@@ -8,9 +8,10 @@
  * A call is a task: a cell and a cold block. The block says whose call it is (struct wf_call_info),
  * the cell's data is its link while it is queued, and its argument is always in the block.
  *
- * Counts. `handles` are the user's. `holds` keep the slot: one while it is not dead, one while
- * there are handles, one for each call that waits outside the queues, and those of passers-by.
- * Calls in the queues hold nothing: a dead actor's queues are empty.
+ * Counts. `handles` are the user's, and a detached one's own while it is not dead. `holds` keep the
+ * slot: one while it is not dead, one while there are handles, one for each call that waits outside
+ * the queues, and those of passers-by. Calls in the queues hold nothing: a dead actor's queues are
+ * empty.
  */
 #ifndef WF_ACTOR_H
 #define WF_ACTOR_H
@@ -52,7 +53,8 @@ struct wf_actor {
 	uint32_t max_pending;  /* UINT32_MAX: not counted */
 	struct wf_a32 handles; /* of a free slot: the next free one */
 	struct wf_a32 holds;
-	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1;
+	/* detached: has a handle of its own until it is dead. */
+	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1;
 	uint8_t state_block;
 	uint16_t stuck; /* turns that no queue had room for; under the overflow mutex */
 	WF_ALIGNED(64) struct wf_link link; /* the first caller's */
@@ -202,6 +204,18 @@ static inline struct wf_actor *wf_actor_of(const weft *rt, weft_actor actor)
 	return &t->slot[index];
 }
 
+static inline uint32_t wf_actor_gen(weft_actor actor)
+{
+	return (uint32_t)(actor.bits >> WF_INDEX_BITS);
+}
+
+/* Under the lock: whether the slot is still the actor that a handle named. */
+static inline bool wf_actor_is(const struct wf_actor *a, uint32_t word, uint32_t gen)
+{
+	/* relaxed: that of a slot in use does not change. */
+	return word & WF_BOX_USED && wf_load_relaxed(&a->box.gen) == gen;
+}
+
 static inline struct wf_call_info *wf_call_info(struct wf_ext *ext)
 {
 	return (struct wf_call_info *)(void *)((char *)ext + sizeof(*ext) +
@@ -243,6 +257,8 @@ void wf_actor_publish(weft *rt, struct wf_actor *a, bool open);
 void wf_actor_discard(struct wf_local *self, struct wf_actor *a);
 void wf_actor_hold(struct wf_actor *a);
 void wf_actor_unhold(struct wf_local *self, struct wf_actor *a);
+/* Hold what a handle names, whether the caller has a count or not. NULL: it is not there. */
+struct wf_actor *wf_actor_hold_of(weft *rt, weft_actor actor);
 struct wf_cold *wf_actor_cold(struct wf_actor *a); /* made when missing; NULL: -ENOMEM */
 uint64_t wf_caller_of(struct wf_local *self);
 /* The caller's link, made when missing, under the lock. NULL: -ENOMEM. */
@@ -298,8 +314,6 @@ bool wf_actor_restart(struct wf_local **self, struct wf_turn *turn) WF_SUSPENDS;
 void wf_actor_opened(struct wf_local *self, struct wf_turn *turn);
 void wf_actor_take_handle(struct wf_actor *a);
 void wf_actor_ask_stop(struct wf_local *self, struct wf_actor *a);
-/* Of a dead one: whether its end was a kill or a crash. */
-bool wf_death_was_bad(struct wf_actor *a);
 void wf_actor_drop_handle(struct wf_local *self, struct wf_actor *a);
 /* `death` is consumed. True: it will begin anew, by wf_actor_restart(). */
 bool wf_actor_kill(struct wf_local *self, struct wf_actor *a, struct wf_error *death, bool restart);

@@ -257,16 +257,37 @@ static enum wf_post post(struct wf_actor *a, uint32_t word, const struct wf_call
 	return WF_POST_TURN;
 }
 
-static void posted(struct wf_local *self, struct wf_actor *a, struct wf_cell *cell, uint32_t kind,
-                   enum wf_post how)
+/* In the data of a call that is in no queue and is to be refused. */
+struct refusal {
+	struct wf_cell *next;
+	struct wf_error *error; /* counted */
+};
+_Static_assert(sizeof(struct refusal) <= WF_INLINE_BYTES, "fits the data");
+
+static struct refusal *refusal_of(struct wf_cell *cell)
 {
-	if (how == WF_POST_TURN)
-		wf_turn_schedule(self, a);
-	if (WF_LIKELY(how != WF_POST_CLOSED))
+	return (struct refusal *)(void *)cell->data;
+}
+
+/*
+ * A call that has waited is refused. That may make the next one ready, which is refused, and so on:
+ * all those come one after the other here, not on the stack. Cancellers leave the data alone.
+ */
+static void refuse(struct wf_local *self, struct wf_cell *cell, struct wf_error *error)
+{
+	WF_DEBUG(!wf_promise_is_done(&cell->promise) || wf_flags(cell) & WF_CELL_SHARED);
+	*refusal_of(cell) = (struct refusal){ .next = self->refuse, .error = error };
+	self->refuse = cell;
+	if (self->refusing)
 		return;
-	wf_task_refuse(self, cell, wf_actor_error(a));
-	if (kind == WF_CALL_INIT)
-		wf_cell_release(self, cell);
+	self->refusing = true;
+	while (self->refuse) {
+		cell = self->refuse;
+		self->refuse = refusal_of(cell)->next;
+		WF_DEBUG(refusal_of(cell)->error != NULL);
+		wf_task_refuse(self, cell, refusal_of(cell)->error);
+	}
+	self->refusing = false;
 }
 
 /* A fresh call that waits for nothing; its admission keeps the actor. */
@@ -284,7 +305,14 @@ void wf_call_post(struct wf_local *self, struct wf_cell *cell)
 	enum wf_post how = post(a, word, &info, cell);
 
 	wf_box_unlock(&a->box, word);
-	posted(self, a, cell, info.kind, how);
+	if (how == WF_POST_TURN)
+		wf_turn_schedule(self, a);
+	/* At once: nothing waits for it yet. */
+	if (WF_UNLIKELY(how == WF_POST_CLOSED)) {
+		wf_task_refuse(self, cell, wf_actor_error(a));
+		if (info.kind == WF_CALL_INIT)
+			wf_cell_release(self, cell);
+	}
 	wf_actor_unhold(self, a);
 }
 
@@ -309,7 +337,14 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
 	enum wf_post how = post(a, word, &info, cell);
 
 	wf_box_unlock(&a->box, word);
-	posted(self, a, cell, info.kind, how);
+	if (how == WF_POST_TURN)
+		wf_turn_schedule(self, a);
+	if (WF_UNLIKELY(how == WF_POST_CLOSED)) {
+		refuse(self, cell, wf_actor_error(a));
+		/* The actor's count; it is completed in a moment, if it is not yet. */
+		if (info.kind == WF_CALL_INIT)
+			wf_cell_release(self, cell);
+	}
 	let_pass(self, next);
 	wf_actor_unhold(self, a);
 }
@@ -360,9 +395,10 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 	struct wf_link *link = NULL;
 	int rc = 0;
 
-	if (!(word & WF_BOX_USED)) /* released meanwhile by who had no count */
+	if (!wf_actor_is(a, word, to->gen)) /* released meanwhile by who had no count */
 		return -EINVAL;
-	if (word & (WF_BOX_CLOSED | WF_BOX_STOP) && to->kind == WF_CALL_METHOD)
+	/* An init, too: nobody would find it where it waits. */
+	if (word & WF_BOX_CLOSED || (word & WF_BOX_STOP && to->kind == WF_CALL_METHOD))
 		return WEFT_EACTOR;
 	if (a->max_pending != WEFT_PENDING_UNLIMITED && to->kind == WF_CALL_METHOD) {
 		link = wf_link_of(self, a, to->caller);
@@ -433,7 +469,7 @@ int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_tas
 		return -ENOTSUP;
 	if (o->actor_class && o->actor_class != a->class_->id)
 		return -EINVAL;
-	*to = (struct wf_target){ .actor = a };
+	*to = (struct wf_target){ .actor = a, .gen = wf_actor_gen(call->actor) };
 	if (!o->actor_group)
 		return 0;
 	for (uint32_t i = 0; i < a->class_->n_groups; i++) {
@@ -537,7 +573,7 @@ int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *ar
 	/* Calls of a group go the long way. */
 	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_USED)) !=
 	                        WF_BOX_USED ||
-	                (a->cold && a->cold->rows) ||
+	                !wf_actor_is(a, word, wf_actor_gen(actor)) || (a->cold && a->cold->rows) ||
 	                (counted && (!link || wf_link_pending(link) >= a->max_pending)))) {
 		wf_box_unlock(&a->box, word);
 		return call_slow(rt, actor, fn, arg, size, out);

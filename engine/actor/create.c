@@ -260,15 +260,13 @@ static void undo(struct wf_local *self, struct wf_actor *a)
 }
 
 /* Others may have seen it, or a task asks for what it is to hold. */
-static void abandon(struct wf_local *self, struct wf_actor *a, uint32_t flags)
+static void abandon(struct wf_local *self, struct wf_actor *a)
 {
 	uint32_t word = wf_box_lock(&a->box);
 
 	WF_CHECK(word & WF_BOX_USED && !(word & WF_BOX_OPEN));
 	wf_box_unlock(&a->box, word | WF_BOX_STILL);
 	wf_actor_kill(self, a, wf_death_make(a, "it could not be made", NULL), false);
-	if (flags & WEFT_ACTOR_DETACHED)
-		wf_actor_drop_handle(self, a);
 	wf_actor_drop_handle(self, a);
 }
 
@@ -340,11 +338,14 @@ static WF_SUSPENDS int init_holding(weft_task *self)
 static int submit_init(struct wf_local *self, struct wf_actor *a, struct weft_call *call,
                        const struct wf_setup *setup)
 {
-	struct wf_target to = { .actor = a, .kind = WF_CALL_INIT };
 	weft_ref kept;
 
 	WF_CHECK(setup->o.n_outputs == 1 && call->fn);
 	call->actor = wf_actor_handle(self->rt, a);
+	struct wf_target to = {
+		.actor = a, .gen = wf_actor_gen(call->actor), .kind = WF_CALL_INIT, .own = true
+	};
+
 	/* The ref is the actor's, until its init has ended. */
 	return wf_submit_to(self, &to, call, &setup->o, setup, &kept);
 }
@@ -450,7 +451,7 @@ static int start(struct wf_local *self, struct wf_actor *a, const struct wf_acto
 		weft_release(rt, grant);
 	WF_DEBUG(rc <= 0);
 	if (rc)
-		abandon(self, a, spec->c.flags);
+		abandon(self, a);
 	wf_actor_unhold(wf_local_of(rt), a);
 	return rc;
 }

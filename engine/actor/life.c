@@ -198,6 +198,9 @@ void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 	if (last)
 		wf_call_unmake(self, last);
 	wf_signal(self, died, word & WF_BOX_KILL ? a->death : NULL);
+	/* Its own. */
+	if (a->detached)
+		wf_actor_drop_handle(self, a);
 	/* release [Q2]: to close, which waits until none is left. */
 	wf_add_release(&wf_actors_of(self->rt)->live, (uint32_t)-1);
 	wf_actor_unhold(self, a);
@@ -514,11 +517,6 @@ void wf_actor_ask_stop(struct wf_local *self, struct wf_actor *a)
 		wf_turn_schedule(self, a);
 	else if (idle)
 		wf_actor_end(self, a);
-}
-
-bool wf_death_was_bad(struct wf_actor *a)
-{
-	return wf_box_word(&a->box) & WF_BOX_KILL;
 }
 
 bool wf_actors_live(weft *rt)

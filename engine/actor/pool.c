@@ -1,9 +1,11 @@
 /*
  * pool.c: actors that share calls.
  *
- * Shared: all of a pool is its mutex's, which is held across submits (they do not suspend), never
- * across a wait. `users` are the owner and the calls whose end has not been told: the last one
- * frees the pool. Whoever waits for a change waits for an event that the next change completes.
+ * Shared: all of a pool is its mutex's, which is never held across a wait, a submit or the drop of
+ * a count: the last two may run what is the program's, which may use the pool. An item that is
+ * being submitted is running, and only its dispatcher writes its ref. `users` are the owner and the
+ * calls whose end has not been told: the last one frees the pool. Whoever waits for a change waits
+ * for an event that the next change completes.
  *
  * An item is queued, then running on a member, then ended, then given out. Items that are not given
  * out are in one list in the order of their submits, in which the queued ones are the last.
@@ -25,6 +27,7 @@ struct item {
 	struct item *next_ended;
 	weft_pool *pool;
 	struct member *member; /* while it runs */
+	uint64_t id;
 	weft_ref ref;          /* counted */
 	int error;             /* why there is no ref */
 	bool ended, gone;      /* gone: the pool was destroyed while it ran */
@@ -36,6 +39,8 @@ struct weft_pool {
 	weft *rt;
 	pthread_mutex_t mutex;
 	struct member *members;
+	struct member *left; /* to be released by whoever unlocks */
+	uint64_t items;      /* so far */
 	struct item *first, *last;
 	struct item *queued; /* the first of them */
 	struct item *ended, *last_ended;
@@ -137,12 +142,29 @@ static void pool_free(weft_pool *pool)
 	wf_free(pool);
 }
 
+/* Also lets go of the actors that have left. */
+static void pool_unlock(weft_pool *pool)
+{
+	struct member *left = pool->left;
+	weft *rt = pool->rt;
+
+	pool->left = NULL;
+	pthread_mutex_unlock(&pool->mutex);
+	while (left) {
+		struct member *next = left->next;
+
+		weft_actor_release(rt, left->actor);
+		wf_free(left);
+		left = next;
+	}
+}
+
 /* Unlocks; the caller is no user any more. */
 static void pool_leave(weft_pool *pool)
 {
 	bool last = --pool->users == 0;
 
-	pthread_mutex_unlock(&pool->mutex);
+	pool_unlock(pool);
 	if (last)
 		pool_free(pool);
 }
@@ -179,8 +201,8 @@ static struct member *idle_member(weft_pool *pool)
 		}
 		WF_CHECK(pool->n.idle && pool->n.actors);
 		*at = member->next;
-		weft_actor_release(pool->rt, member->actor);
-		wf_free(member);
+		member->next = pool->left;
+		pool->left = member;
 		pool->n.idle--;
 		pool->lost = --pool->n.actors == 0;
 	}
@@ -189,27 +211,70 @@ static struct member *idle_member(weft_pool *pool)
 
 static void on_done(void *arg, weft_ref ref, int status);
 
-/* Call the next item on a member. */
-static void dispatch_one(weft_pool *pool, struct item *item, struct member *member)
+/* Who has submitted an item and is to be told when it is refused at once. */
+struct submitter {
+	uint64_t id;
+	int rc;            /* not 0: it was refused */
+	struct item *item; /* then it is the submitter's again */
+};
+
+static void refused(weft_pool *pool, struct item *item, int error, struct submitter *submitter)
 {
+	WF_DEBUG(!item->member && !item->ref.bits);
+	WF_DEBUG(error < 0);
+	item->error = error;
+	if (!submitter || submitter->id != item->id) {
+		item_end(pool, item);
+		return;
+	}
+	/* It never was. */
+	item->ended = true;
+	item_unlink(pool, item);
+	submitter->item = item;
+	submitter->rc = error;
+}
+
+/* Call an item on a member. The mutex is let go of meanwhile. */
+static void dispatch_one(weft_pool *pool, struct item *item, struct member *member,
+                         struct submitter *submitter)
+{
+	WF_CHECK(!item->ended && member->idle);
+	item->member = member;
 	item->call.actor = member->actor;
+	member->idle = false;
+	pool->n.idle--;
+	pool->n.running++;
+	pool->users++;
+	pool_unlock(pool);
 	int rc = weft_submit_many(pool->rt, &item->call, 1, &item->ref);
 
-	item->error = rc < 0 ? rc : 0;
-	WF_CHECK(!item->ended && member->idle);
-	if (!item->error && !weft_on_done(pool->rt, item->ref, on_done, item)) {
-		item->member = member;
-		member->idle = false;
-		pool->n.idle--;
-		pool->n.running++;
-		pool->users++;
+	/* From here on it is on_done()'s. */
+	if (rc >= 0 && !weft_on_done(pool->rt, item->ref, on_done, item)) {
+		pthread_mutex_lock(&pool->mutex);
 		return;
 	}
 	/* Not called, or nobody will tell when it has ended: whoever takes it waits for its ref. */
-	item_end(pool, item);
+	pthread_mutex_lock(&pool->mutex);
+	WF_CHECK(item->member == member && !member->idle);
+	item->member = NULL;
+	member->idle = true;
+	pool->n.idle++;
+	pool->n.running--;
+	WF_CHECK(pool->users > 1);
+	pool->users--;
+	if (item->gone) {
+		pool_unlock(pool);
+		item_free(pool->rt, item);
+		pthread_mutex_lock(&pool->mutex);
+	} else if (rc < 0) {
+		refused(pool, item, rc, submitter);
+	} else {
+		item_end(pool, item);
+	}
 }
 
-static void dispatch(weft_pool *pool)
+/* The caller is a user. The mutex may be let go of, and is held again. */
+static void dispatch(weft_pool *pool, struct submitter *submitter)
 {
 	struct member *member = NULL;
 
@@ -220,15 +285,14 @@ static void dispatch(weft_pool *pool)
 
 		pool->queued = item->next;
 		pool->n.queued--;
-		dispatch_one(pool, item, member);
+		dispatch_one(pool, item, member, submitter);
 	}
 	while (pool->queued && pool->lost) {
 		struct item *item = pool->queued;
 
 		pool->queued = item->next;
 		pool->n.queued--;
-		item->error = WEFT_EACTOR;
-		item_end(pool, item);
+		refused(pool, item, WEFT_EACTOR, submitter);
 	}
 	if (pool->ended)
 		tell_change(pool);
@@ -253,7 +317,7 @@ static void on_done(void *arg, weft_ref ref, int status)
 	pool->n.running--;
 	if (!gone) {
 		item_end(pool, item);
-		dispatch(pool);
+		dispatch(pool, NULL);
 	}
 	pool_leave(pool);
 	if (gone)
@@ -352,15 +416,15 @@ int weft_pool_submit(weft_pool *pool, const struct weft_call *call)
 	if (!pool->queued)
 		pool->queued = item;
 	pool->n.queued++;
-	dispatch(pool);
-	/* Refused at once: it never was. */
-	rc = item->ended ? item->error : 0;
-	if (rc)
-		item_unlink(pool, ended_take(pool, item));
-	pthread_mutex_unlock(&pool->mutex);
-	if (rc)
-		item_free(pool->rt, item);
-	return rc;
+	item->id = ++pool->items;
+	/* It may have ended, and be gone, when the mutex is let go of. */
+	struct submitter submitter = { .id = item->id };
+
+	dispatch(pool, &submitter);
+	pool_unlock(pool);
+	if (submitter.rc)
+		item_free(pool->rt, submitter.item);
+	return submitter.rc;
 }
 
 /* Under the mutex: the event of the next change, counted for the caller. */
@@ -428,8 +492,8 @@ int weft_pool_push(weft_pool *pool, weft_actor actor)
 	int rc = member_add(pool, actor);
 
 	if (!rc)
-		dispatch(pool);
-	pthread_mutex_unlock(&pool->mutex);
+		dispatch(pool, NULL);
+	pool_unlock(pool);
 	return rc;
 }
 
@@ -450,7 +514,7 @@ int weft_pool_pop_idle(weft_pool *pool, weft_actor *out)
 		pool->n.idle--;
 		pool->n.actors--;
 	}
-	pthread_mutex_unlock(&pool->mutex);
+	pool_unlock(pool);
 	return member ? 0 : -EAGAIN;
 }
 

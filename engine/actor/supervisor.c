@@ -79,21 +79,26 @@ static void tell_siblings(struct wf_local *self, weft_supervisor *s, struct wf_a
 	}
 }
 
-/* It is over: what it supervised dies. */
+/* It is over: what it supervised dies. The caller's count of `died` is consumed. */
 static void give_up(struct wf_local *self, weft_supervisor *s, const struct wf_actor *a)
 {
 	WF_CHECK(s->over);
-	/* No child is added or taken out any more, but by destroy, which waits for nobody. */
+	/* No child is added any more. Destroy waits for nobody, and drops the counts. */
 	for (uint32_t i = s->n; i; i--) {
-		struct wf_actor *child = wf_actor_of(s->rt, s->children[i - 1]);
+		struct wf_actor *child = wf_actor_hold_of(s->rt, s->children[i - 1]);
 
-		if (child && child != a)
+		if (!child)
+			continue;
+		if (child != a)
 			wf_actor_kill(
 				self, child,
 				wf_death_make(child, "too many crashes under its supervisor", NULL),
 				false);
+		wf_actor_unhold(self, child);
 	}
+	WF_DEBUG(s->died.bits != 0);
 	weft_event_fail(s->rt, s->died, WEFT_EACTOR, "too many crashes");
+	weft_release(s->rt, s->died);
 }
 
 bool wf_supervised_crash(struct wf_local *self, struct wf_actor *a)
@@ -115,6 +120,9 @@ bool wf_supervised_crash(struct wf_local *self, struct wf_actor *a)
 	WF_DEBUG(s->n > 0);
 	a->cold->told = false;
 	s->over |= ends;
+	/* Not destroyed yet, see above: it is counted. */
+	if (ends)
+		WF_CHECK(weft_retain(s->rt, s->died) == 0);
 	if (asks && !ends && s->strategy != WEFT_ONE_FOR_ONE)
 		tell_siblings(self, s, a);
 	pthread_mutex_unlock(&s->mutex);
@@ -250,10 +258,11 @@ static int adopt(weft_supervisor *s, struct wf_actor *a)
 int weft_supervisor_add(weft_supervisor *supervisor, weft_actor actor)
 {
 	weft_supervisor *s = supervisor;
-	struct wf_actor *a = s ? wf_actor_of(s->rt, actor) : NULL;
+	struct wf_local *self = s ? wf_local_of(s->rt) : NULL;
+	struct wf_actor *a = self ? wf_actor_hold_of(s->rt, actor) : NULL;
 
 	if (!a)
-		return -EINVAL;
+		return s && !self ? -ENOMEM : -EINVAL;
 	pthread_mutex_lock(&s->mutex);
 	int rc = s->over ? WEFT_EACTOR : grow(s) ? adopt(s, a) : -ENOMEM;
 
@@ -262,6 +271,7 @@ int weft_supervisor_add(weft_supervisor *supervisor, weft_actor actor)
 		s->children[s->n++] = actor;
 	}
 	pthread_mutex_unlock(&s->mutex);
+	wf_actor_unhold(self, a);
 	return rc;
 }
 

@@ -342,12 +342,13 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 	a->any_order = (c->flags & WEFT_ACTOR_ANY_ORDER) || c->max_concurrency > 1;
 	a->priority = (uint8_t)(c->priority & 3);
 	a->grouped = 0;
+	a->detached = (c->flags & WEFT_ACTOR_DETACHED) != 0;
 	a->class_ = spec->class_;
 	a->cold = NULL;
 	a->death = NULL;
 	wf_init(&a->turns, 0);
 	/* One for the creator's handle, one to be alive; a detached one has its own handle. */
-	wf_init(&a->handles, c->flags & WEFT_ACTOR_DETACHED ? 2 : 1);
+	wf_init(&a->handles, a->detached ? 2 : 1);
 	wf_init(&a->holds, 2);
 	bool cold = c->max_restarts || c->max_task_retries || c->n_groups || spec->name ||
 		spec->hold || spec->group || self->rt->timing;
@@ -413,6 +414,26 @@ void wf_actor_unhold(struct wf_local *self, struct wf_actor *a)
 	wf_error_release(a->death);
 	a->death = NULL;
 	slot_give(self->rt, a);
+}
+
+struct wf_actor *wf_actor_hold_of(weft *rt, weft_actor actor)
+{
+	struct wf_actor *a = wf_actor_of(rt, actor);
+
+	if (!a)
+		return NULL;
+	uint32_t word = wf_box_lock(&a->box);
+	/* relaxed: a guess for the exchange. None: it is given back as soon as we unlock. */
+	uint32_t holds = wf_load_relaxed(&a->holds);
+	bool there = wf_actor_is(a, word, wf_actor_gen(actor));
+
+	WF_DEBUG(!(word & WF_BOX_LOCK));
+	WF_DEBUG(!there || a->class_);
+	/* relaxed: what is held is read under the lock. */
+	while (there && holds && !wf_cas_relaxed(&a->holds, &holds, holds + 1))
+		continue;
+	wf_box_unlock(&a->box, word);
+	return there && holds ? a : NULL;
 }
 
 /* ---- Callers and their links --------------------------------------------------------------- */

@@ -181,9 +181,7 @@ static int timer_start(struct wf_local *self, struct timer *timer, weft_actor ac
 static int tell(weft *rt, weft_actor actor, int64_t ns, int64_t every, weft_task_fn *fn,
                 const void *arg, size_t size, weft_ref *out)
 {
-	struct wf_actor *a = rt ? wf_actor_of(rt, actor) : NULL;
-
-	if (!a || !fn || ns < 0 || (size && !arg))
+	if (!rt || !wf_actor_of(rt, actor) || !fn || ns < 0 || (size && !arg))
 		return -EINVAL;
 	if (size > WEFT_ARG_MAX)
 		return -EMSGSIZE;
@@ -193,8 +191,13 @@ static int tell(weft *rt, weft_actor actor, int64_t ns, int64_t every, weft_task
 
 	if (!timer)
 		return -ENOMEM;
+	struct wf_actor *a = wf_actor_hold_of(rt, actor);
 	int64_t now = wf_clock_now(&rt->clock);
 
+	if (!a) {
+		wf_free(timer);
+		return -EINVAL;
+	}
 	*timer = (struct timer){ .rt = rt,
 		                 .actor = a,
 		                 .fn = fn,
@@ -205,7 +208,6 @@ static int tell(weft *rt, weft_actor actor, int64_t ns, int64_t every, weft_task
 	WF_DEBUG(!every || every == ns);
 	if (size)
 		memcpy(timer->arg, arg, size);
-	wf_actor_hold(a);
 	int rc = timer_start(self, timer, actor, out);
 
 	if (rc)

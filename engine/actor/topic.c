@@ -127,9 +127,17 @@ static int change(weft_topic *topic, const struct sub *sub, bool add)
 
 int weft_topic_subscribe(weft_topic *topic, weft_actor actor, weft_task_fn *fn)
 {
-	if (!topic || !fn || !wf_actor_of(topic->rt, actor))
+	if (!topic || !fn)
 		return -EINVAL;
-	return change(topic, &(struct sub){ actor, fn }, true);
+	/* A count of our own: the list's are taken from one that is there. */
+	int rc = weft_actor_retain(topic->rt, actor);
+
+	if (rc)
+		return rc;
+	WF_DEBUG(wf_actor_of(topic->rt, actor) != NULL);
+	rc = change(topic, &(struct sub){ actor, fn }, true);
+	weft_actor_release(topic->rt, actor);
+	return rc;
 }
 
 int weft_topic_unsubscribe(weft_topic *topic, weft_actor actor, weft_task_fn *fn)

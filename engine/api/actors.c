@@ -57,10 +57,18 @@ int weft_actor_crash(weft_task *self, const char *why)
 int weft_actor_retain(weft *rt, weft_actor actor)
 {
 	struct wf_actor *a = rt ? wf_actor_of(rt, actor) : NULL;
+	struct wf_local *self = a ? wf_local_of(rt) : NULL;
 
+	if (!self)
+		return a ? -ENOMEM : -EINVAL;
+	a = wf_actor_hold_of(rt, actor);
 	if (!a)
 		return -EINVAL;
 	wf_actor_take_handle(a);
+	/* relaxed: ours is in it. */
+	WF_CHECK(wf_load_relaxed(&a->handles) > 0);
+	WF_DEBUG(self->rt == rt);
+	wf_actor_unhold(self, a);
 	return 0;
 }
 
@@ -87,7 +95,12 @@ int weft_actor_ref(weft *rt, weft_actor actor, weft_ref *out)
 	if (!cell)
 		return a ? -ENOMEM : -EINVAL;
 	WF_DEBUG(!wf_promise_is_done(&cell->promise));
-	wf_actor_take_handle(a);
+	int rc = weft_actor_retain(rt, actor);
+
+	if (rc) {
+		wf_cell_free(self, cell);
+		return rc;
+	}
 	wf_cell_set_value(cell, NULL, &actor, sizeof(actor));
 	wf_flags_add(cell, WF_CELL_TIMED);
 	/* release [P1]: the bytes. Ready from the start: nobody can have pushed. */
@@ -123,9 +136,14 @@ int weft_actor_died(weft *rt, weft_actor actor, weft_ref *out)
 	wf_promise_retain(&fresh->promise);
 	uint32_t word = wf_box_lock(&a->box);
 	struct wf_cell *event = fresh;
-	struct wf_cold *cold = word & WF_BOX_DEAD ? NULL : wf_actor_cold(a);
+	bool there = wf_actor_is(a, word, wf_actor_gen(actor)), dead = word & WF_BOX_DEAD;
+	struct wf_cold *cold = there && !dead ? wf_actor_cold(a) : NULL;
+	struct wf_error *death = there && dead && word & WF_BOX_KILL ? a->death : NULL;
 
-	WF_CHECK(word & WF_BOX_USED);
+	WF_DEBUG(!cold || word & WF_BOX_USED);
+	WF_DEBUG(!death || death->pub.status == WEFT_EACTOR);
+	if (death)
+		wf_error_retain(death);
 	if (cold && cold->died) {
 		event = cold->died;
 		wf_promise_retain(&event->promise);
@@ -133,14 +151,15 @@ int weft_actor_died(weft *rt, weft_actor actor, weft_ref *out)
 		cold->died = event;
 	}
 	wf_box_unlock(&a->box, word);
-	if (word & WF_BOX_DEAD) {
-		wf_signal(self, fresh, wf_death_was_bad(a) ? a->death : NULL);
+	if (there && dead) {
+		wf_signal(self, fresh, death);
+		wf_error_release(death);
 	} else if (event != fresh || !cold) {
-		/* Somebody has asked before, or there is no memory. */
+		/* Somebody has asked before, or it has gone, or there is no memory. */
 		wf_signal(self, fresh, NULL);
 		wf_cell_release(self, fresh);
 		if (!cold)
-			return -ENOMEM;
+			return there ? -ENOMEM : -EINVAL;
 	}
 	*out = wf_ref_of(rt, event);
 	return 0;
@@ -153,15 +172,17 @@ int weft_actor_kill(weft *rt, weft_actor actor, int how)
 
 	if (!a || (how != WEFT_KILL_NOW && how != WEFT_KILL_RESTART))
 		return -EINVAL;
-	/* Just gone: its handle is stale in a moment. */
-	if (!(wf_box_word(&a->box) & WF_BOX_USED))
-		return -EINVAL;
 	if (!self)
 		return -ENOMEM;
+	a = wf_actor_hold_of(rt, actor);
+	if (!a)
+		return -EINVAL;
+	WF_DEBUG(a->class_ && self->rt == rt);
 	if (!self->worker)
 		/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
 		wf_add_acq_rel(&rt->external, 1);
 	wf_actor_kill(self, a, wf_death_make(a, "it was killed", NULL), how == WEFT_KILL_RESTART);
+	wf_actor_unhold(wf_local_of(rt), a);
 	return 0;
 }
 
@@ -176,11 +197,15 @@ int weft_actor_stop(weft *rt, weft_actor actor, weft_deadline until)
 		return a ? -ENOMEM : -EINVAL;
 	if (self->current && actor_of_task(self->current) == a)
 		return -EDEADLK;
-	int rc = weft_actor_died(rt, actor, &died);
+	a = wf_actor_hold_of(rt, actor);
+	int rc = a ? weft_actor_died(rt, actor, &died) : -EINVAL;
 
+	if (!rc)
+		wf_actor_ask_stop(self, a);
+	if (a)
+		wf_actor_unhold(self, a);
 	if (rc)
 		return rc;
-	wf_actor_ask_stop(self, a);
 	WF_DEBUG(died.bits != 0);
 	rc = weft_get(rt, died, until, &view);
 	if (rc == -ETIMEDOUT)
@@ -255,9 +280,7 @@ static int look_for_room(struct wf_local *self, struct wf_actor *a, uint64_t cal
 	struct wf_link *link = wf_link_find(a, caller);
 	struct wf_cold *cold = NULL;
 
-	if (!(word & WF_BOX_USED)) /* released meanwhile by who had no count */
-		rc = -EINVAL;
-	else if (word & (WF_BOX_CLOSED | WF_BOX_STOP))
+	if (word & (WF_BOX_CLOSED | WF_BOX_STOP))
 		rc = WEFT_EACTOR;
 	else if (!link || wf_link_pending(link) < a->max_pending)
 		rc = 1;
@@ -306,6 +329,9 @@ int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until)
 	WF_DEBUG(self->rt == rt);
 	const uint64_t caller = wf_caller_of(self);
 
+	a = wf_actor_hold_of(rt, actor);
+	if (!a)
+		return -EINVAL;
 	while (!rc) {
 		rc = look_for_room(self, a, caller, &event);
 		if (rc)
@@ -314,6 +340,7 @@ int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until)
 		self = wf_local_of(rt);
 		wf_cell_release(self, event);
 	}
+	wf_actor_unhold(self, a);
 	return rc > 0 ? 0 : rc;
 }
 
@@ -336,11 +363,15 @@ int weft_actor_info(weft *rt, weft_actor actor, struct weft_actor_info *info)
 
 	if (!a || info->struct_size < sizeof(size_t) + sizeof(int))
 		return -EINVAL;
-	struct weft_actor_info full = { .struct_size = info->struct_size,
-		                        .class_name = a->class_->name ? a->class_->name : "actor" };
+	struct weft_actor_info full = { .struct_size = info->struct_size };
 	uint32_t word = wf_box_lock(&a->box);
 
-	WF_DEBUG(word & WF_BOX_USED);
+	if (!wf_actor_is(a, word, wf_actor_gen(actor))) {
+		wf_box_unlock(&a->box, word);
+		return -EINVAL;
+	}
+	WF_CHECK(a->class_ != NULL);
+	full.class_name = a->class_->name ? a->class_->name : "actor";
 	full.running = wf_actor_active(a);
 	full.queued = wf_actor_queued(a);
 	full.phase = phase_of(word, full.running);

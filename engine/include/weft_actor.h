@@ -233,7 +233,7 @@ WEFT_API int weft_actor_crash(weft_task *self, const char *why);
 
 /* ---- Handles and life ------------------------------------------------------------------------ */
 
-/* Add / drop a count. Any thread, never suspend. -EINVAL a zero, stale or foreign handle. */
+/* Add / drop a count. Any thread, never suspend. -ENOMEM; -EINVAL a zero, stale or foreign one. */
 WEFT_API int weft_actor_retain(weft *rt, weft_actor actor);
 WEFT_API int weft_actor_release(weft *rt, weft_actor actor);
 /*

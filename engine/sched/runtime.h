@@ -72,19 +72,19 @@ struct wf_local {
 	weft *plain_rt; /* fast_rt, but for what the running bodies pass on */
 	struct weft_task *current; /* innermost frame */
 	struct wf_fiber *fiber;    /* whose stack we are on; NULL on a thread's own */
-	char *stack_floor;         /* below this a get parks instead of running in place;
-				       * WF_FLOOR_NONE where it never does */
+	char *stack_floor; /* below this a get parks, not runs in place; or WF_FLOOR_NONE: never */
 	uint16_t id;
 	uint16_t node;
 	uint16_t group;
-	bool worker;           /* this is a struct wf_worker */
-	uint32_t head;         /* wf_head() of new cells, without their kind */
-	uint32_t mark;         /* wf_mark() of a first attempt here */
-	bool walking;          /* inside wf_cancel_children() */
-	bool early_busy;       /* inside early_end() */
-	struct wf_cell *early; /* claimed, to be ended; linked through their data */
-	bool passing;          /* calls of a row become ready one after the other, see call.c */
-	struct wf_ext *pass;   /* those still to come, linked through their call info */
+	bool worker;              /* this is a struct wf_worker */
+	uint32_t head;            /* wf_head() of new cells, without their kind */
+	uint32_t mark;            /* wf_mark() of a first attempt here */
+	bool walking;             /* inside wf_cancel_children() */
+	bool early_busy;          /* inside early_end() */
+	struct wf_cell *early;    /* claimed, to be ended; linked through their data */
+	bool passing, refusing;   /* calls become ready, or are refused, one by one; see call.c */
+	struct wf_ext *pass;      /* those still to come, linked through their call info */
+	struct wf_cell *refuse;   /* those still to come, linked through their data */
 	struct wf_a32 caller_gen; /* guests: changes with the thread, whose calls have an order */
 	uint32_t chain;           /* turns that turns have scheduled here */
 	uint16_t shared_left;     /* inbox drains until new cells start private again */
@@ -124,11 +124,11 @@ struct wf_worker {
 	uint32_t index;
 	uint64_t polled; /* wf_ticks() at its last look at devices */
 	uint32_t cpu;
-	struct wf_a32 attend; /* WF_LOOK_... */
-	bool helper;          /* a host thread in weft_run() */
-	bool woke_host;       /* has ended a host thread's wait since the last search */
+	struct wf_a32 attend;     /* WF_LOOK_... */
+	bool helper;              /* a host thread in weft_run() */
+	bool woke_host;           /* has ended a host thread's wait since the last search */
 	bool called, placed_last; /* woken for a thing of its node; had one last; see lanes.c */
-	struct wf_a32 aside;  /* it stands aside, see slots.c */
+	struct wf_a32 aside;      /* it stands aside, see slots.c */
 	struct wf_worker *aside_next;
 	struct wf_ext *aside_for;    /* the task that its CPU is named to */
 	struct wf_wait *helper_wait; /* its exit condition */

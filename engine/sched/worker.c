@@ -796,5 +796,7 @@ bool wf_runtime_is_quiet(weft *rt)
 		if (rt->locals[i])
 			submitted += wf_load_acquire(&rt->locals[i]->submitted);
 	}
+	/* Counted the other way round, a sum could be even while something is left. */
+	WF_DEBUG(completed <= submitted);
 	return completed == submitted && !wf_actors_poked(rt);
 }

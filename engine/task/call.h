@@ -14,8 +14,10 @@ struct wf_setup;
 /* Whose call a submit is. */
 struct wf_target {
 	struct wf_actor *actor;
+	uint32_t gen;  /* of its handle */
 	uint32_t kind; /* enum wf_call_kind */
 	uint32_t group;
+	bool own; /* the ref of the call will be the actor's */
 	uint64_t caller;
 };
 

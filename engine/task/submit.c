@@ -536,17 +536,20 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 	int rc = o->deadline ? wf_timer_reserve(self->rt) : 0;
 	bool reserved = o->deadline && !rc;
 
+	/* Counted first, as in submit(): a kill may end it as soon as it is let in. */
+	wf_bump(&self->submitted);
 	if (!rc)
 		rc = wf_call_admit(self, to, cell, ext, call->n_inputs || call->n_after);
 	if (rc < 0 && reserved)
 		wf_timer_unreserve(self->rt);
 	if (rc < 0 && (rc != WEFT_EACTOR || forget)) {
+		/* relaxed: ours. release [Q1]: as wf_bump(); nobody has ended it. */
+		wf_store_release(&self->submitted, wf_load_relaxed(&self->submitted) - 1);
 		wf_submit_undo(self, cell, ext);
 		return rc;
 	}
 	if (rc >= 0 && reserved)
 		arm(self, cell, ext, forget);
-	wf_bump(&self->submitted);
 	give_refs(self->rt, cell, ext, o, out);
 	if (rc > 0) {
 		link_edges(self, ext, call);
@@ -557,6 +560,9 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 		ext->flags |= WF_EXT_RELEASED;
 		wf_cell_set_ext(cell, ext);
 		wf_task_refuse(self, cell, wf_call_error(self->rt, to->actor));
+		/* The ref is the actor's. */
+		if (to->own)
+			wf_cell_release(self, cell);
 	}
 	return 0;
 }

@@ -244,6 +244,49 @@ Test(actors_pool, bad_arguments_are_refused_without_a_trace)
 	api_close(rt);
 }
 
+struct dropped {
+	weft_pool *pool;
+	struct api_count *drops;
+};
+
+/* Asks the pool, and submits once more. */
+static void drop_uses_the_pool(void *arg, size_t size)
+{
+	const struct dropped dropped = *(const struct dropped *)arg;
+
+	API_CHECK(size == sizeof dropped);
+	API_CHECK(pool_info(dropped.pool).actors == 1);
+	if (api_add(dropped.drops, 1) == 1)
+		submit(dropped.pool, NULL, 5);
+}
+
+/* The input has failed: the submit itself ends the call and drops its argument. */
+Test(actors_pool, what_a_submit_drops_may_use_the_pool)
+{
+	weft *rt = api_open(2);
+	weft_actor actor;
+	weft_pool *pool = pool_make(rt, &actor, 1);
+	struct api_count drops = { 0 };
+	const struct dropped dropped = { pool, &drops };
+	weft_ref failed = api_event(rt), ref = WEFT_NONE;
+
+	cr_assert_eq(weft_event_fail(rt, failed, -3, "no"), 0);
+	cr_assert_eq(weft_pool_submit(
+			     pool,
+			     WEFT_TASK(works, WEFT_ARG(dropped), WEFT_AFTER(failed),
+	                               .opts = WEFT_TASK_OPTIONS(.arg_drop = drop_uses_the_pool))),
+	             0);
+	cr_assert_eq(weft_pool_next(pool, WEFT_FOREVER, &ref), 0);
+	cr_assert_eq(api_end(rt, ref), WEFT_EDEP);
+	cr_assert_eq(next_number(rt, pool), 5);
+	cr_assert_eq(api_read(&drops), 1);
+	weft_pool_destroy(pool);
+	api_release(rt, failed);
+	act_release(rt, actor);
+	api_await_no_tasks(rt);
+	api_close(rt);
+}
+
 Test(actors_pool, dead_actors_leave_and_the_last_one_takes_what_waits_along)
 {
 	weft *rt = api_open(2);

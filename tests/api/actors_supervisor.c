@@ -510,3 +510,38 @@ Test(actors_supervisor, children_that_crash_at_the_same_time_all_come_back)
 	family_end(&f);
 	api_close(rt);
 }
+
+/* It kills children whose counts are dropped meanwhile, and whose slots others get. */
+Test(actors_supervisor, one_that_gives_up_may_be_destroyed_meanwhile)
+{
+	static const struct weft_actor_class class_ =
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .max_restarts = WEFT_RESTARTS_UNLIMITED);
+	weft *rt = api_open(2);
+
+	const struct weft_supervisor_options o = { .struct_size = sizeof o,
+		                                   .intensity = WEFT_INTENSITY_NONE };
+
+	for (uint32_t i = 0; i < api_scaled(2000); i++) {
+		weft_supervisor *s = NULL;
+		weft_actor actors[KIDS];
+
+		cr_assert_eq(weft_supervisor_create(rt, &o, &s), 0);
+		for (int k = 0; k < KIDS; k++) {
+			actors[k] = act_create(rt, &class_, NULL, NULL);
+			cr_assert_eq(weft_supervisor_add(s, actors[k]), 0);
+		}
+		cr_assert_eq(weft_actor_kill(rt, actors[0], WEFT_KILL_RESTART), 0);
+		for (int k = 0; k < KIDS; k++)
+			act_release(rt, actors[k]);
+		for (uint32_t spins = i % 64 * 16; spins; spins--)
+			wf_cpu_relax();
+		weft_supervisor_destroy(s);
+		/* In a slot that may have been a child's. */
+		weft_actor other = act_create(rt, &class_, NULL, NULL);
+
+		cr_assert_eq(api_end(rt, act_call(rt, other, api_body_nothing, NULL, 0)), 0);
+		act_release(rt, other);
+	}
+	api_await_no_tasks(rt);
+	api_close(rt);
+}
