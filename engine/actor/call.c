@@ -340,6 +340,7 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
 	if (how == WF_POST_TURN)
 		wf_turn_schedule(self, a);
 	if (WF_UNLIKELY(how == WF_POST_CLOSED)) {
+		WF_DEBUG(info.kind <= WF_CALL_FINI);
 		refuse(self, cell, wf_actor_error(a));
 		/* The actor's count; it is completed in a moment, if it is not yet. */
 		if (info.kind == WF_CALL_INIT)

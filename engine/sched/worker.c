@@ -364,10 +364,7 @@ static bool anything(struct wf_worker *worker)
 	return private_work(worker);
 }
 
-/*
- * After a search that found something: somebody else should look if there may be more. Others have
- * left to us what they have pushed meanwhile, also what lies alone, when nobody watches that.
- */
+/* After a search that found something: what others have left to it may need somebody else. */
 static void pass_on(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
