@@ -11,7 +11,8 @@
  * counts itself, marks itself, issues a membarrier [S1] and looks at everything once more. While
  * other workers run, one sleeper, the watcher, sleeps with a time-out that doubles from
  * WATCH_FIRST_NS to WATCH_LAST_NS and looks again; when nobody runs nobody watches, so an idle
- * runtime costs no CPU.
+ * runtime costs no CPU. Who pushes while another one searches wakes nobody: the searcher, when it
+ * has found something else, passes on what it was left [S2].
  */
 #include <errno.h>
 #include <sched.h>
@@ -364,7 +365,7 @@ static bool anything(struct wf_worker *worker)
 	return private_work(worker);
 }
 
-/* After a search that found something: what others have left to it may need somebody else. */
+/* After a search that has found something. */
 static void pass_on(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;

@@ -5,6 +5,15 @@
  * visible to the runner's side by a membarrier [C1], and only then looks at state and ext. Whoever
  * frees the ext has changed the state before and spins while it reads LOCKED. So the ext that a
  * canceller sees in state WAITING stays until the canceller has unlocked.
+ *
+ * Cancel against the way to a queue: a task that stops waiting, or that is submitted with a
+ * deadline or in a group, becomes QUEUED a little after a canceller may have looked. The canceller
+ * says ASKED (or LATE, or the group's flag) and then looks at the state again; whoever lets a task
+ * wait for resources says QUEUED and then looks whether it is asked. Each has a full fence between
+ * [C4].
+ *
+ * LOCKED is a moment, also by walkers that hold no count and may have met another task than they
+ * meant: cancellers wait for it, and nobody takes it for a request.
  */
 #include <errno.h>
 

@@ -66,7 +66,8 @@ static void fill_it(struct wf_io *io, bool direct)
 	REQUIRE(io_transfer(io, WF_IO_WRITE, fd, direct, out, BYTES, 0, &moved) == -ENOSPC);
 	fprintf(stderr, "%s%s: %llu bytes\n", wf_io_backend(io), direct ? ", O_DIRECT" : "",
 	        (unsigned long long)moved);
-	REQUIRE(moved > 0 && moved < BYTES);
+	/* From the start: threads whose blocks lie behind may have had all the room. */
+	REQUIRE(moved < BYTES);
 	REQUIRE(io_transfer(io, WF_IO_READ, fd, direct, in, BYTES, 0, &again) == 0);
 	REQUIRE(again >= moved && memcmp(in, out, moved) == 0);
 	REQUIRE(wf_file_truncate(fd, 0) == 0);
