@@ -255,10 +255,17 @@ struct wf_error *wf_call_lost(struct wf_local *self, struct wf_cell *cell)
 	return wf_actor_error(wf_actor_at(self->rt, wf_call_info(wf_cell_ext(cell))->actor));
 }
 
-struct wf_error *wf_call_error(weft *rt, struct wf_actor *actor)
+/* Who calls may have no count: the actor may have gone since it was found dead. */
+struct wf_error *wf_call_error(const struct wf_target *to)
 {
-	(void)rt;
-	return wf_actor_error(actor);
+	uint32_t word = wf_box_lock(&to->actor->box);
+	struct wf_error *error = wf_actor_is(to->actor, word, to->gen) ? to->actor->death : NULL;
+
+	WF_DEBUG(!error || error->pub.status == WEFT_EACTOR);
+	if (error)
+		wf_error_retain(error);
+	wf_box_unlock(&to->actor->box, word);
+	return error ? error : wf_error_static(WEFT_EACTOR);
 }
 
 void wf_call_again(struct wf_local *self, struct wf_cell *cell)

@@ -58,7 +58,7 @@ void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *er
 /* What a call holds of its actor goes, before its cold block does. */
 void wf_call_settle(struct wf_local *self, struct wf_ext *ext);
 /* Why a call of a dead actor is refused; counted. */
-struct wf_error *wf_call_error(weft *rt, struct wf_actor *actor);
+struct wf_error *wf_call_error(const struct wf_target *to);
 /* What becomes of an attempt that has returned: its actor may be dying. */
 enum wf_verdict { WF_VERDICT_COUNTS = 0, WF_VERDICT_LOST, WF_VERDICT_AGAIN };
 enum wf_verdict wf_call_verdict(struct wf_local *self, struct wf_cell *cell);

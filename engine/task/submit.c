@@ -559,7 +559,7 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 		/* It holds no edges yet; the ref says that the actor is dead. */
 		ext->flags |= WF_EXT_RELEASED;
 		wf_cell_set_ext(cell, ext);
-		wf_task_refuse(self, cell, wf_call_error(self->rt, to->actor));
+		wf_task_refuse(self, cell, wf_call_error(to));
 		/* The ref is the actor's. */
 		if (to->own)
 			wf_cell_release(self, cell);

@@ -64,7 +64,9 @@ static void *exporter(void *arg)
 	struct wf_random random = stress_random((uint64_t)(uintptr_t)arg);
 	uint32_t rounds = test_is_long() ? 20000 : STRESS_SCALE(600);
 
-	for (uint32_t i = 0; i < rounds; i++) {
+	/* relaxed: a hint. At least until somebody has seen something. */
+	for (uint32_t i = 0; i < rounds || (i < 1000 * rounds && wf_load_relaxed(&views_seen) == 0);
+	     i++) {
 		uint32_t at = wf_random_below(&random, NAMES);
 		struct make make = { .seed = wf_random_next(&random) };
 		char name[16];
