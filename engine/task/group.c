@@ -418,8 +418,9 @@ bool wf_task_stopping_elsewhere(const struct weft_task *frame)
 {
 	struct wf_ext *ext = frame->cell->ext_word;
 
-	if (ext->call && wf_call_stopping(frame->rt, ext))
-		return true;
+	/* A group that is cancelled kills its actors: a call ends because of that, not before. */
+	if (ext->call)
+		return wf_call_stopping(frame->rt, ext);
 	return ext->parts & WF_PART_GROUP && wf_group_cancelled(frame->rt, frame->cell);
 }
 

@@ -329,9 +329,7 @@ static void check_call(const struct call *call)
 		SIM_CHECK(weft_get(program.rt, awaited(call)->ref, WEFT_FOREVER, &view) < 0);
 		break;
 	default:
-		SIM_CHECK(status == -ECANCELED);
-		/* Of the group's cancel, when it comes to run before its actor is killed. */
-		SIM_CHECK(call->cancelled || (program.group.bits && call->being->disturbed));
+		SIM_CHECK(status == -ECANCELED && call->cancelled);
 	}
 }
 
