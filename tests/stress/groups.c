@@ -223,14 +223,31 @@ static void destroys_group(struct duel *duel)
 }
 
 /* The only worker is busy, so that nothing leaves the lanes but by its end. */
+struct busy {
+	struct api_gate gate;
+	weft_ref ref;
+};
+
+static void busy_begin(struct duel *duel, struct busy *busy)
+{
+	*busy = (struct busy){ .gate = API_GATE_INIT };
+	busy->ref = api_submit(duel->rt, WEFT_TASK(api_body_gate, API_POINTER(&busy->gate)));
+	api_gate_await(&busy->gate, 1);
+}
+
+static void busy_end(struct duel *duel, struct busy *busy)
+{
+	api_gate_open(&busy->gate);
+	API_CHECK(api_end(duel->rt, busy->ref) == 0);
+}
+
 static void run_destroys(uint64_t seed)
 {
 	struct duel duel;
-	struct api_gate gate = API_GATE_INIT;
+	struct busy busy;
 	const pthread_t thread = start(&duel, 1, seed, destroys_group);
-	const weft_ref busy = api_submit(duel.rt, WEFT_TASK(api_body_gate, API_POINTER(&gate)));
 
-	api_gate_await(&gate, 1);
+	busy_begin(&duel, &busy);
 	for (uint32_t i = 0; i < api_scaled(6000); i++) {
 		const struct weft_task_options *opts;
 		weft_ref refs[TASKS];
@@ -250,8 +267,7 @@ static void run_destroys(uint64_t seed)
 		while (n)
 			ends(duel.rt, refs[--n], -ECANCELED);
 	}
-	api_gate_open(&gate);
-	API_CHECK(api_end(duel.rt, busy) == 0);
+	busy_end(&duel, &busy);
 	finish(&duel, thread);
 }
 
@@ -259,11 +275,10 @@ static void run_destroys(uint64_t seed)
 static void run_ready(uint64_t seed)
 {
 	struct duel duel;
-	struct api_gate gate = API_GATE_INIT;
+	struct busy busy;
 	const pthread_t thread = start(&duel, 1, seed, sets_event);
-	const weft_ref busy = api_submit(duel.rt, WEFT_TASK(api_body_gate, API_POINTER(&gate)));
 
-	api_gate_await(&gate, 1);
+	busy_begin(&duel, &busy);
 	for (uint32_t i = 0; i < api_scaled(6000); i++) {
 		const struct weft_task_options *opts;
 		weft_ref refs[TASKS];
@@ -284,8 +299,7 @@ static void run_ready(uint64_t seed)
 			ends(duel.rt, refs[k], -ECANCELED);
 		api_release(duel.rt, duel.event);
 	}
-	api_gate_open(&gate);
-	API_CHECK(api_end(duel.rt, busy) == 0);
+	busy_end(&duel, &busy);
 	finish(&duel, thread);
 }
 
