@@ -123,7 +123,7 @@ struct wf_call_info {
 	struct wf_link *link; /* NULL: not counted, or settled */
 	struct wf_ext *row_next, *row_prev;
 	struct wf_ext *pass_next; /* of whoever lets it pass, see let_pass() */
-	uint64_t unused;
+	uint64_t unused; /* parts are of 16 bytes */
 };
 _Static_assert(sizeof(struct wf_call_info) == 16u * WF_CALL_WAITS, "whole parts");
 

@@ -170,3 +170,139 @@ Test(regressions, a_named_actor_whose_init_had_a_failed_input_stopped_its_creato
 	api_release(rt, bad);
 	api_close(rt);
 }
+
+/* ---- Waits without workers ------------------------------------------------------------------- */
+
+/* The first ref never ends: whoever helps may not wait for it alone. */
+Test(regressions, without_workers_a_wait_for_several_helped_only_the_first)
+{
+	weft *rt = NULL;
+	const int64_t code = -5;
+	struct weft_cq_item item;
+	struct weft_view views[2];
+	uint32_t failed = 9;
+	weft_cq *cq;
+	bool ready[2];
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.flags = WEFT_OPEN_NO_WORKERS)), 0);
+	const weft_ref never = api_event(rt);
+	weft_ref good = api_spawn(rt, api_body_nothing, NULL, 0);
+
+	cr_assert_eq(weft_wait(rt, (weft_ref[]){ never, good }, 2, 1, WEFT_FOREVER, ready), 1);
+	cr_assert(!ready[0] && ready[1]);
+	api_release(rt, good);
+	weft_ref bad = api_spawn(rt, api_body_fail, &code, sizeof code);
+
+	cr_assert_eq(weft_get_many(rt, (weft_ref[]){ never, bad }, 2, WEFT_FOREVER, views, &failed),
+	             WEFT_ETASK);
+	cr_assert_eq(failed, 1);
+	api_release(rt, bad);
+	good = api_spawn(rt, api_body_nothing, NULL, 0);
+	cr_assert_eq(weft_cq_create(rt, &cq), 0);
+	cr_assert_eq(weft_cq_add(cq, never, 0), 0);
+	cr_assert_eq(weft_cq_add(cq, good, 1), 0);
+	cr_assert_eq(weft_cq_wait(cq, &item, 1, WEFT_FOREVER), 1);
+	cr_assert_eq(item.tag, 1);
+	weft_cq_destroy(cq);
+	cr_assert_eq(weft_event_set(rt, never, NULL, 0), 0);
+	api_release(rt, good);
+	api_release(rt, never);
+	api_close(rt);
+}
+
+/* ---- Cancels and deadlines ------------------------------------------------------------------- */
+
+struct abandoned {
+	struct api_gate gate;
+	weft_ref other;
+	struct api_count over;
+};
+
+static int cancels_other(weft_task *self)
+{
+	struct abandoned *abandoned = api_arg_pointer(self);
+
+	api_gate_pass(&abandoned->gate);
+	API_CHECK(weft_cancel(weft_task_runtime(self), abandoned->other) == 0);
+	api_add(&abandoned->over, 1);
+	return 0;
+}
+
+Test(regressions, an_abandoned_body_took_what_it_cancelled_for_itself)
+{
+	static const struct weft_task_options may_be = {
+		.struct_size = sizeof may_be, .flags = WEFT_TASK_BLOCKING | WEFT_TASK_ABANDON
+	};
+	weft *rt = api_open(1);
+	struct abandoned abandoned = { .gate = API_GATE_INIT };
+	struct api_gate busy = API_GATE_INIT;
+	weft_ref self =
+		api_submit(rt, WEFT_TASK(cancels_other, API_POINTER(&abandoned), .opts = &may_be));
+
+	api_gate_await(&abandoned.gate, 1);
+	weft_ref worker = api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&busy)));
+
+	/* The only worker is busy, so that the other one stays queued. */
+	api_gate_await(&busy, 1);
+	abandoned.other = api_submit(rt, WEFT_TASK(api_body_nothing, .opts = &may_be));
+	cr_assert_eq(weft_cancel_with(rt, self, WEFT_CANCEL_ABANDON), 0);
+	cr_assert_eq(api_end(rt, self), -ECANCELED);
+	api_gate_open(&abandoned.gate);
+	cr_assert_eq(api_end(rt, abandoned.other), -ECANCELED);
+	api_await_count(&abandoned.over, 1);
+	api_gate_open(&busy);
+	cr_assert_eq(api_end(rt, worker), 0);
+	api_close(rt);
+}
+
+Test(regressions, a_deadline_that_had_passed_waited_for_the_next_advance)
+{
+	weft *rt = NULL;
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 1, .flags = WEFT_OPEN_VIRTUAL_CLOCK)),
+	             0);
+	cr_assert_eq(weft_clock_advance(rt, 1000), 0);
+	const weft_ref never = api_event(rt);
+	const weft_ref ref =
+		api_submit(rt,
+	                   WEFT_TASK(api_body_nothing, WEFT_AFTER(never),
+	                             .opts = WEFT_TASK_OPTIONS(.deadline = weft_now(rt) - 1)));
+
+	cr_assert_eq(api_end(rt, ref), WEFT_EDEADLINE);
+	cr_assert_eq(weft_event_set(rt, never, NULL, 0), 0);
+	api_release(rt, never);
+	api_close(rt);
+}
+
+static struct api_count asleep;
+
+static void sleeps_for_ever(weft_task *self, void *arg)
+{
+	weft *rt = weft_task_runtime(self);
+
+	(void)arg;
+	api_add(&asleep, 1);
+	API_CHECK(weft_sleep_until(rt, weft_now(rt) + 1000 * INT64_C(1000000000)) < 0);
+}
+
+/* The thief begins the fork while its parent waits on its own thread. */
+static int forks(weft_task *self)
+{
+	struct weft_fork fork;
+
+	weft_fork(self, &fork, sleeps_for_ever, NULL);
+	api_await_count(&asleep, 1);
+	weft_fork_join(self, &fork);
+	return weft_task_cancelled(self) ? -ECANCELED : 0;
+}
+
+Test(regressions, a_cancel_did_not_wake_a_fork_that_a_thief_had_taken)
+{
+	weft *rt = api_open(2);
+	const weft_ref ref = api_spawn(rt, forks, NULL, 0);
+
+	api_await_count(&asleep, 1);
+	cr_assert_eq(weft_cancel(rt, ref), 0);
+	cr_assert_eq(api_end(rt, ref), -ECANCELED);
+	api_close(rt);
+}
