@@ -205,6 +205,9 @@ static bool split(weft_task *self, struct range *range)
 
 	range->end = middle;
 	weft_fork(self, &fork, run_forked, &right);
+	/* Whoever is hungry would ask for it, and nobody answers between pieces. */
+	if (wf_self()->worker)
+		wf_deque_expose_local(&wf_worker_of(wf_self())->deque[WEFT_PRIORITY_NORMAL], 1);
 	run_range(self, range);
 	weft_fork_join(self, &fork);
 	range->skipped |= right.skipped;

@@ -9,7 +9,7 @@
  * of private work to expose it, and forces the one that does not answer (it is inside a long
  * body). A task that lies alone in a deque is left to its owner for LONE_US. Then it sleeps: it
  * counts itself, marks itself, issues a membarrier [S1] and looks at everything once more. While
- * other workers run, one sleeper, the watcher, sleeps with a time-out that doubles from
+ * other workers run, one sleeper, the watcher, sleeps with a time-out that grows by a quarter from
  * WATCH_FIRST_NS to WATCH_LAST_NS and looks again; when nobody runs nobody watches, so an idle
  * runtime costs no CPU. Who pushes while another one searches wakes nobody: the searcher, when it
  * has found something else, passes on what it was left [S2].
@@ -19,14 +19,14 @@
 
 #include "gpu.h"
 
-#define WATCH_FIRST_NS 50000
+#define WATCH_FIRST_NS 20000
 #define WATCH_LAST_NS  1000000
-#define FORCE_US       20   /* without an answer: the victim is inside a long body */
+#define FORCE_US       8    /* without an answer: the victim is inside a long body */
 #define POLL_US        20   /* between two looks at devices, between two items */
 #define SEARCH_POLL_US 1    /* the same of a worker that has nothing else to do */
 #define LONE_US        5    /* 0 (the same item at two looks) to 20 measured alike */
 #define CALL_NS        1000 /* shorter ones are not worth a second core: the queue costs more */
-#define NAP_FIRST_US   50
+#define NAP_FIRST_US   100
 #define NAP_LAST_US    1000
 
 static const uint8_t look_order[WF_PRIORITIES] = { WEFT_PRIORITY_HIGH, WEFT_PRIORITY_NORMAL,
@@ -431,7 +431,7 @@ static int64_t watch_until(struct wf_worker *worker, int64_t *interval)
 		return WF_FOREVER;
 	int64_t until = wf_clock_now(NULL) + *interval;
 
-	*interval = *interval * 2 < WATCH_LAST_NS ? *interval * 2 : WATCH_LAST_NS;
+	*interval += *interval < WATCH_LAST_NS ? *interval / 4 : 0;
 	return until;
 }
 
