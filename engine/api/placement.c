@@ -2,7 +2,6 @@
  * placement.c: the doors of placement groups, and what a task may ask about its place.
  */
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "place.h"
@@ -35,8 +34,8 @@ static int check(weft *rt, const struct weft_placement_options *o)
 /* How many GPUs a bundle has; negative: it is no number of them. */
 static int64_t gpus_of(const struct weft_bundle *from)
 {
-	bool good =
-		from->gpus >= 0 && from->gpus <= WEFT_GPUS_MAX && from->gpus == floor(from->gpus);
+	bool good = from->gpus >= 0 && from->gpus <= WEFT_GPUS_MAX &&
+		from->gpus == (double)(int64_t)from->gpus;
 
 	return good ? (int64_t)from->gpus : -1;
 }
