@@ -4,7 +4,8 @@
  * text, without taking the process with it. Method: whole jobs with tiny chunks, partitions and
  * slices, so that a few thousand records pass through many tasks and levels, compared byte by byte
  * with a stable oracle; then jobs with bad descriptors, shortened files, failing allocations and
- * outputs that were tampered with. Lines and little memory are in external.c.
+ * outputs that were tampered with. Lines and little memory are in external.c. `pipeline DEVICES`
+ * has the jobs partition on them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -192,7 +193,7 @@ static void every_failed_allocation_fails_the_job_cleanly(void)
 		EXPECT(fired || status == 0);
 		if (status == 0)
 			expect_sorted(&trial);
-		EXPECT(weft_close(trial.job.rt, WEFT_FOREVER) == 0);
+		runtime_close(&trial);
 		failures_are_expected = fired;
 		runtime_open(&trial);
 		if (!fired)
@@ -429,8 +430,10 @@ static void the_same_seed_generates_the_same_lines(bool skew)
 	trial_close(&trial);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	unsetenv("WEFT_GPU");
+	trial_devices = argc > 1 ? argv[1] : NULL;
 	random_state = test_seed();
 	no_record_and_one_record_are_sorted();
 	the_usual_record_size_is_sorted();

@@ -136,6 +136,7 @@ def test_usage():
                       ["in", "-o", "out", "--mem", "1M"], ["in", "-o", "out", "--mem", "x"],
                       ["in", "-o", "out", "--lines", "--key", "0:1"],
                       ["in", "-o", "out", "--lines", "--record", "10"],
+                      ["in", "-o", "out", "--lines", "--gpu"],
                       ["--demo"], ["--demo", "many"], ["--demo", "1X"], ["--demo", "1Gx"],
                       ["--demo", "99999999T"], ["--demo", "1k", "in"],
                       ["--demo", "1k", "--seed", "x"]):
@@ -202,6 +203,32 @@ def test_reports():
     expect("12,345 records of 100 bytes" in out and "floor" in out, "the text report")
     out, error = run("--demo", "10k", "--dir", ".", "--quiet")
     expect(out == "" and error == "", "--quiet prints")
+
+
+def test_gpu():
+    """On simulated devices, where there is no other: the same bytes; without any: one line."""
+    os.environ["WEFT_GPU"] = "none"
+    write("in", bytes(RANDOM.randrange(3) for _ in range(100 * 1000)))
+    write("keep", b"what was there before")
+    refused(1, "--gpu: no GPU was found", "in", "-o", "out", "--gpu")
+    os.environ["WEFT_GPU"] = "sim:memory=100K"
+    refused(1, "--gpu: a batch needs ", "in", "-o", "keep", "--gpu")
+    expect(read("keep") == b"what was there before", "a failed run touched the old file")
+    os.environ["WEFT_GPU"] = "sim:nonsense"
+    refused(1, "; WEFT_GPU is sim:nonsense", "in", "-o", "out", "--gpu")
+    os.environ["WEFT_GPU"] = "sim:2"
+    for count in (0, 1, 7, 3000):
+        sorts(count, 100, 0, 10, 3, "--gpu", "--check")
+    sorts(20000, 1, 0, 1, 256, "--gpu")
+    sorts(3000, 13, 5, 8, 2, "--gpu", "--mem", "4M")
+    report = a_spilling_run("--gpu", "--compare", "--skew")
+    stages = {stage["name"]: stage for stage in report["stages"]}
+    expect(report["compare"]["identical"] is True, "GNU sort differs with --gpu")
+    expect(stages["gpu"]["bytes"] >= 24000000 and stages["gpu copies"]["tasks"] > 0, "GPU stages")
+    expect(report["gpu"]["copy_bound_gbs"] > 0 and report["gpu"]["ratio"] > 0, "the copy bound")
+    out, _ = run("--demo", "1M", "--dir", ".", "--gpu")
+    expect("the copy" in out and "simulated" in out, "the text report of --gpu")
+    del os.environ["WEFT_GPU"]
 
 
 def test_demo_keeps_what_it_is_told_to():
@@ -436,10 +463,12 @@ def test_interruption():
 
 def main():
     os.environ.pop("TMPDIR", None)
+    os.environ.pop("WEFT_GPU", None)
     with tempfile.TemporaryDirectory() as directory:
         os.chdir(directory)
         for test in (test_sizes_and_keys, test_output_names, test_usage, test_failures,
-                     test_reports, test_demo_keeps_what_it_is_told_to, test_gnu_sort_agrees,
+                     test_reports, test_gpu, test_demo_keeps_what_it_is_told_to,
+                     test_gnu_sort_agrees,
                      test_lines, test_spilling, test_equal_keys_in_little_memory,
                      test_full_spill_directory, test_memory_group, test_interruption):
             test()

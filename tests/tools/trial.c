@@ -29,6 +29,7 @@ static int make_file(void)
 }
 
 bool failures_are_expected;
+const char *trial_devices;
 
 static void on_log(void *arg, const struct weft_log_record *record)
 {
@@ -40,9 +41,24 @@ static void on_log(void *arg, const struct weft_log_record *record)
 
 void runtime_open(struct trial *trial)
 {
+	const struct weft_cuda_options how = { .struct_size = sizeof(how),
+		                               .backend = trial_devices };
+
+	if (trial_devices)
+		EXPECT(weft_cuda_open(&trial->cuda, &how) == 0);
 	EXPECT(weft_open(&trial->job.rt,
-	                 WEFT_OPTIONS(.workers = 4, .log = on_log, .store_bytes = STORE_BYTES)) ==
-	       0);
+	                 WEFT_OPTIONS(.workers = 4, .log = on_log, .store_bytes = STORE_BYTES,
+	                              .devices = trial->cuda)) == 0);
+	if (trial_devices)
+		EXPECT(wf_sort_gpu_open(&trial->job.gpu, trial->job.rt, trial->cuda,
+		                        &trial->job.layout) == 0);
+}
+
+void runtime_close(struct trial *trial)
+{
+	EXPECT(weft_close(trial->job.rt, WEFT_FOREVER) >= 0);
+	wf_sort_gpu_close(trial->job.gpu);
+	EXPECT(weft_cuda_close(trial->cuda) == 0);
 }
 
 /* Tiny chunks, partitions and slices: `leaf` records in a sort task. */
@@ -98,7 +114,7 @@ void trial_save(struct trial *trial)
 /* First the runtime: when a job has failed, tasks of it may still be on their way to the files. */
 void trial_close(struct trial *trial)
 {
-	EXPECT(weft_close(trial->job.rt, WEFT_FOREVER) == 0);
+	runtime_close(trial);
 	close(trial->job.input_fd);
 	close(trial->job.output.fd);
 	wf_sort_journal_fini(&trial->journal);

@@ -34,14 +34,19 @@ uint64_t next_random(void);
 /* Written while no runtime is open: errors in the log are no news. */
 extern bool failures_are_expected;
 
+/* Of weft_cuda_open(), for jobs that start from now on; NULL: the CPUs partition. */
+extern const char *trial_devices;
+
 /* One job over two unnamed files. */
 struct trial {
+	weft_cuda *cuda;
 	struct wf_sort_job job;
 	struct wf_sort_journal journal;
 	uint8_t *records;
 };
 
 void runtime_open(struct trial *trial);
+void runtime_close(struct trial *trial);
 /* `records` is there; `leaf` records in a sort task, 0: what the layout chooses. */
 void trial_start(struct trial *trial, uint64_t bytes, bool unended,
                  const struct wf_sort_options *options, uint32_t leaf);

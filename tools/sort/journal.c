@@ -22,6 +22,7 @@ static const char *const stage_names[WF_SORT_STAGES] = {
 	[WF_SORT_STAGE_SAMPLE] = "sample",
 	[WF_SORT_STAGE_SPLITTERS] = "splitters",
 	[WF_SORT_STAGE_READ] = "read",
+	[WF_SORT_STAGE_GPU] = "gpu",
 	[WF_SORT_STAGE_PARTITION] = "partition",
 	[WF_SORT_STAGE_SORT] = "sort",
 	[WF_SORT_STAGE_WRITE] = "write",
@@ -30,6 +31,7 @@ static const char *const stage_names[WF_SORT_STAGES] = {
 	[WF_SORT_STAGE_DISK] = "disk",
 	[WF_SORT_STAGE_FLOOR_READ] = "floor read",
 	[WF_SORT_STAGE_FLOOR_WRITE] = "floor write",
+	[WF_SORT_STAGE_GPU_COPIES] = "gpu copies",
 	[WF_SORT_STAGE_COMPARE] = "compare",
 };
 

@@ -162,13 +162,21 @@ static const struct weft_task_options outputs_options[] = {
 _Static_assert(2 * WF_SORT_PARTITIONS_MAX <= 1 << 10, "room for the parts and all pieces");
 
 /* For at least the parts and a piece of each bucket; what is too much stays empty. */
-static const struct weft_task_options *options_of(const struct level *level)
+static uint32_t outputs_log(const struct level *level)
 {
 	uint32_t n = 1;
 
 	while (1u << n < level->bucket_count + 1)
 		n++;
-	return &outputs_options[n];
+	return n;
+}
+
+static const struct weft_task_options *options_of(const struct level *level)
+{
+	const struct wf_sort_gpu *gpu = level->run->job->gpu;
+
+	return gpu ? wf_sort_gpu_options(gpu, outputs_log(level))
+		   : &outputs_options[outputs_log(level)];
 }
 
 /* File the refs of one partition task under its buckets. */
@@ -243,6 +251,8 @@ static int submit_partition(struct level *level, size_t first, size_t end, weft_
 {
 	struct wf_sort_run *run = level->run;
 	const struct weft_task_options *options = options_of(level);
+	weft_task_fn *partition_body =
+		run->job->gpu ? wf_sort_gpu_partition_body : wf_sort_partition_body;
 	struct wf_sort_partition arg = { .job = run->job };
 	bool top = is_top(level);
 	uint32_t n_inputs = 1;
@@ -255,9 +265,8 @@ static int submit_partition(struct level *level, size_t first, size_t end, weft_
 	for (size_t i = first; i < end && !top; i++)
 		inputs[n_inputs++] = level->pieces->list[i].ref;
 	status = wf_sort_window_submit(&run->window,
-	                               WEFT_TASK(wf_sort_partition_body, WEFT_ARG(arg),
-	                                         .inputs = inputs, .n_inputs = (uint16_t)n_inputs,
-	                                         .opts = options),
+	                               WEFT_TASK(partition_body, WEFT_ARG(arg), .inputs = inputs,
+	                                         .n_inputs = (uint16_t)n_inputs, .opts = options),
 	                               out);
 	if (status < 0)
 		return status;
@@ -287,6 +296,8 @@ static int partition(struct level *level)
 	WF_CHECK(run->window.count == 0);
 	run->window.done = partition_done;
 	run->window.arg = level;
+	if (run->job->gpu)
+		status = wf_sort_gpu_fits(run->self, run->job->gpu, outputs_log(level));
 	for (size_t i = 0; i < level->pieces->count && status == 0; i = end) {
 		end = top ? i + 1 : group_end(level, i);
 		status = submit_partition(level, i, end, room + 2 * WF_SORT_PARTITIONS_MAX, room);

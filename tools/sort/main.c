@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -30,6 +31,7 @@ struct app {
 	struct wf_sort_options options;
 	struct wf_sort_job job;
 	struct wf_sort_journal journal;
+	weft_cuda *cuda;                 /* NULL without --gpu */
 	struct wf_sort_output generated; /* the demo's input */
 	struct wf_sort_output output;
 	struct wf_sort_output scratch; /* of the floor, then of the peer */
@@ -178,13 +180,45 @@ static bool read_end(struct app *app, uint64_t bytes, bool *unended)
 	return status == 0;
 }
 
+static bool open_devices(struct app *app)
+{
+	const char *forced = getenv("WEFT_GPU");
+	int status = wf_sort_gpu_devices(&app->cuda);
+
+	if (status == 0)
+		return true;
+	if (status == -ENODEV)
+		wf_sort_complain(
+			"--gpu: no GPU was found (a CUDA driver of version 12 and a card); "
+			"WEFT_GPU=sim simulates one");
+	else
+		wf_sort_complain("--gpu: cannot open the devices: %s%s%s", weft_strerror(status),
+		                 forced ? "; WEFT_GPU is " : "", forced ? forced : "");
+	return false;
+}
+
+/* Once it is known how large a batch is. */
+static bool open_gpu(struct app *app)
+{
+	int status = app->cuda
+		? wf_sort_gpu_open(&app->job.gpu, app->job.rt, app->cuda, &app->job.layout)
+		: 0;
+
+	if (status < 0)
+		wf_sort_complain("--gpu: cannot have pinned memory: %s", weft_strerror(status));
+	return status == 0;
+}
+
 static bool open_weft(struct app *app)
 {
 	const struct wf_sort_options *options = &app->options;
 	struct weft_info info = { .struct_size = sizeof(info) };
+	uint64_t store_bytes;
 	weft *rt;
 	int status;
 
+	if (options->gpu && !open_devices(app))
+		return false;
 	if (wf_sort_journal_init(&app->journal, options->trace != NULL) < 0) {
 		wf_sort_complain("no memory for the trace");
 		return false;
@@ -192,9 +226,13 @@ static bool open_weft(struct app *app)
 	if (!wf_sort_probe_directory(options->spill_dir))
 		return false;
 	app->memory = options->memory ? options->memory : wf_sort_memory_available() / 2;
+	store_bytes = app->memory - app->memory / 8;
+	/* Batches under way are in memory of their own: a chunk each, less than a fifth in all. */
+	if (options->gpu)
+		store_bytes -= store_bytes / 5;
 	status = weft_open(&rt,
 	                   WEFT_OPTIONS(.workers = options->threads, .name = "weft-sort",
-	                                .store_bytes = app->memory - app->memory / 8,
+	                                .store_bytes = store_bytes, .devices = app->cuda,
 	                                .spill_dirs = options->spill_dir));
 	if (status < 0) {
 		wf_sort_complain("cannot open the runtime: %s", weft_strerror(status));
@@ -232,6 +270,8 @@ static bool open_files(struct app *app)
 		return false;
 	wf_sort_layout_init(&app->job.layout, bytes, unended, app->store_bytes, app->workers,
 	                    options);
+	if (!open_gpu(app))
+		return false;
 	if (options->demo && !create_demo(app, bytes))
 		return false;
 	if (!name)
@@ -285,6 +325,8 @@ static bool sort(struct app *app)
 	const struct wf_sort_result *result = &app->done.result;
 
 	if (!run_root(app, wf_sort_root, &app->job, &app->done, sizeof(app->done)))
+		return false;
+	if (app->options.gpu && !run_root(app, wf_sort_gpu_bound_root, &app->job, NULL, 0))
 		return false;
 	if (app->options.demo && result->checksum != app->known.checksum) {
 		wf_sort_complain("%s: what was read is not what was generated: checksum "
@@ -358,6 +400,7 @@ static bool report(struct app *app)
 		.io = store_stats(app).io,
 		.disk = app->options.floor ? &app->disk : NULL,
 		.peer = app->options.compare ? &app->peer : NULL,
+		.gpu = app->job.gpu ? wf_sort_gpu_name(app->job.gpu) : NULL,
 	};
 	uint64_t left_out = 0;
 	int status = 0;
@@ -392,6 +435,8 @@ static void finish(struct app *app, bool good)
 			weft_interrupt(rt);
 		weft_close(rt, WEFT_FOREVER);
 	}
+	wf_sort_gpu_close(app->job.gpu);
+	weft_cuda_close(app->cuda);
 	wf_sort_output_drop(&app->scratch);
 	wf_sort_output_drop(&app->output);
 	wf_sort_output_drop(&app->generated);

@@ -34,6 +34,8 @@ static const char help_text[] =
 	"                        256M with --demo)\n"
 	"      --spill-dir DIR   where data goes that does not fit ($TMPDIR, or /var/tmp)\n"
 	"      --threads N       worker threads (one per CPU this process may use)\n"
+	"      --gpu             partition on the GPUs, three batches at a time on each. Without\n"
+	"                        one the job fails; WEFT_GPU=sim simulates one. Not for lines\n"
 	"      --check           prove more: every output record is the very input record\n"
 	"                        it came from, none is used twice, equal keys are in\n"
 	"                        input order\n"
@@ -67,6 +69,7 @@ enum option_code {
 	OPTION_MEMORY,
 	OPTION_SPILL_DIR,
 	OPTION_THREADS,
+	OPTION_GPU,
 	OPTION_CHECK,
 	OPTION_COMPARE,
 	OPTION_FLOOR,
@@ -90,6 +93,7 @@ static const struct option long_options[] = {
 	{ "mem", required_argument, NULL, OPTION_MEMORY },
 	{ "spill-dir", required_argument, NULL, OPTION_SPILL_DIR },
 	{ "threads", required_argument, NULL, OPTION_THREADS },
+	{ "gpu", no_argument, NULL, OPTION_GPU },
 	{ "check", no_argument, NULL, OPTION_CHECK },
 	{ "compare", no_argument, NULL, OPTION_COMPARE },
 	{ "floor", no_argument, NULL, OPTION_FLOOR },
@@ -230,6 +234,9 @@ static bool take_value(int code, const char *value, struct wf_sort_options *opti
 static void take_flag(int code, struct wf_sort_options *options)
 {
 	switch (code) {
+	case OPTION_GPU:
+		options->gpu = true;
+		break;
 	case OPTION_CHECK:
 		options->check = true;
 		break;
@@ -268,6 +275,8 @@ static const char *contradiction(struct wf_sort_options *options, int names)
 		return "--lines and --key contradict each other";
 	if (options->lines && options->record_bytes && !options->demo)
 		return "--lines and --record contradict each other";
+	if (options->lines && options->gpu)
+		return "--lines and --gpu contradict each other";
 	if (options->record_bytes == 0)
 		options->record_bytes = 100;
 	if (options->key_bytes == 0)

@@ -101,6 +101,29 @@ static void print_floor(const struct wf_sort_report *report, FILE *out)
 		        (double)disk->restored_bytes * 1e-9, report->sort_seconds / disk->seconds);
 }
 
+/* The stage beside the same copies alone; 0: nothing was copied. */
+static double gpu_bound_ratio(const struct wf_sort_report *report)
+{
+	const struct wf_sort_journal *journal = report->journal;
+	double stage = rate(stage_bytes(journal, WF_SORT_STAGE_GPU),
+	                    span_of(report, WF_SORT_STAGE_GPU, WF_SORT_STAGE_GPU));
+	double bound = rate(stage_bytes(journal, WF_SORT_STAGE_GPU_COPIES),
+	                    span_of(report, WF_SORT_STAGE_GPU_COPIES, WF_SORT_STAGE_GPU_COPIES));
+
+	return stage > 0 ? bound / stage : 0;
+}
+
+static void print_gpu(const struct wf_sort_report *report, FILE *out)
+{
+	double seconds = span_of(report, WF_SORT_STAGE_GPU_COPIES, WF_SORT_STAGE_GPU_COPIES);
+
+	fprintf(out,
+	        "  gpu         %s; pinned memory and it exchange %.2f GB/s both ways at once, the "
+	        "copy\n              bound; the stage took %.2f times as long a byte\n",
+	        report->gpu, rate(stage_bytes(report->journal, WF_SORT_STAGE_GPU_COPIES), seconds),
+	        gpu_bound_ratio(report));
+}
+
 static void print_head(const struct wf_sort_report *report, FILE *out)
 {
 	const struct wf_sort_layout *layout = report->layout;
@@ -136,6 +159,8 @@ void wf_sort_report_text(const struct wf_sort_report *report, FILE *out)
 	        report->total_seconds, report->checksum,
 	        report->options->check ? ", identity and stability of each record" : "");
 	print_memory(report, out);
+	if (report->gpu)
+		print_gpu(report, out);
 	if (report->disk)
 		print_floor(report, out);
 	if (report->peer)
@@ -222,6 +247,16 @@ void wf_sort_report_json(const struct wf_sort_report *report, FILE *out)
 	        rate(layout->bytes, report->sort_seconds), options->check ? "true" : "false",
 	        report->checksum, report->memory, report->peak_bytes, report->spilled_bytes,
 	        report->restored_bytes, report->io);
+	if (report->gpu) {
+		double seconds =
+			span_of(report, WF_SORT_STAGE_GPU_COPIES, WF_SORT_STAGE_GPU_COPIES);
+
+		fputs(",\n \"gpu\": {\"name\": ", out);
+		print_string(report->gpu, out);
+		fprintf(out, ", \"copy_bound_gbs\": %.3f, \"ratio\": %.3f}",
+		        rate(stage_bytes(report->journal, WF_SORT_STAGE_GPU_COPIES), seconds),
+		        gpu_bound_ratio(report));
+	}
 	if (report->disk && report->disk->seconds > 0)
 		fprintf(out,
 		        ",\n \"floor\": {\"what\": \"read all, spill, restore and write it with "

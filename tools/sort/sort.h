@@ -16,10 +16,12 @@
 #include <stdio.h>
 
 #include <weft.h>
+#include <weft_cuda.h>
 
 #include "atomic.h"
 #include "check.h"
 #include "radix.h"
+#include "splitters.h"
 
 /* ---- Exit codes and options (options.c) -------------------------------------------- */
 
@@ -43,7 +45,7 @@ struct wf_sort_options {
 	uint32_t key_offset;
 	uint32_t key_bytes;
 	uint32_t threads; /* 0: what the runtime finds */
-	bool demo, lines, skew, keep, check, compare, floor, json, quiet, sync;
+	bool demo, lines, skew, keep, check, compare, floor, json, quiet, sync, gpu;
 };
 
 /*
@@ -64,6 +66,7 @@ enum wf_sort_stage {
 	WF_SORT_STAGE_SAMPLE,
 	WF_SORT_STAGE_SPLITTERS,
 	WF_SORT_STAGE_READ,
+	WF_SORT_STAGE_GPU,
 	WF_SORT_STAGE_PARTITION,
 	WF_SORT_STAGE_SORT,
 	WF_SORT_STAGE_WRITE,
@@ -72,6 +75,7 @@ enum wf_sort_stage {
 	WF_SORT_STAGE_DISK,
 	WF_SORT_STAGE_FLOOR_READ,
 	WF_SORT_STAGE_FLOOR_WRITE,
+	WF_SORT_STAGE_GPU_COPIES,
 	WF_SORT_STAGE_COMPARE,
 	WF_SORT_STAGES
 };
@@ -128,7 +132,6 @@ int wf_sort_journal_write(const struct wf_sort_journal *journal, const char *pat
 /* ---- The job ----------------------------------------------------------------------- */
 
 #define WF_SORT_BLOCK_BYTES    (256u << 10) /* of one pread: stays in a core's own cache */
-#define WF_SORT_PARTITIONS_MAX 512
 #define WF_SORT_WINDOW_MAX     256
 #define WF_SORT_LINE_PAD       8 /* bytes behind the last line of a piece, see radix.h */
 
@@ -168,6 +171,7 @@ struct wf_sort_job {
 	const char *input_name; /* for messages */
 	int input_fd;
 	struct wf_sort_sink output;
+	struct wf_sort_gpu *gpu; /* NULL: the CPUs partition */
 	bool check;
 };
 
@@ -323,8 +327,6 @@ int wf_sort_read_range(weft_task *self, const struct wf_sort_job *job, uint64_t 
 
 /* ---- Partitions by splitters (splitters.c) ----------------------------------------- */
 
-#define WF_SORT_KEY_CAP 120 /* bytes of a key that splitters look at, in one level */
-
 /* A key as splitters see it: from the level's prefix on, and only so far. */
 struct wf_sort_sample {
 	uint32_t size;
@@ -334,31 +336,6 @@ struct wf_sort_sample {
 
 /* In a bucket of equals keys are equal, or they are as far as the splitter saw them. */
 enum wf_sort_equals { WF_SORT_EQUAL_NOT = 0, WF_SORT_EQUAL_KEYS, WF_SORT_EQUAL_PREFIXES };
-
-/*
- * The splitter table, value of the splitters task: `count` sorted keys, the first words of them
- * also as a search tree. Splitters that stand for much have a bucket of their own for the
- * keys that equal them. Buckets are numbered in the order of keys.
- */
-struct wf_sort_splitters {
-	uint32_t count; /* up to 2^log - 1: places behind are above every key */
-	uint32_t log;
-	uint32_t bucket_count;
-	uint32_t prefix;  /* bytes that all keys of the level have in common */
-	uint32_t common;  /* more bytes that the samples have in common: looked at first */
-	bool word_is_all; /* keys are not longer than a word behind these */
-	uint64_t tree[WF_SORT_PARTITIONS_MAX]; /* children of i are 2i and 2i + 1, root 1 */
-	uint64_t word[WF_SORT_PARTITIONS_MAX];
-	/* By twice the number of splitters <= key, less one when it equals the last of them. */
-	uint16_t bucket[2 * WF_SORT_PARTITIONS_MAX];
-	/* Of each bucket: enum wf_sort_equals, and what its keys have in common with the prefix. */
-	uint8_t equals[2 * WF_SORT_PARTITIONS_MAX];
-	uint32_t in_common[2 * WF_SORT_PARTITIONS_MAX];
-	uint16_t size[WF_SORT_PARTITIONS_MAX]; /* of `key`, behind the common bytes */
-	bool heavy[WF_SORT_PARTITIONS_MAX];
-	uint8_t shared[WF_SORT_KEY_CAP]; /* the common bytes */
-	uint8_t key[WF_SORT_PARTITIONS_MAX][WF_SORT_KEY_CAP];
-};
 
 /* Choose splitters for `partitions` of samples in order. */
 void wf_sort_splitters_init(struct wf_sort_splitters *splitters,
@@ -459,6 +436,29 @@ struct wf_sort_run {
  */
 int wf_sort_level_run(struct wf_sort_run *run, struct wf_sort_pieces *pieces, uint32_t prefix,
                       uint32_t depth);
+
+/* ---- Partitioning on GPUs (gpu.c) ---------------------------------------------------- */
+
+/* Open the devices that there are. -ENODEV there is none; -errno as weft_cuda_open(). */
+int wf_sort_gpu_devices(weft_cuda **out);
+/*
+ * Batches on the devices of `rt`, each of a chunk of `layout` at most. Close it after the runtime
+ * and before the devices: a task of a job that has failed may still look at it.
+ */
+int wf_sort_gpu_open(struct wf_sort_gpu **out, weft *rt, weft_cuda *cuda,
+                     const struct wf_sort_layout *layout);
+void wf_sort_gpu_close(struct wf_sort_gpu *gpu);
+const char *wf_sort_gpu_name(const struct wf_sort_gpu *gpu); /* borrowed until the close */
+
+/* Partition task: as wf_sort_partition_body(). With the options for 2^outputs_log outputs. */
+int wf_sort_gpu_partition_body(weft_task *self);
+const struct weft_task_options *wf_sort_gpu_options(const struct wf_sort_gpu *gpu,
+                                                    uint32_t outputs_log);
+/* Whether one of them can ever have what it needs there; else `self` has failed. */
+int wf_sort_gpu_fits(weft_task *self, const struct wf_sort_gpu *gpu, uint32_t outputs_log);
+
+/* As many batches up and down again, and nothing else: what the GPU stage cannot be faster than. */
+int wf_sort_gpu_bound_root(weft_task *self);
 
 /* ---- Checks (verify.c) ------------------------------------------------------------- */
 
@@ -568,6 +568,7 @@ struct wf_sort_report {
 	const char *io;                         /* how, "" nothing was */
 	const struct wf_sort_disk *disk;        /* NULL: the floor was not measured */
 	const struct wf_sort_peer *peer;        /* NULL: not run */
+	const char *gpu;                        /* its name, NULL: --gpu was not asked for */
 };
 void wf_sort_report_text(const struct wf_sort_report *report, FILE *out);
 void wf_sort_report_json(const struct wf_sort_report *report, FILE *out);

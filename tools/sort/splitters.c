@@ -26,17 +26,9 @@ static uint32_t least(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-/* Order of two cut keys. One that ends is before those that go on. */
-static int compare_bytes(const uint8_t *a, size_t n, const uint8_t *b, size_t m)
-{
-	int order = memcmp(a, b, n < m ? n : m);
-
-	return order ? order : n < m ? -1 : n > m;
-}
-
 static int compare_samples(const struct wf_sort_sample *a, const struct wf_sort_sample *b)
 {
-	return compare_bytes(a->key, a->size, b->key, b->size);
+	return wf_sort_key_compare(a->key, a->size, b->key, b->size);
 }
 
 /* First word of what is behind the common bytes, as wf_sort_word() makes it of the record. */
@@ -180,51 +172,6 @@ void wf_sort_splitters_init(struct wf_sort_splitters *s, const struct wf_sort_la
 
 /* ---- Finding buckets --------------------------------------------------------------- */
 
-/* Of a key that begins otherwise than all samples: below or above all splitters. */
-static uint32_t outside(const struct wf_sort_splitters *s, int order)
-{
-	WF_DEBUG(order != 0);
-	return s->bucket[order < 0 ? 0 : 2 * s->count];
-}
-
-/* `at` splitters have words <= `word`, and some of them this very word. */
-static WF_NOINLINE uint32_t look_closer(const struct wf_sort_splitters *s, uint32_t at,
-                                        uint64_t word, const uint8_t *key, size_t size)
-{
-	uint32_t low = at, end = at;
-	int order = 1;
-
-	size = size < WF_SORT_KEY_CAP - s->common ? size : WF_SORT_KEY_CAP - s->common;
-	while (low > 0 && s->word[low - 1] == word)
-		low--;
-	/* The number of splitters <= key is in [low, end]. */
-	while (low < end) {
-		uint32_t middle = (low + end) / 2;
-		int here = compare_bytes(key, size, s->key[middle], s->size[middle]);
-
-		if (here < 0) {
-			end = middle;
-		} else {
-			low = middle + 1;
-			order = here;
-		}
-	}
-	return s->bucket[2 * low - (low > 0 && order == 0)];
-}
-
-/* From the leaf `at` that a search for `word` ended in to the bucket. */
-WF_INLINE uint32_t bucket_of_leaf(const struct wf_sort_splitters *s, uint32_t at, uint64_t word,
-                                  const uint8_t *key, size_t size)
-{
-	at -= 1u << s->log; /* now the number of splitters whose word is <= */
-	at = at < s->count ? at : s->count;
-	if (at == 0 || s->word[at - 1] != word)
-		return s->bucket[2 * at];
-	if (s->word_is_all)
-		return s->bucket[2 * at - 1];
-	return look_closer(s, at, word, key, size);
-}
-
 /* The key of a record from the level's prefix on. */
 WF_INLINE const uint8_t *key_behind(const struct wf_sort_splitters *s,
                                     const struct wf_sort_layout *layout, const uint8_t *record,
@@ -232,14 +179,6 @@ WF_INLINE const uint8_t *key_behind(const struct wf_sort_splitters *s,
 {
 	*key_size = wf_sort_key_size(layout, size) - s->prefix;
 	return record + layout->key_offset + s->prefix;
-}
-
-/* Order against what the samples have in common, 0: it has that too. */
-WF_INLINE int compare_common(const struct wf_sort_splitters *s, const uint8_t *key, size_t size)
-{
-	if (s->common == 0)
-		return 0;
-	return compare_bytes(key, size < s->common ? size : s->common, s->shared, s->common);
 }
 
 WF_INLINE uint64_t first_word(const struct wf_sort_layout *layout, const uint8_t *key, size_t size)
@@ -252,18 +191,18 @@ uint32_t wf_sort_bucket(const struct wf_sort_splitters *s, const struct wf_sort_
 {
 	size_t key_size;
 	const uint8_t *key = key_behind(s, layout, record, size, &key_size);
-	int order = compare_common(s, key, key_size);
+	int order = wf_sort_key_common(s, key, key_size);
 	uint32_t at = 1;
 	uint64_t word;
 
 	if (order != 0)
-		return outside(s, order);
+		return wf_sort_key_outside(s, order);
 	key += s->common;
 	key_size -= s->common;
 	word = first_word(layout, key, key_size);
 	for (uint32_t i = 0; i < s->log; i++)
 		at = 2 * at + (word >= s->tree[at]);
-	return bucket_of_leaf(s, at, word, key, key_size);
+	return wf_sort_key_bucket(s, at, word, key, key_size);
 }
 
 size_t wf_sort_classify(const struct wf_sort_splitters *s, const struct wf_sort_layout *layout,
@@ -285,7 +224,7 @@ size_t wf_sort_classify(const struct wf_sort_splitters *s, const struct wf_sort_
 			size_t record_size = wf_sort_record_size(layout, at);
 
 			key[n] = key_behind(s, layout, at, record_size, &size[n]);
-			order[n] = compare_common(s, key[n], size[n]);
+			order[n] = wf_sort_key_common(s, key[n], size[n]);
 			node[n] = 1;
 			word[n] = 0;
 			if (order[n] == 0) {
@@ -300,9 +239,9 @@ size_t wf_sort_classify(const struct wf_sort_splitters *s, const struct wf_sort_
 				node[k] = 2 * node[k] + (word[k] >= s->tree[node[k]]);
 		}
 		for (uint32_t k = 0; k < n; k++)
-			ids[count++] = (uint16_t)(order[k] ? outside(s, order[k])
-			                                   : bucket_of_leaf(s, node[k], word[k],
-			                                                    key[k], size[k]));
+			ids[count++] = (uint16_t)(order[k] ? wf_sort_key_outside(s, order[k])
+			                                   : wf_sort_key_bucket(s, node[k], word[k],
+			                                                        key[k], size[k]));
 	}
 	WF_CHECK(at == end);
 	return count;
