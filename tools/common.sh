@@ -87,7 +87,7 @@ configure() {
 {
 	RUN_PACKAGES=(gcc libc6-dev meson ninja-build pkg-config python3 liburing-dev
 		libjemalloc-dev libhwloc-dev libxxhash-dev)
-	TEST_PACKAGES=("${RUN_PACKAGES[@]}" libcriterion-dev)
+	TEST_PACKAGES=("${RUN_PACKAGES[@]}" libcriterion-dev libjpeg62-turbo-dev libpng-dev)
 	LONG_PACKAGES=("${TEST_PACKAGES[@]}" clang libclang-rt-dev valgrind qemu-user
 		gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 	RELEASE_OPTIONS=(--buildtype=release -Db_lto=true -Dtests=disabled)
