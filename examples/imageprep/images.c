@@ -197,7 +197,7 @@ static enum format format_of(FILE *file)
 
 static bool begin(struct image *image, uint32_t side, char why[IMAGE_WHY_MAX])
 {
-	(void)side;
+	(void)image, (void)side;
 #ifdef HAVE_JPEG
 	image->reader->why = why;
 	if (image->reader->format == FORMAT_JPEG)
@@ -234,7 +234,7 @@ bool image_open(struct image *image, const char *path, uint32_t side, char why[I
 
 bool image_read(struct image *image, uint8_t *rgb, char why[IMAGE_WHY_MAX])
 {
-	(void)rgb;
+	(void)image, (void)rgb;
 #ifdef HAVE_JPEG
 	image->reader->why = why;
 	if (image->reader->format == FORMAT_JPEG)

@@ -19,6 +19,8 @@
 #define STRIDE 1
 #endif
 
+#define HANG_NS 50000000 /* of the jobs on a device that hangs */
+
 /* ---- The same pieces ------------------------------------------------------------------------ */
 
 struct pair {
@@ -245,6 +247,7 @@ static void every_failure_of_a_device_fails_the_job_cleanly(void)
 		{ WF_SIM_FAULT_EVENT, -ENOMEM, "" },
 		{ WF_SIM_FAULT_PINNED, -ENOMEM, "memory" },
 		{ WF_SIM_FAULT_QUERY, -EIO, "" },
+		{ WF_SIM_FAULT_HANG, -EIO, "lost" },
 	};
 	struct trial trial;
 
@@ -255,15 +258,18 @@ static void every_failure_of_a_device_fails_the_job_cleanly(void)
 	failures_are_expected = true;
 	runtime_close(&trial);
 	for (size_t i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
+		const bool hangs = failures[i].kind == WF_SIM_FAULT_HANG;
 		uint64_t nth = 1;
 
+		trial_hang_ns = hangs ? HANG_NS : 0;
 		while (runs_or_fails(&trial, &failures[i], nth))
-			nth += 1 + next_random() % STRIDE;
+			nth += 1 + next_random() % (hangs ? 30 : STRIDE);
 		EXPECT(nth > 1);
 	}
 	runtime_open(&trial);
-	failures_are_expected = false;
 	trial_close(&trial);
+	failures_are_expected = false;
+	trial_hang_ns = 0;
 }
 
 static void no_pinned_memory_is_an_error(void)

@@ -226,6 +226,8 @@ def test_gpu():
     expect(report["compare"]["identical"] is True, "GNU sort differs with --gpu")
     expect(stages["gpu"]["bytes"] >= 24000000 and stages["gpu copies"]["tasks"] > 0, "GPU stages")
     expect(report["gpu"]["copy_bound_gbs"] > 0 and report["gpu"]["ratio"] > 0, "the copy bound")
+    interrupted(signal.SIGINT, ["--demo", "24M", "--mem", "8M", "--dir", ".", "--gpu"],
+                has_written(30000000))
     out, _ = run("--demo", "1M", "--dir", ".", "--gpu")
     expect("the copy" in out and "simulated" in out, "the text report of --gpu")
     del os.environ["WEFT_GPU"]

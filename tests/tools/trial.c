@@ -30,6 +30,7 @@ static int make_file(void)
 
 bool failures_are_expected;
 const char *trial_devices;
+int64_t trial_hang_ns;
 
 static void on_log(void *arg, const struct weft_log_record *record)
 {
@@ -42,7 +43,8 @@ static void on_log(void *arg, const struct weft_log_record *record)
 void runtime_open(struct trial *trial)
 {
 	const struct weft_cuda_options how = { .struct_size = sizeof(how),
-		                               .backend = trial_devices };
+		                               .backend = trial_devices,
+		                               .hang_ns = trial_hang_ns };
 
 	if (trial_devices)
 		EXPECT(weft_cuda_open(&trial->cuda, &how) == 0);

@@ -36,6 +36,7 @@ extern bool failures_are_expected;
 
 /* Of weft_cuda_open(), for jobs that start from now on; NULL: the CPUs partition. */
 extern const char *trial_devices;
+extern int64_t trial_hang_ns; /* of weft_cuda_open() */
 
 /* One job over two unnamed files. */
 struct trial {
