@@ -384,18 +384,15 @@ static int make_pieces(struct work *work)
 		bucket->records = work->totals[b];
 		bucket->bytes = bucket->records * layout->record_bytes;
 		records += bucket->records;
-		/* Whatever the device says, no more is read than was written. */
-		if (records * layout->record_bytes > work->bytes)
-			break;
+		/* A device that miscounts is broken: no more is read than was written. */
+		WF_CHECK(records * layout->record_bytes <= work->bytes);
 		if (bucket->bytes)
 			status = weft_task_output(work->self, 1 + b, bucket->bytes, &data);
 		if (status < 0)
 			return wf_sort_fail_room(work->self, status, "to partition a chunk");
 		work->to[b] = data;
 	}
-	if (records * layout->record_bytes != work->bytes)
-		return weft_fail(work->self, -EBADMSG,
-		                 "the GPU has partitioned another number of records than it got");
+	WF_CHECK(records * layout->record_bytes == work->bytes);
 	work->parts->sum.records = records;
 	return 0;
 }
