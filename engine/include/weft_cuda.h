@@ -124,8 +124,9 @@ WEFT_API int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *in
 /*
  * Host memory for copies that nobody has to wait for; page-aligned.
  * Owned: `*out` is the caller's; weft_cuda_host_free() it before weft_close(), when no copy uses
- * it; what is left goes with weft_cuda_close(). Context: any thread. Does not suspend; slow, so keep it. Errors: -EINVAL, -ENODEV the runtime
- * has no devices, -ENOMEM, WEFT_EDEVICE all are lost. `*out` untouched.
+ * it; what is left goes with weft_cuda_close(). Context: any thread. Does not suspend; slow, so
+ * keep it. Errors: -EINVAL, -ENODEV the runtime has no devices, -ENOMEM, WEFT_EDEVICE all are
+ * lost. `*out` untouched.
  */
 WEFT_API WEFT_NODISC int weft_cuda_host_alloc(weft *rt, size_t bytes, void **out);
 /* Give it back. NULL is accepted. Any thread, never suspends. */
