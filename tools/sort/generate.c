@@ -184,18 +184,21 @@ static int submit_chunk(struct wf_sort_window *window, const struct generate_chu
 	return status;
 }
 
-/* Sums of chunks that are written. */
-static void add_sums(weft *rt, const struct wf_sort_refs *sums, struct wf_sort_result *total)
+/* Sums of chunks that are written: each is there, or in a moment, as the data beside it was. */
+static int add_sums(weft *rt, const struct wf_sort_refs *sums, struct wf_sort_result *total)
 {
 	for (size_t i = 0; i < sums->count; i++) {
 		const struct wf_sort_result *sum;
 		struct weft_view view;
+		int status = weft_get(rt, sums->refs[i], WEFT_FOREVER, &view);
 
-		WF_CHECK(weft_get(rt, sums->refs[i], WEFT_POLL, &view) == 0);
+		if (status < 0)
+			return status; /* cancelled */
 		sum = view.data;
 		total->records += sum->records;
 		total->checksum += sum->checksum;
 	}
+	return 0;
 }
 
 int wf_sort_generate_root(weft_task *self)
@@ -222,7 +225,7 @@ int wf_sort_generate_root(weft_task *self)
 	if (status == 0)
 		status = wf_sort_window_drain(&window);
 	if (status == 0)
-		add_sums(generate->job->rt, &sums, &total);
+		status = add_sums(generate->job->rt, &sums, &total);
 	wf_sort_window_fini(&window);
 	wf_sort_refs_fini(generate->job->rt, &sums);
 	return status == 0 ? weft_return(self, &total, sizeof(total)) : status;
