@@ -535,8 +535,8 @@ enum weft_cancel_flags {
  *
  * Children: tasks and actor calls that the body has submitted by now and that have not ended, and
  * theirs, whether or not anybody holds their refs; those that are queued end when a worker comes to
- * them. What a child that has ended has left running goes on, and so do actors and what the
- * body submits from now on.
+ * them. What a child that has ended has left running goes on, and so do actors, also those whose
+ * init is still to come, and what the body submits from now on.
  * Context: any thread. Suspends: never. Errors: -EINVAL (also for an event or a put value).
  */
 WEFT_API int weft_cancel(weft *rt, weft_ref ref);

@@ -34,7 +34,7 @@ struct wf_cell *wf_submit_prepare(struct wf_local *self, const struct weft_call 
 void wf_submit_inputs(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call);
 void wf_submit_undo(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext);
 int wf_submit_check(weft *rt, const struct weft_call *call);
-/* A task with options that were read; its call has none. As weft_submit(). */
+/* A task with options that were read, nobody's child; its call has none. As weft_submit(). */
 int wf_submit_setup(weft *rt, const struct weft_call *call, const struct wf_setup *setup,
                     weft_ref *out);
 

@@ -213,6 +213,9 @@ static bool call_ended(struct wf_local *self, struct weft_task *frame, int code)
 	wf_take_result(self, frame, false);
 	wf_drop_outs(self, wf_cell_ext(cell), 0);
 	wf_frame_clear(frame);
+	/* Items that were given stay, outputs do not: all its refs end in the same way. */
+	if (wf_ext_stream(wf_cell_ext(cell)))
+		wf_stream_restart(self, wf_ext_stream(wf_cell_ext(cell)));
 	if (verdict == WF_VERDICT_AGAIN) {
 		WF_CHECK(wf_cell_ext(cell)->call);
 		/* On this stack, whose share they are; the next attempt may be on another. */
