@@ -55,7 +55,7 @@ struct wf_actor {
 	struct wf_a32 handles; /* of a free slot: the next free one */
 	struct wf_a32 holds;
 	/* detached: has a handle of its own until it is dead. */
-	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1;
+	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1, device : 1;
 	uint8_t state_block;
 	uint16_t stuck; /* turns that no queue had room for; under the overflow mutex */
 	WF_ALIGNED(64) struct wf_link link; /* the first caller's */
@@ -249,6 +249,7 @@ struct wf_actor_spec {
 	char *ns, *name;           /* consumed by wf_actor_new() */
 	uint32_t group;            /* kept, 0: none; consumed by wf_actor_new() */
 	const struct wf_setup *hold; /* what it is to hold, NULL: nothing */
+	bool device;                 /* devices among it */
 };
 
 struct wf_actors *wf_actors_open(weft *rt); /* NULL: -ENOMEM */

@@ -616,9 +616,10 @@ int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *ar
 	bool counted = a->max_pending != WEFT_PENDING_UNLIMITED;
 	struct wf_link *link = counted ? wf_link_find(a, caller) : NULL;
 
-	/* Calls of a group go the long way. */
-	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_USED)) !=
-	                        WF_BOX_USED ||
+	/* Calls of a group go the long way, and those that find devices. */
+	if (WF_UNLIKELY((word &
+	                 (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_DEVICE |
+	                  WF_BOX_USED)) != WF_BOX_USED ||
 	                !wf_actor_is(a, word, wf_actor_gen(actor)) || (a->cold && a->cold->rows) ||
 	                (counted && (!link || wf_link_pending(link) >= a->max_pending)))) {
 		wf_box_unlock(&a->box, word);

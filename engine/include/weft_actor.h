@@ -31,8 +31,8 @@
  * see max_pending.
  *
  * Waiting. A call that blocks in weft_get() frees its worker; the actor stays busy with it. One
- * that waits for a later call of its own actor, or round a ring of actors, is answered
- * WEFT_EDEADLOCK.
+ * that waits for a later call of its own actor, or round a ring of actors, or for an actor that
+ * cannot begin before this one lets go of what it holds, is answered WEFT_EDEADLOCK.
  *
  * Methods may be generators (weft_stream.h). Items that one has given stay when its actor dies, and
  * the next is the failure; when it runs again (max_task_retries) no item is given twice.
@@ -90,11 +90,19 @@ struct weft_actor_group {
  *   cpus       in steps of 1/10000; 1 is counted, too. They are kept from other requests for CPUs.
  *              No worker stands aside for them: calls run on workers, and so do, while the actor is
  *              idle, tasks of one CPU, which are not counted
- *   gpus       at most 1, or a whole number; not with devices (weft_cuda.h): -ENOTSUP
+ *   gpus       at most 1, or a whole number
+ *   gpu_mem    bytes of each device, as in weft_options.h
  *   memory     bytes; calls have no limit by it
  *   resources  with n_resources; borrowed for the create
  *
- * A call finds them by weft_task_info(): cpus, gpus, gpu[].
+ * A call finds them by weft_task_info(): cpus, gpus, gpu[], gpu_mem.
+ *
+ * With devices (weft_cuda.h) each call, init and fini too, runs as a task that was granted those:
+ * it has a stream, the device's context and the granted memory, and has ended when the device has
+ * done its work. What a call takes by weft_cuda_alloc() is its own; what is to stay is an output
+ * that is passed on as an input. Such an actor runs one call at a time (-ENOTSUP: max_concurrency,
+ * groups). When the device is lost its calls end with WEFT_EDEVICE; what it holds it keeps until it
+ * is dead.
  */
 struct weft_actor_holds {
 	size_t struct_size; /* sizeof(struct weft_actor_holds) */
@@ -103,7 +111,8 @@ struct weft_actor_holds {
 	const struct weft_resource *resources;
 	uint32_t n_resources; /* at most WEFT_REQUEST_MAX */
 	uint32_t reserved0;   /* zero */
-	uint64_t reserved[2]; /* zero */
+	uint64_t gpu_mem;
+	uint64_t reserved[1]; /* zero */
 };
 
 /*

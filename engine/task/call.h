@@ -8,6 +8,7 @@
 #include "cell.h"
 
 struct wf_actor;
+struct wf_kept;
 struct wf_local;
 struct wf_setup;
 
@@ -89,6 +90,9 @@ struct wf_actor *wf_actor_unstuck(weft *rt);
  */
 uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, uint32_t most,
                           uint32_t *before);
+/* What the actor of a running call holds, or NULL; the same if there are devices among it. */
+struct wf_kept *wf_call_kept(const weft *rt, struct wf_ext *ext);
+struct wf_kept *wf_call_devices(const weft *rt, struct wf_ext *ext);
 void wf_handle_drop(struct wf_local *self, struct wf_cell *cell); /* of a WF_CELL_HANDLE */
 /* Turns that are to come and were made by no call. */
 uint32_t wf_actors_poked(weft *rt);

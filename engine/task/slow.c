@@ -352,7 +352,7 @@ WF_NOINLINE static WF_SUSPENDS void run_slow(struct wf_local *self, struct wf_ce
 	if (ext && wf_ext_abandonable(ext))
 		wf_spare_outcome(self, cell, &self->rt->cells[wf_ext_outs(ext)[0]],
 		                 wf_task_name(cell, cell->u.fn));
-	if (ext && ext->parts)
+	if (ext && (ext->parts || (ext->call && self->rt->gpus)))
 		modes = wf_bodies_begin(self, ext);
 	WF_DEBUG(frame.arg_size <= WEFT_ARG_MAX);
 	bool ran = run_attempts(&self, &frame, pristine, &code);
