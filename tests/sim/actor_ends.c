@@ -1,6 +1,6 @@
 /*
  * Goal: actors whose ends are the ends of others, and generators that are calls of actors, end once
- * and leave nothing, whoever kills or lets go meanwhile.
+ * and leave nothing, whoever kills or lets go meanwhile; who wants what he holds himself is told.
  * Method: random graphs of actors whose states have handles of others and let go of them, or kill
  * them, when they are dropped; generators with windows on actors that crash and are killed, and
  * whose items are counted. On the simulated engine (tests/support/sim.c).
@@ -262,11 +262,122 @@ static void actors_streams(void)
 	sim_close(rt);
 }
 
+/* ---- Calls that want what their actors hold -------------------------------------------------- */
+
+#define GREEDY_MOST 3
+
+/* One of two disks is its own; the other, or both, it wants through somebody else. */
+struct greedy {
+	uint32_t wants;
+	bool by_actor, alone;
+};
+
+static struct greedy greedy[GREEDY_MOST];
+static bool noise;
+
+static const struct weft_actor_class greedy_class = WEFT_ACTOR_CLASS(.state_bytes = 8);
+
+static weft_actor disk_actor(uint32_t disks)
+{
+	const struct weft_resource disk = { "disk", disks };
+	const struct weft_actor_holds holds = { .struct_size = sizeof holds,
+		                                .resources = &disk,
+		                                .n_resources = 1 };
+	weft_actor actor;
+
+	SIM_CHECK(weft_actor_create(rt, &greedy_class, WEFT_ACTOR_OPTIONS(.holds = &holds), NULL,
+	                            &actor) == 0);
+	return actor;
+}
+
+static int wants_disks(weft_task *self)
+{
+	const struct greedy *g = *(struct greedy *const *)weft_task_arg(self, NULL);
+	const struct weft_resource disk = { "disk", g->wants };
+	weft_actor other = { 0 };
+	struct weft_view view;
+	weft_ref ref;
+	int rc;
+
+	if (g->by_actor) {
+		other = disk_actor(g->wants);
+		rc = weft_actor_call(rt, other, empty, NULL, 0, &ref);
+	} else {
+		rc = weft_submit(rt,
+		                 &(struct weft_call){ .fn = empty,
+		                                      .opts = WEFT_TASK_OPTIONS(.resources = &disk,
+		                                                                .n_resources = 1) },
+		                 &ref);
+	}
+	SIM_CHECK(rc == 0);
+	rc = weft_get(rt, ref, WEFT_FOREVER, &view);
+	if (g->alone)
+		SIM_CHECK(rc == (g->wants == 1 ? 0 : WEFT_EDEADLOCK));
+	SIM_CHECK(rc == 0 || rc == WEFT_EDEADLOCK);
+	SIM_CHECK(rc == WEFT_EDEADLOCK || g->wants == 1);
+	SIM_CHECK(weft_cancel(rt, ref) == 0 && weft_release(rt, ref) == 0);
+	if (g->by_actor)
+		SIM_CHECK(weft_actor_kill(rt, other, WEFT_KILL_NOW) == 0 &&
+		          weft_actor_release(rt, other) == 0);
+	return 0;
+}
+
+/* Others come and go meanwhile, who want disks as well, and are cancelled. */
+static void *comes_and_goes(void *arg)
+{
+	const struct weft_resource disk = { "disk", 2 };
+
+	(void)arg;
+	for (uint32_t i = sim_choose(6); i; i--) {
+		weft_ref ref;
+
+		SIM_CHECK(weft_submit(rt,
+		                      &(struct weft_call){
+					      .fn = empty,
+					      .opts = WEFT_TASK_OPTIONS(.resources = &disk,
+		                                                        .n_resources = 1) },
+		                      &ref) == 0);
+		for (uint32_t j = sim_choose(60); j; j--)
+			sim_yield();
+		SIM_CHECK(weft_cancel(rt, ref) == 0 && weft_release(rt, ref) == 0);
+	}
+	return NULL;
+}
+
+static void actors_greed(void)
+{
+	const uint32_t n = 1 + sim_choose(GREEDY_MOST);
+	weft_actor actors[GREEDY_MOST];
+	weft_ref refs[GREEDY_MOST];
+	pthread_t thread = { 0 };
+
+	rt = sim_open();
+	noise = sim_choose(2);
+	for (uint32_t i = 0; i < n; i++) {
+		struct greedy *arg = &greedy[i];
+
+		greedy[i] = (struct greedy){ 1 + sim_choose(2), sim_choose(2), n == 1 };
+		actors[i] = disk_actor(1);
+		SIM_CHECK(weft_actor_call(rt, actors[i], wants_disks, &arg, sizeof arg, &refs[i]) ==
+		          0);
+		/* So that the third can have what the first has. */
+		SIM_CHECK(weft_actor_release(rt, actors[i]) == 0);
+	}
+	if (noise)
+		thread = sim_thread(comes_and_goes, NULL);
+	for (uint32_t i = 0; i < n; i++)
+		SIM_CHECK(weft_take(rt, refs[i], NULL, 0) == 0);
+	if (noise)
+		sim_join(thread);
+	sim_close(rt);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct sim_program programs[] = {
 		{ "actors_drops", actors_drops },
 		{ "actors_streams", actors_streams },
+		{ "actors_greed", actors_greed },
 	};
 
 	return sim_main(programs, sizeof programs / sizeof *programs, argc, argv);
