@@ -73,6 +73,18 @@ static weft_actor created(weft *rt, const struct weft_actor_class *class_,
 	return actor;
 }
 
+/* Release it and wait until it is dead: then what it has held is back. */
+static void let_go(weft *rt, weft_actor actor)
+{
+	struct weft_view view;
+	weft_ref died = WEFT_NONE;
+
+	API_CHECK(weft_actor_died(rt, actor, &died) == 0);
+	API_CHECK(weft_actor_release(rt, actor) == 0);
+	API_CHECK(weft_get(rt, died, WEFT_FOREVER, &view) <= 0);
+	api_release(rt, died);
+}
+
 static weft_ref called(weft *rt, weft_actor actor, weft_task_fn *fn, void *arg)
 {
 	return api_submit(rt, WEFT_TASK(fn, .actor = actor, API_POINTER(arg)));
@@ -129,7 +141,7 @@ Test(cuda_actors, every_call_has_the_device_its_stream_and_its_memory)
 	cr_assert_eq(gpu_info(&t, 0).memory_free + gpu_info(&t, 1).memory_free, 6 * MIB);
 	cr_assert_eq(weft_actor_stop(t.rt, actor, WEFT_FOREVER), 0);
 	cr_assert_eq(api_read(&finis), 1);
-	cr_assert_eq(weft_actor_release(t.rt, actor), 0);
+	let_go(t.rt, actor);
 	gpu_close(&t);
 }
 
@@ -178,20 +190,15 @@ Test(cuda_actors, all_is_back_after_every_kind_of_end_and_kept_over_a_restart)
 		struct gpu_test t = gpu_open("sim:devices=1,memory=4M", 2);
 		weft_actor actor = created(t.rt, &half, NULL);
 		weft_actor second = { API_POISON };
-		weft_ref died = WEFT_NONE;
-		struct weft_view view;
 
 		cr_assert_eq(api_end(t.rt, called(t.rt, actor, works, NULL)), 0);
-		cr_assert_eq(weft_actor_died(t.rt, actor, &died), 0);
 		/* Wants all of it, so it waits for the end. */
 		second = created(t.rt, &bare, HOLDS(.gpus = 1));
 		end_in(t.rt, actor, how);
-		cr_assert_eq(weft_actor_release(t.rt, actor), 0);
-		cr_assert(weft_get(t.rt, died, WEFT_FOREVER, &view) <= 0);
+		let_go(t.rt, actor);
 		cr_assert_eq(api_end(t.rt, called(t.rt, second, api_body_nothing, NULL)), 0);
-		api_release(t.rt, died);
 		cr_assert_eq(weft_actor_kill(t.rt, second, WEFT_KILL_NOW), 0);
-		cr_assert_eq(weft_actor_release(t.rt, second), 0);
+		let_go(t.rt, second);
 		gpu_close(&t);
 	}
 }
@@ -223,7 +230,7 @@ Test(cuda_actors, a_call_has_ended_and_the_actor_is_dead_when_the_device_is_done
 	cr_assert_eq(api_end(t.rt, ref), WEFT_EACTOR);
 	cr_assert_eq(weft_get(t.rt, died, WEFT_FOREVER, &view), WEFT_EACTOR);
 	api_release(t.rt, died);
-	cr_assert_eq(weft_actor_release(t.rt, actor), 0);
+	let_go(t.rt, actor);
 	gpu_close(&t);
 }
 
@@ -265,9 +272,9 @@ Test(cuda_actors, a_call_that_blocks_takes_its_device_off_the_thread)
 	cr_assert_eq(weft_event_set(t.rt, event, NULL, 0), 0);
 	cr_assert_eq(api_end(t.rt, ref), 0);
 	api_release(t.rt, event);
-	cr_assert_eq(weft_actor_release(t.rt, actor), 0);
-	cr_assert_eq(weft_actor_release(t.rt, other), 0);
-	cr_assert_eq(weft_actor_release(t.rt, none), 0);
+	let_go(t.rt, actor);
+	let_go(t.rt, other);
+	let_go(t.rt, none);
 	gpu_close(&t);
 }
 
@@ -293,7 +300,7 @@ Test(cuda_actors, values_stay_on_the_device_between_calls)
 	cr_assert_eq(gpu_info(&t, 0).uploads, 0);
 	api_release(t.rt, row);
 	cr_assert_eq(weft_actor_kill(t.rt, actor, WEFT_KILL_NOW), 0);
-	cr_assert_eq(weft_actor_release(t.rt, actor), 0);
+	let_go(t.rt, actor);
 	values_close(&t);
 }
 
@@ -328,8 +335,8 @@ Test(cuda_actors, calls_end_with_a_lost_device_and_it_is_granted_to_nobody)
 	cr_assert_eq(error->status, WEFT_EDEVICE);
 	api_release(t.rt, ref);
 	cr_assert_eq(weft_actor_kill(t.rt, actor, WEFT_KILL_NOW), 0);
-	cr_assert_eq(weft_actor_release(t.rt, actor), 0);
-	cr_assert_eq(weft_actor_release(t.rt, second), 0);
+	let_go(t.rt, actor);
+	let_go(t.rt, second);
 	gpu_close(&t);
 }
 
