@@ -521,12 +521,14 @@ bool wf_deadlock_search(weft *rt)
 	if (!s.hopeful)
 		return false;
 	const char *scarce = NULL;
+	bool looked = false;
 
 	/* With its lock held a fiber's wait stays; whoever wakes it waits for us. */
 	for (uint32_t i = 0; i < s.fibers; i++)
 		wf_fiber_lock(wf_fiber_at(rt->stacks, i));
 	s.scarce = wf_scarce_begin(rt, s.hopeful, s.fibers);
 	if (s.scarce) {
+		looked = true;
 		mark_hopeful(&s);
 		scarce = wf_scarce_of(s.scarce);
 		wf_scarce_end(s.scarce);
@@ -534,7 +536,7 @@ bool wf_deadlock_search(weft *rt)
 	/* [E1]: what was read above was read before the second look at `external`. */
 	wf_fence_seq_cst();
 	/* acquire [E1] */
-	bool calm = s.scarce && wf_load_acquire(&rt->external) == external;
+	bool calm = looked && wf_load_acquire(&rt->external) == external;
 	bool stuck = calm && all_idle(rt);
 
 	/* [E1]: all are idle, and nobody was up in between: what was read is of one moment. */
