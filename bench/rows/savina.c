@@ -381,9 +381,24 @@ static uint64_t bank_finish(weft *rt, uint64_t n, uint64_t value)
 	return sum ? 0 : value;
 }
 
-int row_actor_bank(const struct bench_run *run)
+static int bank_run(const struct bench_run *run, uint64_t transfers)
 {
 	return bench_actors_run(run,
-	                        &(struct bench_plan){ bench_pick(400000, 1000), bank_root,
+	                        &(struct bench_plan){ bench_pick(transfers, 1000), bank_root,
 	                                              bank_prepare, bank_finish, 4 });
+}
+
+int row_actor_bank(const struct bench_run *run)
+{
+	return bank_run(run, 400000);
+}
+
+int row_actor_bank_50k(const struct bench_run *run)
+{
+	return bank_run(run, 50000);
+}
+
+int row_actor_bank_1m(const struct bench_run *run)
+{
+	return bank_run(run, 1000000);
 }

@@ -25,6 +25,7 @@
 #define WF_FETCH_MAX       16u  /* calls taken at once; a kill reaches all others at once */
 #define WF_CHAIN_MAX       64u  /* turns in a row that their predecessors scheduled */
 #define WF_LINK_BUCKETS    8u   /* of the first table */
+#define WF_CROWD           5000u /* calls that wait in one queue: the log says so */
 #define WF_RESTART_NS      INT64_C(1000000)     /* before the second restart in a row */
 #define WF_RESTART_MAX_NS  INT64_C(1000000000)  /* it doubles up to this */
 #define WF_RESTART_CALM_NS INT64_C(10000000000) /* alive for so long: not in a row */
@@ -54,7 +55,7 @@ struct wf_actor {
 	struct wf_a32 handles; /* of a free slot: the next free one */
 	struct wf_a32 holds;
 	/* detached: has a handle of its own until it is dead. */
-	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1;
+	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1, device : 1;
 	uint8_t state_block;
 	uint16_t stuck; /* turns that no queue had room for; under the overflow mutex */
 	WF_ALIGNED(64) struct wf_link link; /* the first caller's */
@@ -79,6 +80,7 @@ struct wf_cold {
 	struct wf_row *rows;  /* under the lock */
 	struct wf_ext *loose; /* waiting calls that hold back nobody; under the lock */
 	uint32_t waiting;     /* calls in either; under the lock */
+	uint32_t crowd;       /* so many are the next to be told of, 0: WF_CROWD; under the lock */
 	uint32_t n_groups;    /* further ones */
 	struct wf_call_group *groups;
 	struct wf_link_node **links; /* buckets, under the lock */
@@ -247,6 +249,7 @@ struct wf_actor_spec {
 	char *ns, *name;           /* consumed by wf_actor_new() */
 	uint32_t group;            /* kept, 0: none; consumed by wf_actor_new() */
 	const struct wf_setup *hold; /* what it is to hold, NULL: nothing */
+	bool device;                 /* devices among it */
 };
 
 struct wf_actors *wf_actors_open(weft *rt); /* NULL: -ENOMEM */

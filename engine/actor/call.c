@@ -227,6 +227,43 @@ void wf_rows_end(struct wf_local *self, struct wf_ext *claimed, struct wf_error 
 
 /* ---- Queues ---------------------------------------------------------------------------------- */
 
+/* A queue that has become long, to be told of when no lock is held. */
+struct crowd {
+	const struct weft_actor_class *class_;
+	uint32_t n; /* 0: nothing to tell */
+};
+
+/* Under the lock: so many wait in one place. Told of once, and when it has doubled, and so on. */
+static WF_NOINLINE struct crowd crowd_of(struct wf_actor *a, uint32_t n)
+{
+	struct wf_cold *cold = wf_actor_cold(a);
+
+	WF_DEBUG(n >= WF_CROWD);
+	/* No memory to note it in: others will come. */
+	if (!cold || n < cold->crowd)
+		return (struct crowd){ NULL, 0 };
+	cold->crowd = cold->crowd ? cold->crowd : WF_CROWD;
+	while (cold->crowd <= n && cold->crowd <= UINT32_MAX / 2)
+		cold->crowd *= 2;
+	return (struct crowd){ a->class_, n };
+}
+
+/* The same of the queue that a call has just joined. */
+static inline struct crowd crowd_in(struct wf_actor *a, enum wf_post how,
+                                    const struct wf_call_group *group)
+{
+	if (WF_LIKELY(how != WF_POST_QUEUED || group->queued < WF_CROWD))
+		return (struct crowd){ NULL, 0 };
+	return crowd_of(a, group->queued);
+}
+
+static WF_NOINLINE void crowd_tell(weft *rt, const struct crowd *crowd)
+{
+	WF_DEBUG(crowd->n >= WF_CROWD && crowd->class_);
+	wf_log(rt, WEFT_LOG_WARN, "actor %s: %u calls wait to run; more are made than it can run",
+	       crowd->class_->name ? crowd->class_->name : "actor", crowd->n);
+}
+
 void wf_call_refuse_all(struct wf_local *self, struct wf_mail *chain, struct wf_error *error)
 {
 	while (chain) {
@@ -303,8 +340,11 @@ void wf_call_post(struct wf_local *self, struct wf_cell *cell)
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
 	uint32_t word = wf_box_lock(&a->box);
 	enum wf_post how = post(a, word, &info, cell);
+	struct crowd crowd = crowd_in(a, how, wf_call_group_at(a, info.group));
 
 	wf_box_unlock(&a->box, word);
+	if (WF_UNLIKELY(crowd.n))
+		crowd_tell(self->rt, &crowd);
 	if (how == WF_POST_TURN)
 		wf_turn_schedule(self, a);
 	/* At once: nothing waits for it yet. */
@@ -453,8 +493,13 @@ int wf_call_admit(struct wf_local *self, const struct wf_target *to, struct wf_c
 	WF_DEBUG(to->group <= WEFT_ACTOR_GROUPS_MAX);
 	uint32_t word = wf_box_lock(&a->box);
 	int rc = admit(self, to, cell, ext, edges, word);
+	struct crowd crowd = { NULL, 0 };
 
+	if (WF_UNLIKELY(rc == 1 && a->cold->waiting >= WF_CROWD))
+		crowd = crowd_of(a, a->cold->waiting);
 	wf_box_unlock(&a->box, word);
+	if (WF_UNLIKELY(crowd.n))
+		crowd_tell(self->rt, &crowd);
 	return rc;
 }
 
@@ -465,8 +510,8 @@ int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_tas
 
 	if (!a)
 		return -EINVAL;
-	if (o->flags & (WEFT_TASK_BLOCKING | WEFT_TASK_EMITS) || o->key || o->output_name ||
-	    o->output_place || o->group.bits)
+	if (o->flags & WEFT_TASK_BLOCKING || o->key || o->output_name || o->output_place ||
+	    o->group.bits)
 		return -ENOTSUP;
 	if (o->actor_class && o->actor_class != a->class_->id)
 		return -EINVAL;
@@ -571,9 +616,10 @@ int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *ar
 	bool counted = a->max_pending != WEFT_PENDING_UNLIMITED;
 	struct wf_link *link = counted ? wf_link_find(a, caller) : NULL;
 
-	/* Calls of a group go the long way. */
-	if (WF_UNLIKELY((word & (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_USED)) !=
-	                        WF_BOX_USED ||
+	/* Calls of a group go the long way, and those that find devices. */
+	if (WF_UNLIKELY((word &
+	                 (WF_BOX_CLOSED | WF_BOX_STOP | WF_BOX_GROUP | WF_BOX_DEVICE |
+	                  WF_BOX_USED)) != WF_BOX_USED ||
 	                !wf_actor_is(a, word, wf_actor_gen(actor)) || (a->cold && a->cold->rows) ||
 	                (counted && (!link || wf_link_pending(link) >= a->max_pending)))) {
 		wf_box_unlock(&a->box, word);
@@ -590,10 +636,13 @@ int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn, const void *ar
 	wf_bump(&self->submitted);
 	enum wf_post how =
 		wf_box_post(&a->box, word, &a->box.group, wf_mail_of(cell), a->exclusive);
+	struct crowd crowd = crowd_in(a, how, &a->box.group);
 
 	wf_box_unlock(&a->box, word);
 	if (how == WF_POST_TURN)
 		wf_turn_schedule(self, a);
+	else if (WF_UNLIKELY(crowd.n))
+		crowd_tell(rt, &crowd);
 	return 0;
 }
 

@@ -138,14 +138,17 @@ static int read_holds(weft *rt, struct wf_actor_spec *spec, struct wf_setup *hol
 		rc = h.reserved[i] ? -EINVAL : 0;
 	if (rc || h.reserved0)
 		return -EINVAL;
-	/* What a body does with a device goes by its own grant. */
-	if (rt->options.devices && h.gpus != 0 && h.gpus != WEFT_GPUS_NONE)
+	/* Without devices GPUs are only counted. */
+	spec->device = rt->options.devices && h.gpus != 0 && h.gpus != WEFT_GPUS_NONE;
+	/* The memory of the grant is what one call at a time may take. */
+	if (spec->device && (spec->c.max_concurrency > 1 || spec->c.n_groups))
 		return -ENOTSUP;
 	const struct weft_task_options o = { .struct_size = sizeof(o),
 		                             .name = "weft_actor_hold",
 		                             .priority = spec->c.priority,
 		                             .cpus = h.cpus,
 		                             .gpus = h.gpus,
+		                             .gpu_mem = h.gpu_mem,
 		                             .memory = h.memory,
 		                             .resources = h.resources,
 		                             .n_resources = h.n_resources,

@@ -156,7 +156,7 @@ static void give_back(struct wf_local *self, struct wf_kept *kept, weft_ref gran
 	wf_admit_let_go(self, kept);
 }
 
-void wf_actor_end(struct wf_local *self, struct wf_actor *a)
+static void end_one(struct wf_local *self, struct wf_actor *a)
 {
 	struct wf_cell *died = NULL, *last = NULL, *room;
 	struct wf_kept kept = { 0 };
@@ -204,6 +204,28 @@ void wf_actor_end(struct wf_local *self, struct wf_actor *a)
 	/* release [Q2]: to close, which waits until none is left. */
 	wf_add_release(&wf_actors_of(self->rt)->live, (uint32_t)-1);
 	wf_actor_unhold(self, a);
+}
+
+/*
+ * The end of one may be that of others: a state that is dropped releases the next one's last
+ * handle, and so on. All those come one after the other here, not on the stack. They are linked by
+ * `handed`: closed, and with nobody else inside, nothing is handed to them any more.
+ */
+void wf_actor_end(struct wf_local *self, struct wf_actor *a)
+{
+	WF_CHECK(!a->box.handed && wf_box_word(&a->box) & WF_BOX_CLOSED);
+	a->box.handed = (struct wf_mail *)(void *)self->ending;
+	self->ending = a;
+	if (self->ends)
+		return;
+	self->ends = true;
+	while (self->ending) {
+		a = self->ending;
+		self->ending = (struct wf_actor *)(void *)a->box.handed;
+		a->box.handed = NULL;
+		end_one(self, a);
+	}
+	self->ends = false;
 }
 
 void wf_actor_die(struct wf_local *self, struct wf_actor *a)

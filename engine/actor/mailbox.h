@@ -23,6 +23,7 @@
  *   bit 11 POKED     a turn is to come that no call has made
  *   bit 12 GROUP     its calls are a group's; set when it is made
  *   bit 13 STILL     its creation has failed: nobody is told of its state
+ *   bit 14 DEVICE    it holds devices: its calls are made the long way; set when it is made
  *
  * Transitions: 0 -> USED (create) -> OPEN (the init's turn) -> CRASH (a body, a killer) -> AGAIN
  * (the last turn inside; OPEN and CRASH go) -> OPEN. From any of these: KILL (a killer, a failed
@@ -68,6 +69,7 @@
 #define WF_BOX_POKED  (1u << 11)
 #define WF_BOX_GROUP  (1u << 12)
 #define WF_BOX_STILL  (1u << 13)
+#define WF_BOX_DEVICE (1u << 14)
 /* Running bodies are to stop, what they return does not count. */
 #define WF_BOX_URGENT (WF_BOX_KILL | WF_BOX_CRASH | WF_BOX_EXIT)
 /* Nothing can be queued any more. */

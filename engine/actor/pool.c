@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "actor.h"
+#include "options.h"
 
 struct member {
 	struct member *next; /* of all */
@@ -395,11 +396,26 @@ void weft_pool_destroy(weft_pool *pool)
 	}
 }
 
+/* What is given out when it has ended has an end that its ref tells of. */
+static int check_options(weft *rt, const struct weft_call *call)
+{
+	struct wf_setup setup;
+
+	if (!call->opts)
+		return 0;
+	int rc = wf_setup_read(rt, call->opts, &setup);
+
+	return rc || setup.o.n_outputs != WEFT_OUTPUTS_STREAM ? rc : -ENOTSUP;
+}
+
 int weft_pool_submit(weft_pool *pool, const struct weft_call *call)
 {
 	if (!pool || !call || call->actor.bits)
 		return -EINVAL;
 	int rc = wf_submit_check(pool->rt, call);
+
+	if (!rc)
+		rc = check_options(pool->rt, call);
 	struct item *item = rc ? NULL : item_make(pool, call);
 
 	if (!item)

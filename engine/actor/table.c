@@ -342,6 +342,7 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 	a->any_order = (c->flags & WEFT_ACTOR_ANY_ORDER) || c->max_concurrency > 1;
 	a->priority = (uint8_t)(c->priority & 3);
 	a->grouped = 0;
+	a->device = spec->device;
 	a->detached = (c->flags & WEFT_ACTOR_DETACHED) != 0;
 	a->class_ = spec->class_;
 	a->cold = NULL;
@@ -363,7 +364,8 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 
 void wf_actor_publish(weft *rt, struct wf_actor *a, bool open)
 {
-	uint32_t word = WF_BOX_USED | (open ? WF_BOX_OPEN : 0) | (a->grouped ? WF_BOX_GROUP : 0);
+	uint32_t word = WF_BOX_USED | (open ? WF_BOX_OPEN : 0) | (a->grouped ? WF_BOX_GROUP : 0) |
+		(a->device ? WF_BOX_DEVICE : 0);
 
 	/* relaxed: counts for close; published by the handle. */
 	wf_add_relaxed(&wf_actors_of(rt)->live, 1);

@@ -285,6 +285,23 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 	wf_box_unlock(&a->box, word);
 }
 
+/* What an actor holds is fixed while a call is inside. An init may run though it was refused. */
+struct wf_kept *wf_call_kept(const weft *rt, struct wf_ext *ext)
+{
+	const struct wf_actor *a = wf_actor_at(rt, wf_call_info(ext)->actor);
+
+	WF_DEBUG(ext->call && a->class_);
+	return a->cold && a->cold->kept.class ? &a->cold->kept : NULL;
+}
+
+struct wf_kept *wf_call_devices(const weft *rt, struct wf_ext *ext)
+{
+	const struct wf_actor *a = wf_actor_at(rt, wf_call_info(ext)->actor);
+
+	WF_DEBUG(!a->device || (a->cold && a->exclusive));
+	return a->device && a->cold->kept.gpus ? &a->cold->kept : NULL;
+}
+
 uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, uint32_t most,
                           uint32_t *before)
 {

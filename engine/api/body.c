@@ -97,7 +97,7 @@ int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
 	if (wf_cell_is_remote(src)) {
 		if (wf_remote_lost(self->rt, src))
 			status = WEFT_EDEVICE;
-		else if (wf_inputs_on_device(wf_cell_ext(self->cell)))
+		else if (wf_inputs_on_device(self->rt, wf_cell_ext(self->cell)))
 			return -EREMOTE;
 	}
 	if (!status) {

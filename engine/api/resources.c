@@ -170,8 +170,7 @@ static double gpus_of(const struct wf_shape *shape)
 /* Of a call: what its actor holds. That is fixed while calls run. */
 static void tell_kept(weft_task *self, struct wf_ext *ext, struct weft_task_info *info)
 {
-	const struct wf_actor *a = wf_actor_at(self->rt, wf_call_info(ext)->actor);
-	const struct wf_kept *kept = a->cold && a->cold->kept.class ? &a->cold->kept : NULL;
+	const struct wf_kept *kept = wf_call_kept(self->rt, ext);
 
 	if (!kept)
 		return;
@@ -181,6 +180,8 @@ static void tell_kept(weft_task *self, struct wf_ext *ext, struct weft_task_info
 	info->cpus = cpus ? amount(cpus) : 1;
 	info->gpus = gpus_of(&kept->class->shape);
 	tell_gpus(self, kept->gpus, info);
+	if (info->n_gpu && self->rt->gpus)
+		info->gpu_mem = wf_admit_gpu_mem(self->rt, kept->class, info->gpu[0]);
 }
 
 static void tell_request(weft_task *self, const struct wf_request *request,
@@ -196,7 +197,7 @@ static void tell_request(weft_task *self, const struct wf_request *request,
 	info->gpus = gpus_of(shape);
 	tell_gpus(self, request->gpus, info);
 	if (info->n_gpu && self->rt->gpus)
-		info->gpu_mem = wf_admit_gpu_mem(self->rt, request, info->gpu[0]);
+		info->gpu_mem = wf_admit_gpu_mem(self->rt, request->class, info->gpu[0]);
 }
 
 /* The CPU of the worker that it runs on, when it was not given others. */

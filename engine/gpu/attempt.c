@@ -45,12 +45,40 @@ static void leave(struct wf_gpu_run *run)
 		(void)wf_gpu_status(gpu_of(run, run->used), rc);
 }
 
+/* A grant as an attempt sees it: its task's own, or that of the actor whose call it is. */
+struct grant {
+	const struct wf_class *class;
+	uint64_t gpus; /* 0: none */
+	struct wf_gpu_run **run;
+	uint16_t stream; /* that comes with it, plus one */
+};
+
+static struct grant grant_of(const struct weft_task *frame)
+{
+	struct wf_ext *ext = wf_cell_ext(frame->cell);
+	struct wf_kept *kept = ext && ext->call ? wf_call_devices(frame->rt, ext) : NULL;
+	struct wf_request *request = ext ? wf_ext_request(ext) : NULL;
+
+	if (kept)
+		return (struct grant){ kept->class, kept->gpus, &kept->run, 0 };
+	/* Whoever asks for an actor only takes it. */
+	if (!request || request->class->shape.keeps)
+		return (struct grant){ NULL, 0, NULL, 0 };
+	return (struct grant){ request->class, request->gpus, &request->run, request->stream };
+}
+
+bool wf_gpu_wanted(const struct weft_task *frame)
+{
+	return WF_UNLIKELY(frame->rt->gpus != NULL) && grant_of(frame).gpus;
+}
+
 static struct wf_gpu_run *run_of(const struct weft_task *frame)
 {
-	struct wf_ext *ext = frame && !frame->borrowed ? wf_cell_ext(frame->cell) : NULL;
-	const struct wf_request *request = ext ? wf_ext_request(ext) : NULL;
+	if (!frame || frame->borrowed || !frame->rt->gpus)
+		return NULL;
+	struct grant grant = grant_of(frame);
 
-	return request ? request->run : NULL;
+	return grant.run ? *grant.run : NULL;
 }
 
 struct wf_ext *wf_gpu_leave(struct weft_task *frame)
@@ -63,9 +91,9 @@ struct wf_ext *wf_gpu_leave(struct weft_task *frame)
 	return wf_cell_ext(frame->cell);
 }
 
-void wf_gpu_back(struct wf_ext *ext)
+void wf_gpu_back(const struct weft_task *frame)
 {
-	struct wf_gpu_run *run = wf_ext_request(ext)->run;
+	struct wf_gpu_run *run = run_of(frame);
 
 	/* A device that was lost meanwhile says so at the next call. */
 	if (run && run->used != UINT32_MAX && !run->inside)
@@ -74,13 +102,13 @@ void wf_gpu_back(struct wf_ext *ext)
 
 /* ---- Begin and end --------------------------------------------------------------------------- */
 
-static int run_begin(struct wf_gpu_run *run, struct weft_task *frame)
+static int run_begin(struct wf_gpu_run *run, struct weft_task *frame, const struct grant *grant)
 {
 	struct wf_request *request = wf_ext_request(wf_cell_ext(frame->cell));
-	uint64_t gpus = request->gpus;
+	uint64_t gpus = grant->gpus;
 	int rc = 0;
 
-	WF_CHECK(gpus && request->state == WF_REQUEST_GRANTED);
+	WF_CHECK(gpus && (!request || request->state == WF_REQUEST_GRANTED));
 	memset(run, 0, sizeof(*run));
 	run->gpus = frame->rt->gpus;
 	run->frame = frame;
@@ -94,13 +122,14 @@ static int run_begin(struct wf_gpu_run *run, struct weft_task *frame)
 		while (!(gpus >> device & 1))
 			device++;
 		run->part[i].device = device;
-		run->part[i].budget = wf_admit_gpu_mem(frame->rt, request, device);
+		run->part[i].budget = wf_admit_gpu_mem(frame->rt, grant->class, device);
 		rc = wf_gpu_part_take(&run->gpus->gpu[device], &run->part[i],
-		                      request->stream ? request->stream - 1u : UINT32_MAX);
+		                      grant->stream ? grant->stream - 1u : UINT32_MAX);
 		if (!rc)
 			rc = wf_gpu_wait_inputs(run, &run->part[i]);
 	}
-	request->stream = 0;
+	if (request)
+		request->stream = 0;
 	WF_DEBUG(!run->used && !run->inside);
 	if (!rc)
 		rc = enter(run);
@@ -184,14 +213,15 @@ static int outcome(struct wf_gpu_run *run, int code, int rc)
 
 int wf_gpu_attempt(struct weft_task *frame)
 {
-	struct wf_request *request = wf_ext_request(wf_cell_ext(frame->cell));
+	struct grant grant = grant_of(frame);
 	struct wf_gpu_run run;
-	int rc = run_begin(&run, frame), code;
+	int rc = run_begin(&run, frame, &grant), code;
 
-	WF_CHECK(!request->run && wf_self()->current == frame);
+	/* Of an actor that holds devices one call runs at a time. */
+	WF_CHECK(!*grant.run && wf_self()->current == frame);
 
 	if (!rc) {
-		request->run = &run;
+		*grant.run = &run;
 		code = wf_body_call(frame);
 		leave(&run);
 		for (uint32_t i = 0; i < run.n; i++)
@@ -202,7 +232,7 @@ int wf_gpu_attempt(struct weft_task *frame)
 		rc = wf_gpu_await(frame->rt, &run, run.part, run.n);
 		for (uint32_t i = 0; i < run.n; i++)
 			wf_gpu_uses_end(run.gpus, &run.part[i]);
-		request->run = NULL;
+		*grant.run = NULL;
 		code = outcome(&run, code, rc);
 	} else if (rc == WEFT_EDEVICE) {
 		code = fail_lost(&run);
@@ -258,8 +288,7 @@ int weft_cuda_grant(weft_task *self, uint32_t i, struct weft_cuda_grant *grant)
 	    !wf_gpu_part_of(self, &run) || i >= run->n)
 		return -EINVAL;
 	const struct wf_gpu_part *part = &run->part[i];
-	const struct wf_request *request = wf_ext_request(wf_cell_ext(self->cell));
-	int64_t share = wf_need_of(&request->class->shape, WF_RES_SHARE);
+	int64_t share = wf_need_of(&grant_of(self).class->shape, WF_RES_SHARE);
 	struct weft_cuda_grant full = { .struct_size = grant->struct_size,
 		                        .device = part->device,
 		                        .stream = run->gpus->ops->stream_native(run->gpus->backend,

@@ -235,15 +235,10 @@ static inline uint64_t wf_gpu_budget_left(const struct wf_gpu_part *part)
 }
 /* Run the body of a task that holds GPUs, to the end of what it gives to them. */
 int wf_gpu_attempt(struct weft_task *frame) WF_SUSPENDS;
-static inline bool wf_gpu_wanted(const struct weft_task *frame)
-{
-	struct wf_ext *ext = wf_cell_ext(frame->cell);
-
-	return ext && ext->parts & WF_PART_REQUEST && frame->rt->gpus && wf_ext_request(ext)->gpus;
-}
+bool wf_gpu_wanted(const struct weft_task *frame);
 /* The current task is about to leave this thread for a while, and is back, maybe on another. */
 struct wf_ext *wf_gpu_leave(struct weft_task *frame);
-void wf_gpu_back(struct wf_ext *ext);
+void wf_gpu_back(const struct weft_task *frame);
 /* Why a request was refused. */
 struct wf_error *wf_gpu_refusal(weft *rt, const struct wf_cell *cell);
 /* Whether what is granted is of no use any more. */

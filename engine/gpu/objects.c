@@ -45,11 +45,11 @@ static WF_SUSPENDS int wait_here(weft *rt, struct wf_cell *cell, int64_t until)
 	for (;;) {
 		struct wf_local *self = wf_local_of(rt);
 		/* What is looked at may be another device's. */
-		struct wf_ext *away = wf_gpu_leave(self->current);
+		const struct wf_ext *away = wf_gpu_leave(self->current);
 
 		wf_gpu_poll(self);
 		if (away)
-			wf_gpu_back(away);
+			wf_gpu_back(self->current);
 		/* Without marks it sleeps as any other, and who looks for deadlocks sees that. */
 		int64_t next = wf_gpus_pending(rt) ? wf_clock_now(NULL) + interval : WEFT_FOREVER;
 		int rc = wf_wait_cell(rt, cell, until < next ? until : next);

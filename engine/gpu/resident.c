@@ -75,7 +75,7 @@ static bool may_stay(const weft_task *self, uint32_t i)
 	struct wf_ext *ext = wf_cell_ext(self->cell);
 	const struct wf_more *more = wf_ext_more(ext);
 
-	WF_DEBUG(ext->parts & WF_PART_REQUEST);
+	WF_DEBUG(ext->parts & WF_PART_REQUEST || ext->call);
 	return i < wf_task_outputs(self) && !wf_ext_stream(ext) && !(more && more->keyed);
 }
 

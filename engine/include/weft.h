@@ -475,9 +475,10 @@ WEFT_API void weft_block_exit(weft *rt);
  *           class of the table; -EINVAL a zero, stale or foreign ref, or a NULL view;
  *           -EINTR the *calling* task was cancelled or interrupted (its own
  *           weft_task_cancelled() is true); WEFT_EDEADLOCK a task gets its own result, or
- *           tasks wait for each other in a ring; -EAGAIN no stack is left; WEFT_ECORRUPT or
- *           WEFT_ELOST the value was spilled and cannot be read back; WEFT_ESTOREFULL it was
- *           spilled and nothing can make room for it. `*view` untouched.
+ *           tasks wait for each other, in a ring or for resources that they hold; -EAGAIN no
+ *           stack is left; WEFT_ECORRUPT or WEFT_ELOST the value was spilled and cannot be read
+ *           back; WEFT_ESTOREFULL it was spilled and nothing can make room for it. `*view`
+ *           untouched.
  */
 WEFT_API WEFT_NODISC int weft_get(weft *rt, weft_ref ref, weft_deadline until,
                                   struct weft_view *view);
@@ -535,8 +536,8 @@ enum weft_cancel_flags {
  *
  * Children: tasks and actor calls that the body has submitted by now and that have not ended, and
  * theirs, whether or not anybody holds their refs; those that are queued end when a worker comes to
- * them. What a child that has ended has left running goes on, and so do actors and what the
- * body submits from now on.
+ * them. What a child that has ended has left running goes on, and so do actors, also those whose
+ * init is still to come, and what the body submits from now on.
  * Context: any thread. Suspends: never. Errors: -EINVAL (also for an event or a put value).
  */
 WEFT_API int weft_cancel(weft *rt, weft_ref ref);

@@ -26,9 +26,16 @@
  * later calls of the same caller, in the same concurrency group, and nobody else's. Further
  * attempts of a call do not keep the order.
  *
+ * Long queues. When 5,000 calls wait in one queue of an actor, or for their inputs, the log has one
+ * warning, another when there are twice as many, and so on. What a caller has pending is limited,
+ * see max_pending.
+ *
  * Waiting. A call that blocks in weft_get() frees its worker; the actor stays busy with it. One
- * that waits for a later call of its own actor, or round a ring of actors, is answered
- * WEFT_EDEADLOCK.
+ * that waits for a later call of its own actor, or round a ring of actors, or for an actor that
+ * cannot begin before this one lets go of what it holds, is answered WEFT_EDEADLOCK.
+ *
+ * Methods may be generators (weft_stream.h). Items that one has given stay when its actor dies, and
+ * the next is the failure; when it runs again (max_task_retries) no item is given twice.
  *
  * Death. An actor dies by weft_actor_kill(), weft_actor_stop(), weft_actor_exit(), a failed init,
  * a crash without a restart left, when its last handle is released and its calls are done, when its
@@ -83,11 +90,19 @@ struct weft_actor_group {
  *   cpus       in steps of 1/10000; 1 is counted, too. They are kept from other requests for CPUs.
  *              No worker stands aside for them: calls run on workers, and so do, while the actor is
  *              idle, tasks of one CPU, which are not counted
- *   gpus       at most 1, or a whole number; not with devices (weft_cuda.h): -ENOTSUP
+ *   gpus       at most 1, or a whole number
+ *   gpu_mem    bytes of each device, as in weft_options.h
  *   memory     bytes; calls have no limit by it
  *   resources  with n_resources; borrowed for the create
  *
- * A call finds them by weft_task_info(): cpus, gpus, gpu[].
+ * A call finds them by weft_task_info(): cpus, gpus, gpu[], gpu_mem.
+ *
+ * With devices (weft_cuda.h) each call, init and fini too, runs as a task that was granted those:
+ * it has a stream, the device's context and the granted memory, and has ended when the device has
+ * done its work. What a call takes by weft_cuda_alloc() is its own; what is to stay is an output
+ * that is passed on as an input. Such an actor runs one call at a time (-ENOTSUP: max_concurrency,
+ * groups). When the device is lost its calls end with WEFT_EDEVICE; what it holds it keeps until it
+ * is dead.
  */
 struct weft_actor_holds {
 	size_t struct_size; /* sizeof(struct weft_actor_holds) */
@@ -96,7 +111,8 @@ struct weft_actor_holds {
 	const struct weft_resource *resources;
 	uint32_t n_resources; /* at most WEFT_REQUEST_MAX */
 	uint32_t reserved0;   /* zero */
-	uint64_t reserved[2]; /* zero */
+	uint64_t gpu_mem;
+	uint64_t reserved[1]; /* zero */
 };
 
 /*
@@ -130,7 +146,10 @@ struct weft_actor_class {
 	weft_task_fn *init;
 	/* The last call: after stop, exit, the last handle's release; not after kill or a crash. */
 	weft_task_fn *fini;
-	/* Called once for each state, on whatever end, after fini: for memory that it holds. */
+	/*
+	 * Called once for each state, on whatever end, after fini: for memory that it holds. It may
+	 * release refs and actors, and must not wait; actors that end by it do so after its return.
+	 */
 	void (*drop)(void *state, size_t size);
 	const struct weft_actor_group *groups; /* beside the default group */
 	uint32_t n_groups;                     /* at most WEFT_ACTOR_GROUPS_MAX */
@@ -192,7 +211,7 @@ WEFT_API WEFT_NODISC int weft_actor_create(weft *rt, const struct weft_actor_cla
  * Errors:   -EINVAL no such actor, or of another class (options.actor_class), an unknown
  *           options.actor_group; WEFT_ECALLS the caller has max_pending calls there that have not
  *           ended; WEFT_EACTOR it is dead and `out` is NULL (with `out`, the ref says so);
- *           -ENOTSUP WEFT_TASK_BLOCKING, a key, outputs that are emitted; as weft_spawn().
+ *           -ENOTSUP WEFT_TASK_BLOCKING, a key, an output directory; as weft_spawn().
  *           `*out` untouched.
  */
 WEFT_API WEFT_NODISC int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn,

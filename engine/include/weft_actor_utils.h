@@ -131,7 +131,8 @@ WEFT_API void weft_pool_destroy(weft_pool *pool);
  * Owned:    argument and inputs as by weft_submit(); `call->actor` is zero; `call->opts` is
  *           borrowed until the call has ended.
  * Context:  any thread, any task. Does not suspend.
- * Errors:   those of weft_submit(); WEFT_EACTOR the pool had actors and all are dead.
+ * Errors:   those of weft_submit(); WEFT_EACTOR the pool had actors and all are dead; -ENOTSUP
+ *           items that are taken one by one.
  */
 WEFT_API WEFT_NODISC int weft_pool_submit(weft_pool *pool, const struct weft_call *call);
 /*

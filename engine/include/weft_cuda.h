@@ -135,10 +135,10 @@ WEFT_API void weft_cuda_host_free(weft *rt, void *memory);
 /* ---- Inside a task that was granted a device -------------------------------------------- */
 
 /*
- * All of these: context in a task, by the body itself with its own `self` (not by a fork that runs
- * elsewhere), before it returns; suspend never, unless said otherwise. Errors: -EINVAL the task has
- * no device; WEFT_EDEVICE it is lost (a body that returns this code ends so). Results are written
- * only on success.
+ * Or inside a call of an actor that holds one (weft_actor.h). All of these: context in a task, by
+ * the body itself with its own `self` (not by a fork that runs elsewhere), before it returns;
+ * suspend never, unless said otherwise. Errors: -EINVAL the task has no device; WEFT_EDEVICE it is
+ * lost (a body that returns this code ends so). Results are written only on success.
  */
 
 struct weft_cuda_grant {

@@ -93,12 +93,13 @@ struct wf_request {
 struct wf_kept {
 	struct wf_class *class; /* counted; NULL: nothing */
 	uint64_t gpus;
+	struct wf_gpu_run *run; /* of the call that is at a device; its runner's */
 };
 
 /* A device was lost: nothing of it is given any more, and who can never be served ends. */
 void wf_admit_gpu_lost(struct wf_local *self, uint32_t device);
-/* Bytes of a device that this request may use there. Granted. */
-uint64_t wf_admit_gpu_mem(weft *rt, const struct wf_request *request, uint32_t device);
+/* Bytes of a device that may be used there by what was granted to this class, of the caller's. */
+uint64_t wf_admit_gpu_mem(weft *rt, const struct wf_class *class, uint32_t device);
 /* What of one device is free: thousandths of thousandths, and bytes. */
 void wf_admit_gpu_free(weft *rt, uint32_t device, int64_t *share, int64_t *bytes);
 /* The memory that a share of `amount` stands for. */

@@ -219,13 +219,13 @@ struct wf_class *wf_gpus_next(struct wf_admit *a, struct wf_class_heap *heap)
 
 /* ---- Questions ----------------------------------------------------------------------------- */
 
-uint64_t wf_admit_gpu_mem(weft *rt, const struct wf_request *request, uint32_t device)
+uint64_t wf_admit_gpu_mem(weft *rt, const struct wf_class *class, uint32_t device)
 {
 	const struct wf_admit *a = rt->admit;
 	/* The class is the holder's, the totals are fixed: no mutex. */
-	int64_t bytes = wf_need_of(&request->class->shape, WF_RES_GPU_MEM);
+	int64_t bytes = wf_need_of(&class->shape, WF_RES_GPU_MEM);
 
-	WF_DEBUG(device < a->gpus && request->gpus >> device & 1);
+	WF_DEBUG(device < a->gpus && wf_shape_has_gpu(&class->shape));
 	return (uint64_t)(bytes ? bytes : a->gpu_mem[device]);
 }
 

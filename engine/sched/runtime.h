@@ -83,6 +83,8 @@ struct wf_local {
 	bool early_busy;          /* inside early_end() */
 	struct wf_cell *early;    /* claimed, to be ended; linked through their data */
 	bool passing, refusing;   /* calls become ready, or are refused, one by one; see call.c */
+	bool ends;                /* actors end one by one; see life.c of the actors' room */
+	struct wf_actor *ending;  /* those still to come */
 	struct wf_ext *pass;      /* those still to come, linked through their call info */
 	struct wf_cell *refuse;   /* those still to come, linked through their data */
 	struct wf_a32 caller_gen; /* guests: changes with the thread, whose calls have an order */

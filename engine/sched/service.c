@@ -307,7 +307,8 @@ void wf_service_stop(weft *rt)
  * Everything is idle and tasks are blocked. A task that waits only for tasks that can never go on
  * will wait for ever. Start from "nobody can go on" and mark, until nothing changes, what can:
  * a wait with a time-out or on something from outside; a wait of which enough nodes are done or
- * belong to a task that can go on. What is left is a deadlock.
+ * belong to a task that can go on. What is left is a deadlock. A task that waits for resources can
+ * go on when those who cannot leave enough of them; see scarce.c.
  *
  * What keeps the ground still: with its lock held a fiber stays in its wait, with all frames and
  * nodes on its stack, and so does a task that is BLOCKED on it. A WAITING task may be ended by a
@@ -323,6 +324,7 @@ struct search {
 	weft *rt;
 	uint32_t fibers;
 	uint8_t *hopeful; /* per fiber */
+	struct wf_scarce *scarce;
 	uint32_t steps;
 };
 
@@ -411,7 +413,8 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 	case WF_STATE_WAITING:
 		return inputs_hopeful(s, cell, depth) && call_hopeful(s, cell, depth);
 	case WF_STATE_QUEUED:
-		return call_hopeful(s, cell, depth);
+		return call_hopeful(s, cell, depth) &&
+			wf_scarce_hopeful(s->scarce, (uint32_t)(cell - s->rt->cells));
 	case WF_STATE_BLOCKED:
 		return wf_placed_fiber(cell) >= s->fibers || s->hopeful[wf_placed_fiber(cell)];
 	default:
@@ -517,14 +520,23 @@ bool wf_deadlock_search(weft *rt)
 	s.hopeful = self ? wf_calloc(s.fibers + 1, 1) : NULL;
 	if (!s.hopeful)
 		return false;
+	const char *scarce = NULL;
+	bool looked = false;
+
 	/* With its lock held a fiber's wait stays; whoever wakes it waits for us. */
 	for (uint32_t i = 0; i < s.fibers; i++)
 		wf_fiber_lock(wf_fiber_at(rt->stacks, i));
-	mark_hopeful(&s);
+	s.scarce = wf_scarce_begin(rt, s.hopeful, s.fibers);
+	if (s.scarce) {
+		looked = true;
+		mark_hopeful(&s);
+		scarce = wf_scarce_of(s.scarce);
+		wf_scarce_end(s.scarce);
+	}
 	/* [E1]: what was read above was read before the second look at `external`. */
 	wf_fence_seq_cst();
 	/* acquire [E1] */
-	bool calm = wf_load_acquire(&rt->external) == external;
+	bool calm = looked && wf_load_acquire(&rt->external) == external;
 	bool stuck = calm && all_idle(rt);
 
 	/* [E1]: all are idle, and nobody was up in between: what was read is of one moment. */
@@ -532,6 +544,10 @@ bool wf_deadlock_search(weft *rt)
 	calm = calm && taken_up(rt) == taken;
 	stuck = stuck && calm;
 
+	if (stuck && scarce)
+		wf_log(rt, WEFT_LOG_ERROR,
+		       "deadlock: who holds too much of the resource %s waits for who asks for it",
+		       scarce);
 	for (uint32_t i = 0; stuck && i < s.fibers; i++) {
 		struct wf_fiber *fiber = wf_fiber_at(rt->stacks, i);
 

@@ -18,6 +18,17 @@ void wf_timer_add_task(weft *rt, struct wf_timer *timer, uint32_t cell);
 bool wf_timer_remove_task(weft *rt, struct wf_timer *timer);
 void wf_timers_fire(weft *rt, int64_t now);
 bool wf_deadlock_search(weft *rt); /* false: disturbed, look again later */
+/*
+ * scarce.c, for the search, which has the locks of all stacks: what waits for resources, and who
+ * holds some, as long as nothing is given or taken; NULL: no memory. `hopeful` is read meanwhile.
+ */
+struct wf_scarce;
+struct wf_scarce *wf_scarce_begin(weft *rt, const uint8_t *hopeful, uint32_t fibers);
+void wf_scarce_end(struct wf_scarce *s);
+/* Whether a queued task does not wait for resources of which too little can ever come back. */
+bool wf_scarce_hopeful(const struct wf_scarce *s, uint32_t cell);
+/* The name of one that is so, borrowed until the runtime is closed; NULL: none. */
+const char *wf_scarce_of(const struct wf_scarce *s);
 bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t fibers);
 
 #endif /* WF_SERVICE_H */

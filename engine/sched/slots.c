@@ -321,10 +321,9 @@ void wf_admit_back(struct wf_ext *ext)
 	weft *rt = self->current->rt;
 	struct wf_request *request = wf_ext_request(ext);
 
-	if (request->run)
-		wf_gpu_back(ext);
+	wf_gpu_back(self->current);
 	/* Only its runner changes it. */
-	if (!request->away)
+	if (!request || !request->away)
 		return;
 	pthread_mutex_lock(&rt->admit->mutex);
 	WF_CHECK(request->held && request->away);

@@ -290,10 +290,11 @@ uint32_t wf_bodies_begin(struct wf_local *self, struct wf_ext *ext)
 	uint32_t modes = plus && (plus->context || plus->identity) ? MODE_GIVING : 0;
 
 	/* A fork that was stolen runs on a worker of its own. */
-	if (request && (request->cpus || (request->gpus && self->rt->gpus)) &&
+	if (((request && (request->cpus || (request->gpus && self->rt->gpus))) ||
+	     (ext->call && self->rt->gpus && wf_call_devices(self->rt, ext))) &&
 	    !(self->current && self->current->borrowed))
 		modes |= MODE_COUNTED;
-	WF_DEBUG(ext->parts);
+	WF_DEBUG(ext->parts || ext->call);
 	if (request && request->capture)
 		modes |= MODE_GIVING;
 	if (request && request->kept && user && !(user->bound & WF_FIBER_KEPT))

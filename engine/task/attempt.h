@@ -112,7 +112,9 @@ static inline struct wf_ext *wf_admit_leave(struct wf_local *self)
 	const struct weft_task *frame = self ? self->current : NULL;
 	const struct wf_ext *ext = frame ? wf_cell_ext(frame->cell) : NULL;
 
-	return WF_UNLIKELY(ext && ext->parts & WF_PART_REQUEST) ? wf_admit_leave_slow(self) : NULL;
+	return WF_UNLIKELY(ext && (ext->parts & WF_PART_REQUEST || (ext->call && self->rt->gpus)))
+	               ? wf_admit_leave_slow(self)
+	               : NULL;
 }
 
 #endif /* WF_TASK_ATTEMPT_H */

@@ -8,6 +8,7 @@
 #include "cell.h"
 
 struct wf_actor;
+struct wf_kept;
 struct wf_local;
 struct wf_setup;
 
@@ -34,7 +35,7 @@ struct wf_cell *wf_submit_prepare(struct wf_local *self, const struct weft_call 
 void wf_submit_inputs(struct wf_local *self, struct wf_ext *ext, const struct weft_call *call);
 void wf_submit_undo(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext);
 int wf_submit_check(weft *rt, const struct weft_call *call);
-/* A task with options that were read; its call has none. As weft_submit(). */
+/* A task with options that were read, nobody's child; its call has none. As weft_submit(). */
 int wf_submit_setup(weft *rt, const struct weft_call *call, const struct wf_setup *setup,
                     weft_ref *out);
 
@@ -89,6 +90,9 @@ struct wf_actor *wf_actor_unstuck(weft *rt);
  */
 uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, uint32_t most,
                           uint32_t *before);
+/* What the actor of a running call holds, or NULL; the same if there are devices among it. */
+struct wf_kept *wf_call_kept(const weft *rt, struct wf_ext *ext);
+struct wf_kept *wf_call_devices(const weft *rt, struct wf_ext *ext);
 void wf_handle_drop(struct wf_local *self, struct wf_cell *cell); /* of a WF_CELL_HANDLE */
 /* Turns that are to come and were made by no call. */
 uint32_t wf_actors_poked(weft *rt);

@@ -95,10 +95,12 @@ static void share_drop(struct wf_local *self, uint64_t bytes)
 }
 
 /* Whether its body finds what was born on a device there. Until its request ends. */
-bool wf_inputs_on_device(struct wf_ext *ext)
+bool wf_inputs_on_device(const weft *rt, struct wf_ext *ext)
 {
 	const struct wf_request *request = wf_ext_request(ext);
 
+	if (ext->call)
+		return rt->gpus && wf_call_devices(rt, ext);
 	return request && wf_shape_has_gpu(&request->class->shape);
 }
 
@@ -107,7 +109,7 @@ static struct wf_object *input_object(weft *rt, struct wf_ext *ext, uint32_t i)
 {
 	const struct wf_cell *src = &rt->cells[ext->edges[i].src];
 
-	if (wf_cell_is_remote(src) && wf_inputs_on_device(ext))
+	if (wf_cell_is_remote(src) && wf_inputs_on_device(rt, ext))
 		return NULL;
 	return wf_cell_object(src);
 }
@@ -117,7 +119,7 @@ static WF_SUSPENDS int bring_inputs(weft *rt, struct wf_ext *ext)
 {
 	int rc = 0;
 
-	if (wf_inputs_on_device(ext))
+	if (wf_inputs_on_device(rt, ext))
 		return 0;
 	for (uint32_t i = 0; i < ext->n_inputs; i++) {
 		const struct wf_cell *src = &rt->cells[ext->edges[i].src];

@@ -213,6 +213,9 @@ static bool call_ended(struct wf_local *self, struct weft_task *frame, int code)
 	wf_take_result(self, frame, false);
 	wf_drop_outs(self, wf_cell_ext(cell), 0);
 	wf_frame_clear(frame);
+	/* Items that were given stay, outputs do not: all its refs end in the same way. */
+	if (wf_ext_stream(wf_cell_ext(cell)))
+		wf_stream_restart(self, wf_ext_stream(wf_cell_ext(cell)));
 	if (verdict == WF_VERDICT_AGAIN) {
 		WF_CHECK(wf_cell_ext(cell)->call);
 		/* On this stack, whose share they are; the next attempt may be on another. */
@@ -349,7 +352,7 @@ WF_NOINLINE static WF_SUSPENDS void run_slow(struct wf_local *self, struct wf_ce
 	if (ext && wf_ext_abandonable(ext))
 		wf_spare_outcome(self, cell, &self->rt->cells[wf_ext_outs(ext)[0]],
 		                 wf_task_name(cell, cell->u.fn));
-	if (ext && ext->parts)
+	if (ext && (ext->parts || (ext->call && self->rt->gpus)))
 		modes = wf_bodies_begin(self, ext);
 	WF_DEBUG(frame.arg_size <= WEFT_ARG_MAX);
 	bool ran = run_attempts(&self, &frame, pristine, &code);

@@ -142,6 +142,7 @@ struct build {
 	struct wf_keyed *keyed; /* NULL: no key */
 	struct wf_group *group; /* entered; NULL: none */
 	struct wf_tag parent;
+	bool orphan; /* nobody's child, whoever submits it */
 	bool forget;
 	bool abandon; /* what its getters wait for is a further output */
 };
@@ -457,7 +458,7 @@ static int submit_checked(weft *rt, struct build *b, weft_ref *out)
 
 	if (rc)
 		return rc;
-	b->parent = wf_tag_here(self);
+	b->parent = b->orphan ? WF_TAG_NONE : wf_tag_here(self);
 	b->legacy = wf_legacy_of(self, b->setup);
 	rc = wf_place_class(self, b->setup, &b->class);
 	if (!rc && b->o->deadline)
@@ -525,7 +526,9 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
                  const struct weft_task_options *o, const struct wf_setup *setup, weft_ref *out)
 {
 	bool forget = !out || !o->n_outputs;
-	struct wf_cell *cell = wf_submit_prepare(self, call, o, setup, wf_tag_here(self), forget);
+	/* What is the actor's own goes on when whoever creates it is cancelled. */
+	struct wf_tag parent = to->own ? WF_TAG_NONE : wf_tag_here(self);
+	struct wf_cell *cell = wf_submit_prepare(self, call, o, setup, parent, forget);
 	struct wf_ext *ext = cell ? wf_cell_ext(cell) : NULL;
 
 	if (!cell)
@@ -608,7 +611,7 @@ WF_NOINLINE static WF_SUSPENDS int submit_any(weft *rt, const struct weft_call *
 int wf_submit_setup(weft *rt, const struct weft_call *call, const struct wf_setup *setup,
                     weft_ref *out)
 {
-	struct build b = { .call = call, .o = &setup->o, .setup = setup };
+	struct build b = { .call = call, .o = &setup->o, .setup = setup, .orphan = true };
 
 	return submit_checked(rt, &b, out);
 }

@@ -74,7 +74,7 @@ struct wf_error *wf_object_lost_error(weft *rt, struct wf_object *object);
  */
 int wf_inputs_hold(struct weft_task *frame, struct wf_error **cause) WF_SUSPENDS;
 void wf_inputs_unhold(struct wf_local *self, struct wf_ext *ext);
-bool wf_inputs_on_device(struct wf_ext *ext);
+bool wf_inputs_on_device(const weft *rt, struct wf_ext *ext);
 void wf_inputs_prefetch(weft *rt, const struct wf_ext *ext);
 /* The inputs of a task are there, which may need something. True: it was sent to a node. */
 bool wf_inputs_mind(struct wf_local *self, struct wf_cell *cell);

@@ -511,6 +511,127 @@ Test(actors_ends, a_long_chain_of_refusals_takes_no_stack)
 	chain_of_refusals(true);
 }
 
+struct link {
+	weft *rt;
+	weft_actor next; /* zero: the last one */
+	struct api_count *inits, *drops;
+	bool kills;
+};
+
+static int link_init(weft_task *self)
+{
+	const struct link *link = *(struct link *const *)weft_task_arg(self, NULL);
+
+	*(struct link *)weft_actor_state(self) = *link;
+	api_add(link->inits, 1);
+	return 0;
+}
+
+static void link_drop(void *state, size_t size)
+{
+	struct link *link = state;
+
+	API_CHECK(size == sizeof *link);
+	api_add(link->drops, 1);
+	if (!link->next.bits)
+		return;
+	if (link->kills)
+		API_CHECK(weft_actor_kill(link->rt, link->next, WEFT_KILL_NOW) == 0);
+	act_release(link->rt, link->next);
+}
+
+static int releases(weft_task *self)
+{
+	act_release(weft_task_runtime(self), *(const weft_actor *)weft_task_arg(self, NULL));
+	return 0;
+}
+
+/* Each state has the only handle of the next actor and lets go of it when it is dropped. */
+static void chain_of_drops(bool by_task, bool kills)
+{
+	static const struct weft_actor_class class_ =
+		WEFT_ACTOR_CLASS(.state_bytes = sizeof(struct link), .init = link_init,
+	                         .drop = link_drop);
+	const uint32_t n = api_scaled(100000) + 10000;
+	weft *rt = api_open(2);
+	struct api_count inits = { 0 }, drops = { 0 };
+	weft_actor actor = { 0 };
+
+	for (uint32_t i = 0; i < n; i++) {
+		struct link link = { rt, actor, &inits, &drops, kills };
+
+		cr_assert_eq(weft_actor_create(rt, &class_, NULL,
+		                               &(struct weft_call){ API_POINTER(&link) }, &actor),
+		             0);
+		api_await_count(&inits, i + 1);
+	}
+	act_await_phase(rt, actor, WEFT_ACTOR_IDLE);
+	if (by_task)
+		cr_assert_eq(api_end(rt, api_spawn(rt, releases, &actor, sizeof actor)), 0);
+	else
+		act_release(rt, actor);
+	api_await_count(&drops, n);
+	api_close(rt);
+	cr_assert_eq(api_read(&drops), n);
+}
+
+Test(actors_ends, a_long_chain_of_drops_takes_no_stack)
+{
+	chain_of_drops(false, false);
+	chain_of_drops(true, false);
+	chain_of_drops(false, true);
+}
+
+/* ---- Whoever creates it ---------------------------------------------------------------------- */
+
+struct creator {
+	weft_ref event; /* that init waits for; zero: it is queued behind its creator */
+	weft_actor actor;
+	struct api_gate gate;
+};
+
+static int creates_and_stays(weft_task *self)
+{
+	struct creator *c = api_arg_pointer(self);
+	weft *rt = weft_task_runtime(self);
+	const struct weft_call init = { .inputs = c->event.bits ? &c->event : NULL,
+		                        .n_after = c->event.bits != 0 };
+
+	API_CHECK(weft_actor_create(rt, &plain, NULL, &init, &c->actor) == 0);
+	api_gate_pass(&c->gate);
+	return weft_task_cancelled(self) ? -ECANCELED : 0;
+}
+
+static void cancel_of_the_creator(bool waits)
+{
+	weft *rt = api_open(1);
+	struct creator c = { .event = WEFT_NONE };
+
+	if (waits)
+		c.event = api_event(rt);
+	void *arg = &c;
+	weft_ref creator = api_spawn(rt, creates_and_stays, &arg, sizeof arg);
+
+	api_gate_await(&c.gate, 1);
+	cr_assert_eq(weft_cancel(rt, creator), 0);
+	api_gate_open(&c.gate);
+	cr_assert_eq(api_end(rt, creator), -ECANCELED);
+	if (waits) {
+		cr_assert_eq(act_phase(rt, c.actor), WEFT_ACTOR_PENDING);
+		cr_assert_eq(weft_event_set(rt, c.event, NULL, 0), 0);
+		api_release(rt, c.event);
+	}
+	cr_assert_eq(act_value(rt, c.actor), 0);
+	act_release(rt, c.actor);
+	api_close(rt);
+}
+
+Test(actors_ends, a_cancel_of_its_creator_is_not_the_end_of_an_actor_whose_init_is_to_come)
+{
+	cancel_of_the_creator(true);
+	cancel_of_the_creator(false);
+}
+
 /* ---- Handles without a count ----------------------------------------------------------------- */
 
 struct stale {

@@ -1,6 +1,6 @@
 /*
  * Goal: more than one call inside an actor, but never more than its limits; groups do not wait for
- * each other; order where it is promised. (Rows A4 to A8.)
+ * each other; order where it is promised; long queues are told of. (Rows A4 to A8, A23.)
  * Method: bodies that count who is inside and wait for each other where only real concurrency lets
  * them go on.
  */
@@ -232,6 +232,98 @@ Test(actors_groups, a_call_may_wait_for_its_own_actor_when_there_is_room_inside)
 	weft_actor actor = act_create(rt, &plain, WEFT_ACTOR_OPTIONS(.max_concurrency = 2), NULL);
 
 	cr_assert_eq(api_end(rt, act_call(rt, actor, waits_for_own, NULL, 0)), 0);
+	act_release(rt, actor);
+	api_close(rt);
+}
+
+/* ---- Long queues ----------------------------------------------------------------------------- */
+
+enum { CROWD = 5000 };
+
+static void counts_crowds(void *arg, const struct weft_log_record *record)
+{
+	if (record->level == WEFT_LOG_WARN && strstr(record->text, "calls wait"))
+		api_add(arg, 1);
+}
+
+static int calls_on(weft_task *self)
+{
+	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
+
+	for (int i = 0; i < CROWD; i++)
+		API_CHECK(weft_actor_call(weft_task_runtime(self), actor, api_body_nothing, NULL, 0,
+		                          NULL) == 0);
+	return 0;
+}
+
+static void make_calls(weft *rt, weft_actor actor, const weft_ref *after, int n)
+{
+	const struct weft_call call = {
+		.fn = api_body_nothing, .actor = actor, .inputs = after, .n_after = after != NULL
+	};
+
+	for (int i = 0; i < n; i++)
+		cr_assert_eq(weft_submit(rt, &call, NULL), 0);
+}
+
+static weft *open_and_count(struct api_count *told)
+{
+	weft *rt = NULL;
+
+	cr_assert_eq(
+		weft_open(&rt, WEFT_OPTIONS(.workers = 2, .log = counts_crowds, .log_arg = told)),
+		0);
+	return rt;
+}
+
+Test(actors_groups, a_long_queue_is_told_of_once_and_again_when_it_has_doubled)
+{
+	struct api_count told = { 0 };
+	weft *rt = open_and_count(&told);
+	weft_actor actor = act_create(rt, &plain, NULL, NULL);
+	weft_ref event = api_event(rt);
+	weft_ref first = act_call(rt, actor, api_body_get, &event, sizeof event);
+
+	/* Not in the queue any more. */
+	api_await_state(rt, first, WEFT_REF_BLOCKED);
+	make_calls(rt, actor, NULL, CROWD - 1);
+	cr_assert_eq(api_read(&told), 0);
+	make_calls(rt, actor, NULL, 1);
+	cr_assert_eq(api_read(&told), 1);
+	make_calls(rt, actor, NULL, CROWD - 1);
+	cr_assert_eq(api_read(&told), 1);
+	/* By the short way. */
+	cr_assert_eq(api_end(rt, api_spawn(rt, calls_on, &actor, sizeof actor)), 0);
+	cr_assert_eq(api_read(&told), 2);
+	cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
+	cr_assert_eq(api_end(rt, first), 0);
+	cr_assert_eq(act_value(rt, actor), 0);
+	api_release(rt, event);
+	/* As long as before is no news. */
+	event = api_event(rt);
+	first = act_call(rt, actor, api_body_get, &event, sizeof event);
+	make_calls(rt, actor, NULL, 2 * CROWD);
+	cr_assert_eq(api_read(&told), 2);
+	cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
+	api_release(rt, event);
+	api_release(rt, first);
+	act_release(rt, actor);
+	api_close(rt);
+}
+
+Test(actors_groups, so_are_many_calls_that_wait_for_their_inputs)
+{
+	struct api_count told = { 0 };
+	weft *rt = open_and_count(&told);
+	weft_actor actor = act_create(rt, &plain, NULL, NULL);
+	weft_ref event = api_event(rt);
+
+	make_calls(rt, actor, &event, CROWD - 1);
+	cr_assert_eq(api_read(&told), 0);
+	make_calls(rt, actor, &event, 2);
+	cr_assert_eq(api_read(&told), 1);
+	cr_assert_eq(weft_event_set(rt, event, NULL, 0), 0);
+	api_release(rt, event);
 	act_release(rt, actor);
 	api_close(rt);
 }

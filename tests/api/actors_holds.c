@@ -427,7 +427,7 @@ Test(actors_holds, what_makes_no_sense_is_refused)
 	refused(rt, HOLDS(REQUEST({ "disk", 1 }, { "disk", 1 })));
 	refused(rt, HOLDS(.n_resources = 1));
 	refused(rt, HOLDS(.reserved0 = 1));
-	refused(rt, HOLDS(.reserved = { 0, 1 }));
+	refused(rt, HOLDS(.reserved = { 1 }));
 	refused(rt, &(const struct weft_actor_holds){ .cpus = 1 });
 	close_empty(rt);
 }
@@ -467,4 +467,135 @@ Test(actors_holds, close_ends_who_holds_what_a_placement_group_waits_for)
 	api_release(rt, ready);
 	api_release(rt, after);
 	cr_assert_eq(weft_close(rt, WEFT_FOREVER), 0);
+}
+
+/* ---- Deadlocks ------------------------------------------------------------------------------- */
+
+/* What a method or a task does that has some disks: it wants more, through somebody else. */
+struct greed {
+	double disks;          /* that the other is to hold */
+	bool by_actor;         /* else a task */
+	struct api_count told; /* by the log */
+	struct api_count waits;
+	int got;
+};
+
+static int wants_more(weft_task *self)
+{
+	struct greed *greed = api_arg_pointer(self);
+	weft *rt = weft_task_runtime(self);
+	const struct weft_resource disks = { "disk", greed->disks };
+	weft_actor other = { 0 };
+	weft_ref ref;
+	struct weft_view view;
+
+	if (greed->by_actor) {
+		other = holding(rt, &bare, HOLDS(.resources = &disks, .n_resources = 1), NULL);
+		ref = act_call(rt, other, api_body_nothing, NULL, 0);
+	} else {
+		ref = api_submit(rt,
+		                 WEFT_TASK(api_body_nothing,
+		                           .opts = WEFT_TASK_OPTIONS(.resources = &disks,
+		                                                     .n_resources = 1)));
+	}
+	api_add(&greed->waits, 1);
+	greed->got = weft_get(rt, ref, WEFT_FOREVER, &view);
+	API_CHECK(weft_cancel(rt, ref) == 0);
+	api_release(rt, ref);
+	if (greed->by_actor) {
+		API_CHECK(weft_actor_kill(rt, other, WEFT_KILL_NOW) == 0);
+		act_release(rt, other);
+	}
+	return 0;
+}
+
+static const struct weft_resource three_disks = { "disk", 3 };
+
+static void hears_of_disks(void *arg, const struct weft_log_record *record)
+{
+	if (record->level == WEFT_LOG_ERROR &&
+	    strstr(record->text, "too much of the resource disk"))
+		api_add(arg, 1);
+}
+
+static weft_actor holds_three(weft *rt)
+{
+	return holding(rt, &bare, HOLDS(.resources = &three_disks, .n_resources = 1), NULL);
+}
+
+static weft_ref greedy(weft *rt, weft_actor actor, struct greed *greed)
+{
+	if (actor.bits)
+		return api_submit(rt, WEFT_TASK(wants_more, .actor = actor, API_POINTER(greed)));
+	return api_submit(
+		rt,
+		WEFT_TASK(wants_more, API_POINTER(greed),
+	                  .opts = WEFT_TASK_OPTIONS(.resources = &three_disks, .n_resources = 1)));
+}
+
+Test(actors_holds, who_waits_for_an_actor_that_waits_for_what_he_holds_is_told)
+{
+	for (int how = 0; how < 4; how++) {
+		struct greed greed = { .disks = 2, .by_actor = how & 1 };
+		weft *rt = NULL;
+
+		cr_assert_eq(weft_open(&rt,
+		                       WEFT_OPTIONS(.workers = 2, .resources = two_names,
+		                                    .n_resources = 2, .log = hears_of_disks,
+		                                    .log_arg = &greed.told)),
+		             0);
+		weft_actor actor = how & 2 ? holds_three(rt) : WEFT_ACTOR_NONE;
+
+		cr_assert_eq(api_end(rt, greedy(rt, actor, &greed)), 0);
+		cr_assert_eq(greed.got, WEFT_EDEADLOCK, "%d: %d", how, greed.got);
+		/* Before anybody was woken. */
+		cr_assert_eq(api_read(&greed.told), 1);
+		if (actor.bits)
+			act_release(rt, actor);
+		await_all_back(rt);
+		close_empty(rt);
+	}
+}
+
+Test(actors_holds, who_waits_for_what_others_may_let_go_is_not)
+{
+	for (int by_actor = 0; by_actor < 2; by_actor++) {
+		struct greed greed = { .disks = 4, .by_actor = by_actor };
+		weft *rt = open_with(2, NULL);
+		weft_actor idle = holds_three(rt), none = act_create(rt, &bare, NULL, NULL);
+		weft_ref ref = greedy(rt, none, &greed);
+
+		api_await_count(&greed.waits, 1);
+		await_waiting(rt, 1);
+		/* A few rounds of a runtime in which nothing happens. */
+		for (int i = 0; i < 20; i++)
+			cr_assert_eq(weft_sleep_until(rt, weft_after_ms(rt, 3)), 0);
+		cr_assert_eq(weft_peek(rt, ref), 0);
+		act_release(rt, idle);
+		cr_assert_eq(api_end(rt, ref), 0);
+		cr_assert_eq(greed.got, 0);
+		act_release(rt, none);
+		await_all_back(rt);
+		close_empty(rt);
+	}
+}
+
+Test(actors_holds, who_waits_for_more_than_there_is_waits)
+{
+	struct greed greed = { .disks = 5, .by_actor = true };
+	weft *rt = open_with(2, NULL);
+	weft_actor actor = holds_three(rt);
+	weft_ref ref = greedy(rt, actor, &greed);
+
+	api_await_count(&greed.waits, 1);
+	await_waiting(rt, 1);
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(weft_sleep_until(rt, weft_after_ms(rt, 3)), 0);
+	cr_assert_eq(weft_peek(rt, ref), 0);
+	cr_assert_eq(weft_cancel(rt, ref), 0);
+	cr_assert_eq(api_end(rt, ref), 0);
+	cr_assert_eq(greed.got, -EINTR);
+	act_release(rt, actor);
+	await_all_back(rt);
+	close_empty(rt);
 }

@@ -212,6 +212,8 @@ Test(actors_pool, bad_arguments_are_refused_without_a_trace)
 	struct weft_pool_info info = { .struct_size = 1 };
 	struct weft_call call = { .fn = works, .actor = actor };
 	static const struct weft_task_options two = { .struct_size = sizeof two, .n_outputs = 2 };
+	static const struct weft_task_options items = { .struct_size = sizeof items,
+		                                        .n_outputs = WEFT_OUTPUTS_STREAM };
 
 	bad[0] = actor;
 	cr_assert_eq(weft_pool_create(rt, bad, 2, &none), -EINVAL);
@@ -228,6 +230,7 @@ Test(actors_pool, bad_arguments_are_refused_without_a_trace)
 	call = (struct weft_call){ .fn = works, .arg = &call, .arg_size = WEFT_ARG_MAX + 1 };
 	cr_assert_eq(weft_pool_submit(pool, &call), -EMSGSIZE);
 	cr_assert_eq(weft_pool_submit(pool, WEFT_TASK(works, .opts = &two)), -EINVAL);
+	cr_assert_eq(weft_pool_submit(pool, WEFT_TASK(works, .opts = &items)), -ENOTSUP);
 	cr_assert_eq(weft_pool_push(pool, poison), -EINVAL);
 	cr_assert_eq(weft_pool_push(NULL, actor), -EINVAL);
 	cr_assert_eq(weft_pool_pop_idle(pool, NULL), -EINVAL);

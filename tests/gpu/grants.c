@@ -536,17 +536,3 @@ Test(cuda_grant, failed_and_retried_attempts_give_all_back)
 	cr_assert_eq(gpu_info(&t, 0).attempts, 80);
 	gpu_close(&t);
 }
-
-Test(cuda_grant, an_actor_holds_no_device_yet)
-{
-	static const struct weft_actor_holds holds = { .struct_size = sizeof holds, .gpus = 0.5 };
-	static const struct weft_actor_class plain = WEFT_ACTOR_CLASS(.name = "plain");
-	struct gpu_test t = gpu_open("sim:devices=1,memory=1M", 1);
-	weft_actor actor = { API_POISON };
-
-	cr_assert_eq(
-		weft_actor_create(t.rt, &plain, WEFT_ACTOR_OPTIONS(.holds = &holds), NULL, &actor),
-		-ENOTSUP);
-	cr_assert_eq(actor.bits, API_POISON);
-	gpu_close(&t);
-}
