@@ -57,8 +57,11 @@ static WF_SUSPENDS int share_await(struct wf_local *self, uint64_t bytes)
 	wf_wait_init(&sw.wait, self, 1, WEFT_FOREVER);
 	sw.wait.external = true;
 	sw.node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = &sw.wait };
+	wf_outside_begin(self->rt);
 	wf_store_share_wait(store, &sw.sharer);
 	int rc = wf_wait_sleep(&sw.wait);
+
+	wf_outside_end(sw.wait.rt);
 
 	if (rc && wf_store_share_cancel(store, &sw.sharer))
 		return rc;

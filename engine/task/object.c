@@ -230,8 +230,11 @@ static WF_SUSPENDS int store_await(weft *rt, struct store_wait *sw, int64_t unti
 	WF_CHECK(!sw->calls || !sw->wait.fiber);
 	/* release [R2]: who sleeps here gives nothing back. */
 	wf_add_release(&rt->rooms_left, sw->calls);
+	wf_outside_begin(rt);
 	wf_store_wait(store, &sw->ticket);
 	int rc = wf_wait_sleep(&sw->wait);
+
+	wf_outside_end(rt);
 
 	if (rc && wf_store_cancel(store, &sw->ticket)) {
 		wf_add_acq_rel(&rt->rooms_entered, sw->calls); /* acq_rel [R1]: awake again. */

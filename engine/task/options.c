@@ -239,6 +239,9 @@ static int read_cpus(weft *rt, const struct weft_task_options *o, struct wf_shap
 		amount = 0;
 	else if (o->cpus != 0 && !wf_fixed(o->cpus, &amount))
 		return bad_amount(rt, "cpus", o->cpus);
+	/* A deterministic runtime has one thread and does not count CPUs. */
+	if (rt->order)
+		return 0;
 	/* One whole CPU is the worker itself, and not counted. */
 	shape->beside = amount < WF_FIXED || (amount > WF_FIXED && o->flags & WEFT_TASK_BLOCKING);
 	if (amount && amount != WF_FIXED) {
@@ -257,7 +260,8 @@ static int read_kept_cpus(weft *rt, const struct weft_task_options *o, struct wf
 		return 0;
 	if (!wf_fixed(o->cpus, &amount))
 		return bad_amount(rt, "cpus", o->cpus);
-	need(shape, WF_RES_CPU, amount);
+	if (!rt->order)
+		need(shape, WF_RES_CPU, amount);
 	return 0;
 }
 
