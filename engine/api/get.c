@@ -395,7 +395,9 @@ static WF_SUSPENDS int views_of(weft *rt, const weft_ref *refs, uint32_t n, int6
 			if (object)
 				objects[count++] = object;
 		}
-		rc = wf_values_hold(rt, objects, count, WF_OBJECT_VIEW, until, &bad);
+		do {
+			rc = wf_values_hold(rt, objects, count, WF_OBJECT_VIEW, until, &bad);
+		} while (rc && wf_lost_again(rt, objects[bad], until, &rc));
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		struct wf_cell *cell = wf_cell_of(rt, refs[i]);

@@ -177,7 +177,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return z ? z : 1; /* 0 is none */
 }
 
-static void blob_release(struct wf_blob *blob)
+void wf_blob_release(struct wf_blob *blob)
 {
 	/* acq_rel [B2]: the others' reads are over before it is freed. */
 	if (blob && wf_add_acq_rel(&blob->refs, (uint32_t)-1) == 0)
@@ -204,6 +204,8 @@ struct wf_legacy wf_legacy_of(struct wf_local *self, const struct wf_setup *setu
 	struct wf_legacy legacy = { .context = parent ? parent->context : NULL };
 	weft *rt = self->rt;
 
+	if (setup && setup->legacy)
+		return *setup->legacy;
 	if (setup && setup->o.seed)
 		legacy.identity = mix(rt->seed, setup->o.seed);
 	else if (parent && parent->identity)
@@ -247,7 +249,7 @@ bool wf_plus_init(struct wf_plus *plus, const struct wf_setup *setup,
 
 void wf_plus_fini(struct wf_plus *plus)
 {
-	blob_release(plus->context);
+	wf_blob_release(plus->context);
 	wf_error_release(plus->last_error);
 	wf_free(plus->checkpoint);
 	plus->context = NULL;
