@@ -180,7 +180,8 @@ enum weft_open_flags {
  * time, and which one of the ready ones is next is drawn (of the highest priority; who yields lets
  * another one run first). When none is ready the clock jumps to the next deadline: sleeps and time
  * limits pass at once, and bodies take no time. When there is no deadline either, nothing will ever
- * go on: the wait returns WEFT_EDEADLOCK, and weft_close() cancels what is left. Bodies with
+ * go on: the wait returns WEFT_EDEADLOCK (weft_group_run() also when only others could go on), and
+ * weft_close() cancels what is left. Bodies with
  * WEFT_TASK_BLOCKING, and calls that wait for the disk, hold the thread; CPUs are not counted, a
  * second thread that waits gets -EAGAIN, and `workers` and `devices` are -EINVAL. Not part of the
  * order: when transfers of weft_read() and weft_write() end, and what a store does that spills.

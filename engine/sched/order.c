@@ -179,6 +179,23 @@ static void *draw(weft *rt)
 	return NULL;
 }
 
+/* Forks of a group's bodies may have come here before it was helped: the newest one. */
+static void *draw_fork(struct wf_order *order)
+{
+	struct wf_order_list *list = &order->ready[WEFT_PRIORITY_NORMAL];
+
+	for (uint32_t i = list->count; i-- > 0;) {
+		void *item = list->at[i];
+
+		WF_DEBUG(item);
+		if (((uintptr_t)item & WF_ITEM_MASK) != WF_ITEM_FORK)
+			continue;
+		list->at[i] = list->at[--list->count];
+		return item;
+	}
+	return NULL;
+}
+
 /* The same for two runs that are alike: no addresses. */
 static uint64_t name_of(const weft *rt, void *item)
 {
@@ -219,20 +236,23 @@ static void *take(struct wf_worker *worker)
 		item = wf_group_next(worker);
 	if (!item)
 		item = worker->only ? wf_pop_only(worker) : draw(rt);
+	if (!item && worker->only)
+		item = draw_fork(order);
 	/* relaxed: of this thread. */
 	if (!item && wf_load_relaxed(&rt->group_queued))
 		item = wf_group_take(worker);
-	if (!yielded || worker->only)
+	if (!yielded)
 		return item;
 	order->yielded = NULL;
-	if (!item || !list_add(&order->ready[WEFT_PRIORITY_NORMAL], yielded)) {
-		WF_DEBUG(!order->yielded);
-		/* Without memory it goes on at once, and what was drawn waits on the deque. */
-		if (item)
-			WF_CHECK(!wf_deque_push_local(&worker->deque[WEFT_PRIORITY_NORMAL], item));
+	/* Who helps one group leaves it to who comes after. */
+	if (!item && !worker->only)
 		return yielded;
-	}
-	return item;
+	if (list_add(&order->ready[WEFT_PRIORITY_NORMAL], yielded))
+		return item;
+	/* Without memory it goes on at once, and what was drawn waits on the deque. */
+	if (item)
+		WF_CHECK(!wf_deque_push_local(&worker->deque[WEFT_PRIORITY_NORMAL], item));
+	return yielded;
 }
 
 /* ---- When nothing is ready ------------------------------------------------------------------ */

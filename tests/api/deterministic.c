@@ -424,6 +424,53 @@ Test(deterministic, there_is_one_thread)
 	api_close(rt);
 }
 
+static void fork_yields(weft_task *self, void *arg)
+{
+	for (int i = 0; i < 3; i++)
+		API_CHECK(weft_yield(weft_task_runtime(self)) == 0);
+	api_add(arg, 1);
+}
+
+static int forks(weft_task *self)
+{
+	struct api_count *count = api_arg_pointer(self);
+	struct weft_fork fork;
+
+	weft_fork(self, &fork, fork_yields, count);
+	API_CHECK(weft_yield(weft_task_runtime(self)) == 0);
+	fork_yields(self, count);
+	weft_fork_join(self, &fork);
+	return 0;
+}
+
+/* One group is helped while others have tasks whose forks, on this thread, yield as well. */
+Test(deterministic, helping_a_group_keeps_the_others_for_later)
+{
+	for (uint64_t seed = 1; seed <= 40; seed++) {
+		weft *rt = open_seed(test_seed() + seed);
+		struct api_count ours = { 0 }, others = { 0 };
+		weft_ref refs[16];
+		weft_group group;
+
+		cr_assert_eq(weft_group_create(rt, NULL, &group), 0);
+		for (int i = 0; i < 16; i++)
+			refs[i] = api_submit(rt,
+			                     WEFT_TASK(forks, API_POINTER(i % 2 ? &ours : &others),
+			                               .opts = i % 2
+			                                       ? WEFT_TASK_OPTIONS(.group = group)
+			                                       : NULL));
+		/* When one has ended, some have begun and wait for their turn. */
+		cr_assert_eq(api_get(rt, refs[0]), 0);
+		cr_assert_eq(weft_group_run(rt, group, WEFT_NONE, WEFT_FOREVER), 0);
+		cr_assert_eq(api_read(&ours), 16);
+		for (int i = 0; i < 16; i++)
+			cr_assert_eq(api_end(rt, refs[i]), 0);
+		cr_assert_eq(api_read(&others), 16);
+		cr_assert_eq(weft_group_destroy(rt, group), 0);
+		api_close(rt);
+	}
+}
+
 Test(deterministic, workers_contradict_it)
 {
 	weft *rt = NULL;
