@@ -55,6 +55,7 @@ static const struct bench_engine_row engine_rows[] = {
 	{ "nested_1000", row_nested_1000 },
 	{ "blocked_100k", row_blocked_100k },
 	{ "wait_one", row_wait_one },
+	{ "cancel_queued", row_cancel_queued },
 	{ "generator", row_generator },
 	{ "loop_tiny", row_loop_tiny },
 	{ "loop_sum", row_loop_sum },

@@ -147,13 +147,6 @@ void wf_object_unhold(struct wf_store *store, struct wf_store_local *local,
 	WF_CHECK(rc == 0);
 }
 
-const struct wf_store_loss *wf_object_loss(const struct wf_object *object)
-{
-	if ((wf_object_word(object) & WF_OBJECT_STATE) != WF_OBJECT_LOST)
-		return NULL;
-	return object->loss;
-}
-
 uint64_t wf_object_id(const struct wf_store *store, const struct wf_object *object)
 {
 	uint64_t index = (uint64_t)(object - store->table.entries);

@@ -121,7 +121,8 @@ struct wf_store {
 	uint64_t mem_short; /* bytes that accounting had and the memory had not */
 
 	struct wf_a64 spilled_bytes, restored_bytes, spills, restores_done, evicted_copies;
-	struct wf_a64 waits, fulls, losses;
+	struct wf_a64 waits, fulls, losses, revived;
+	struct wf_store_loss *old_losses; /* of objects that have bytes again; see revive.c */
 };
 
 /* ---- table.c --------------------------------------------------------------------------------- */
@@ -247,6 +248,7 @@ void wf_keeper_back(struct wf_store *store, struct wf_back *back);
 
 /* ---- restore.c: keeper only ------------------------------------------------------------------ */
 
+void wf_losses_free(struct wf_store *store);
 extern struct wf_store_loss wf_loss_unsaid; /* for want of memory to say it */
 int wf_restores_open(struct wf_store *store);
 void wf_restores_close(struct wf_store *store);

@@ -30,10 +30,11 @@
  *   RESTORING  -> LOST        keeper, when the file does not have what was written
  *   RESTORING  -> FREE        keeper, when it is dead without pins
  *   LOST       -> FREE        delete without pins; the last unpin of a dead one
+ *   LOST       -> RESTORING   revive: any thread, which then alone leaves it for SEALED or LOST
  *
  * Between them: pins and views up and down by anybody; DEAD once, by the owner, which voids the
- * views; COPY off by the keeper while SEALED. SPILLING and RESTORING are left by the keeper alone,
- * so a deletion only marks the object there and the keeper finds the mark.
+ * views; COPY off by the keeper while SEALED. SPILLING and RESTORING are left by the keeper alone
+ * (or who revives), so a deletion only marks the object there and the keeper finds the mark.
  *
  * Invariants: bytes in memory <=> CREATING, SEALED, SPILLING, RESTORING. `place` is valid <=> COPY
  * or SPILLED or RESTORING, or SPILLING what had a copy. DEAD => no views. FREE => the word is 0.
@@ -53,7 +54,7 @@ static const uint8_t legal[] = {
 	[WF_OBJECT_SPILLING] = BIT(SPILLED) | BIT(SEALED) | BIT(FREE),
 	[WF_OBJECT_SPILLED] = BIT(RESTORING) | BIT(FREE),
 	[WF_OBJECT_RESTORING] = BIT(SEALED) | BIT(SPILLED) | BIT(LOST) | BIT(FREE),
-	[WF_OBJECT_LOST] = BIT(FREE),
+	[WF_OBJECT_LOST] = BIT(FREE) | BIT(RESTORING),
 };
 
 _Static_assert(WF_OBJECT_LOST < 8, "a set of states is a byte");
@@ -198,6 +199,33 @@ enum wf_object_next wf_object_move_delete(struct wf_object *object, uint64_t *wa
 	}
 }
 
+/* ---- Reviving -------------------------------------------------------------------------------- */
+
+bool wf_object_begin_revive(struct wf_object *object)
+{
+	/* relaxed: the exchange in move() decides. */
+	uint64_t word = wf_load_relaxed(&object->word);
+
+	while ((word & (WF_OBJECT_STATE | WF_OBJECT_DEAD)) == WF_OBJECT_LOST) {
+		if (move(object, &word, word - WF_OBJECT_LOST + WF_OBJECT_RESTORING))
+			return true;
+	}
+	return false;
+}
+
+bool wf_object_take(struct wf_object *object, uint64_t *was)
+{
+	/* relaxed: the exchange in move() decides. */
+	uint64_t word = wf_load_relaxed(&object->word);
+
+	while ((word & ~WF_OBJECT_COPY) == WF_OBJECT_SEALED + WF_OBJECT_PIN) {
+		*was = word;
+		if (move(object, &word, 0))
+			return true;
+	}
+	return false;
+}
+
 /* ---- The keeper's moves ---------------------------------------------------------------------- */
 
 bool wf_object_begin_spill(struct wf_object *object, bool has_copy)
@@ -261,7 +289,9 @@ enum wf_object_next wf_object_end_spill(struct wf_object *object, bool written)
 	}
 }
 
-enum wf_object_next wf_object_end_restore(struct wf_object *object, enum wf_object_state to)
+/* RESTORING is over; `copy`: what is in memory is in a file as well. */
+static enum wf_object_next end_restoring(struct wf_object *object, enum wf_object_state to,
+                                         uint64_t copy)
 {
 	/* relaxed: the exchange in move() decides. */
 	uint64_t word = wf_load_relaxed(&object->word);
@@ -273,8 +303,7 @@ enum wf_object_next wf_object_end_restore(struct wf_object *object, enum wf_obje
 
 		WF_CHECK((word & WF_OBJECT_STATE) == WF_OBJECT_RESTORING);
 		WF_CHECK((word & WF_OBJECT_VIEWS) == 0);
-		if (to == WF_OBJECT_SEALED)
-			next |= WF_OBJECT_COPY;
+		next |= copy;
 		if ((word & (WF_OBJECT_DEAD | WF_OBJECT_PINS)) == WF_OBJECT_DEAD) {
 			next = 0;
 			answer = WF_NEXT_RELEASE;
@@ -282,4 +311,15 @@ enum wf_object_next wf_object_end_restore(struct wf_object *object, enum wf_obje
 		if (move(object, &word, next))
 			return answer;
 	}
+}
+
+enum wf_object_next wf_object_end_restore(struct wf_object *object, enum wf_object_state to)
+{
+	return end_restoring(object, to, to == WF_OBJECT_SEALED ? WF_OBJECT_COPY : 0);
+}
+
+enum wf_object_next wf_object_end_revive(struct wf_object *object, enum wf_object_state to)
+{
+	WF_CHECK(to != WF_OBJECT_SPILLED);
+	return end_restoring(object, to, 0);
 }

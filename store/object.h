@@ -46,6 +46,12 @@ int wf_object_hold(struct wf_object *object);
  */
 int wf_object_unhold_as_view(struct wf_object *object);
 
+/* LOST -> RESTORING, any thread; the caller alone ends it. False: it is not lost, or is dead. */
+bool wf_object_begin_revive(struct wf_object *object);
+enum wf_object_next wf_object_end_revive(struct wf_object *object, enum wf_object_state to);
+/* SEALED with one pin, the caller's, and nothing else -> FREE. False: there is more. */
+bool wf_object_take(struct wf_object *object, uint64_t *was);
+
 /* Keeper only. False: it is not (any more) as it must be. */
 bool wf_object_begin_spill(struct wf_object *object, bool has_copy);
 bool wf_object_begin_restore(struct wf_object *object);

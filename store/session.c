@@ -7,6 +7,7 @@
  *   DIR/attempts/K.n   a marker: key K was begun for the n-th time (from 0) and has not ended well
  *   DIR/data/          datasets of keyed tasks
  *   DIR/output/ temp/  output directories, named and temporary
+ *   DIR/checkpoints/   what attempts of keys have kept for the next one
  *
  * The epoch is durable before anything is named after it, so that no two sessions ever share one. A
  * marker is not flushed: it has to outlive a body that kills the process, and a power failure that
@@ -47,7 +48,8 @@ struct wf_session {
 	struct wf_a32 begun; /* attempts of this session */
 };
 
-static const char *const place_names[WF_SESSION_PLACES] = { "data", "output", "temp" };
+static const char *const place_names[WF_SESSION_PLACES] = { "data", "output", "temp",
+	                                                    "checkpoints" };
 
 /* ---- Epoch ----------------------------------------------------------------------------- */
 
@@ -236,9 +238,10 @@ void wf_session_close(struct wf_session *session, bool success)
 		return;
 	WF_CHECK(!success || s->lock >= 0);
 	if (success) {
-		const char *gone[] = { s->places[WF_SESSION_TEMP], s->attempts };
+		const char *gone[] = { s->places[WF_SESSION_TEMP], s->attempts,
+			               s->places[WF_SESSION_CHECKPOINTS] };
 
-		for (int i = 0; i < 2; i++) {
+		for (int i = 0; i < 3; i++) {
 			int status = wf_tree_remove(gone[i]);
 
 			if (status != 0)

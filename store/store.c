@@ -326,6 +326,7 @@ static void destroy(struct wf_store *store)
 	for (uint32_t i = 0; store->dirs != NULL && i < store->options.spill_dir_count; i++)
 		wf_free(store->dirs[i]);
 	wf_free(store->dirs);
+	wf_losses_free(store);
 	WF_CHECK(store->locals == NULL);
 	WF_CHECK(pthread_mutex_destroy(&store->lock) == 0);
 	WF_CHECK(pthread_mutex_destroy(&store->locals_lock) == 0);
@@ -438,6 +439,7 @@ void wf_store_stats(struct wf_store *store, bool full_walk, struct wf_store_stat
 	/* relaxed: as above. */
 	stats->fulls = wf_load_relaxed(&store->fulls);
 	stats->losses = wf_load_relaxed(&store->losses);
+	stats->revived = wf_load_relaxed(&store->revived); /* relaxed: as above. */
 	stats->io_backend = io != NULL ? wf_io_backend(io) : "";
 	if (spill != NULL) {
 		struct wf_spill_stats files;

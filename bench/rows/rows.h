@@ -34,6 +34,7 @@ int row_block_resume(const struct bench_run *run);
 int row_nested_1000(const struct bench_run *run);
 int row_blocked_100k(const struct bench_run *run);
 int row_wait_one(const struct bench_run *run);
+int row_cancel_queued(const struct bench_run *run);
 int row_generator(const struct bench_run *run);
 int row_loop_tiny(const struct bench_run *run);
 int row_loop_sum(const struct bench_run *run);

@@ -57,8 +57,11 @@ static WF_SUSPENDS int transfer(weft *rt, struct io_wait *io)
 	io->wait.external = true;
 	io->node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = &io->wait };
 	io->request.done = request_done;
+	wf_outside_begin(rt);
 	wf_io_submit(backend, &io->request);
 	int rc = wf_wait_sleep(&io->wait);
+
+	wf_outside_end(rt);
 
 	if (rc)
 		wf_io_cancel(backend, &io->request);

@@ -395,7 +395,9 @@ static WF_SUSPENDS int views_of(weft *rt, const weft_ref *refs, uint32_t n, int6
 			if (object)
 				objects[count++] = object;
 		}
-		rc = wf_values_hold(rt, objects, count, WF_OBJECT_VIEW, until, &bad);
+		do {
+			rc = wf_values_hold(rt, objects, count, WF_OBJECT_VIEW, until, &bad);
+		} while (rc && wf_lost_again(rt, objects[bad], until, &rc));
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		struct wf_cell *cell = wf_cell_of(rt, refs[i]);
@@ -460,6 +462,18 @@ static int compare_bits(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Refs that were made one after the other mostly are, and stay so when some are taken out. */
+static bool is_ordered(const weft_ref *refs, uint32_t n)
+{
+	bool up = true, down = true;
+
+	for (uint32_t i = 1; i < n && (up || down); i++) {
+		up = up && refs[i - 1].bits < refs[i].bits;
+		down = down && refs[i - 1].bits > refs[i].bits;
+	}
+	return up || down;
+}
+
 /* 0, -EINVAL when one occurs twice, -ENOMEM. */
 static int check_unique(const weft_ref *refs, uint32_t n)
 {
@@ -472,6 +486,8 @@ static int check_unique(const weft_ref *refs, uint32_t n)
 		}
 		return 0;
 	}
+	if (is_ordered(refs, n))
+		return 0;
 	uint64_t *sorted = wf_malloc(n * sizeof(*sorted));
 	int rc = 0;
 

@@ -294,7 +294,7 @@ static bool others_wait(struct wf_worker *worker)
 	weft *rt = worker->local.rt;
 	/* relaxed: a hint. */
 	bool any = wf_load_relaxed(&rt->group_queued) || wf_load_relaxed(&rt->overflow_count) ||
-		!wf_mpsc_is_empty(&worker->inbox);
+		!wf_mpsc_is_empty(&worker->inbox) || (rt->order && wf_order_count(rt->order));
 
 	for (uint32_t p = 0; p < WF_PRIORITIES && !any; p++) {
 		any = wf_deque_count_mt(&worker->deque[p]);
@@ -330,6 +330,9 @@ bool weft_should_yield(weft_task *self)
 	if (why & WF_LOOK_GROUPS && stretch->epoch != wf_load_relaxed(&self->rt->group_epoch) &&
 	    wf_group_outranked(worker))
 		return true;
+	/* Where no clock runs, the seed says so. */
+	if (self->rt->order)
+		return others_wait(worker) && !wf_order_below(self->rt->order, 8);
 	if (now - stretch->slice_begin < wf_turn_ticks() || !others_wait(worker))
 		return false;
 	stretch->slice_begin = now;

@@ -174,6 +174,8 @@ static inline bool hungry(const weft *rt)
 {
 	struct wf_local *self = wf_self();
 
+	if (WF_UNLIKELY(rt->order))
+		return !wf_order_below(rt->order, 4);
 	/* relaxed: a hint. */
 	return wf_load_relaxed(&rt->idle) && self->worker &&
 		!wf_deque_count_mt(&wf_worker_of(self)->deque[WEFT_PRIORITY_NORMAL]);
@@ -247,7 +249,10 @@ static void run_range(weft_task *self, struct range *range)
 
 		run_piece(range, range->begin, end);
 		range->begin = end;
-		if (wf_ticks() - before < goal / 2 && piece < INT64_MAX / 4)
+		bool grow = WF_UNLIKELY(self->rt->order) ? wf_order_below(self->rt->order, 2)
+							 : wf_ticks() - before < goal / 2;
+
+		if (grow && piece < INT64_MAX / 4)
 			piece *= 2;
 	}
 }

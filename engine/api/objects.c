@@ -288,6 +288,7 @@ int weft_store_stats(weft *rt, struct weft_store_stats *stats)
 		                         .spills = s.spills,
 		                         .restores = s.restores,
 		                         .losses = s.losses,
+		                         .rebuilt = s.revived,
 		                         .waits = s.waits,
 		                         .fulls = s.fulls,
 		                         .file_bytes = s.file_bytes,

@@ -297,7 +297,7 @@ int weft_ref_error(weft *rt, weft_ref ref, const struct weft_error **error)
 		return -EAGAIN;
 	struct wf_object *object = wf_cell_object(cell);
 	struct wf_error *found =
-		object ? wf_object_lost_error(rt, object) : wf_remote_lost(rt, cell);
+		object ? wf_object_lost_error(rt, cell, object) : wf_remote_lost(rt, cell);
 
 	if (wf_flags(cell) & WF_CELL_ERROR) {
 		found = cell->u.error;

@@ -56,6 +56,7 @@ int weft_stats(weft *rt, struct weft_stats *stats)
 	full.stacks_live = wf_stacks_live(rt->stacks);
 	full.stacks_max_live = wf_stacks_live_max(rt->stacks);
 	full.tasks_live = cells_live(rt);
+	full.order = rt->order ? rt->order->hash : 0;
 	pthread_mutex_lock(&rt->threads_mutex);
 	full.spare_threads = rt->spare_count;
 	full.abandoned = rt->abandoned;

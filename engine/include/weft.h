@@ -140,6 +140,7 @@ enum weft_open_flags {
 	WEFT_OPEN_VIRTUAL_CLOCK = 1u << 1, /* time stands still but for weft_clock_advance() */
 	WEFT_OPEN_NO_WORKERS = 1u << 2, /* no workers: only weft_run() and blocked gets run tasks */
 	WEFT_OPEN_SEEDED = 1u << 3, /* every task has its weft_task_random(); submits cost more */
+	WEFT_OPEN_DETERMINISTIC = 1u << 4, /* one thread, one seed, virtual time: see below */
 };
 
 #define WEFT_SPARE_NONE UINT32_MAX
@@ -172,6 +173,18 @@ enum weft_open_flags {
  *   resources          none                            - (with n_resources)
  *   fault_rate         0: no injected faults           -
  *   devices            none: gpus are only counted     NULL
+ *
+ * WEFT_OPEN_DETERMINISTIC, to find and repeat a fault of a program: the same program with the same
+ * `seed` (weft_info() tells it) runs its tasks in the same order every time. It implies NO_WORKERS,
+ * VIRTUAL_CLOCK and SEEDED. One thread makes all calls; whenever it waits, tasks run, one at a
+ * time, and which one of the ready ones is next is drawn (of the highest priority; who yields lets
+ * another one run first). When none is ready the clock jumps to the next deadline: sleeps and time
+ * limits pass at once, and bodies take no time. When there is no deadline either, nothing will ever
+ * go on: the wait returns WEFT_EDEADLOCK (weft_group_run() also when only others could go on), and
+ * weft_close() cancels what is left. Bodies with
+ * WEFT_TASK_BLOCKING, and calls that wait for the disk, hold the thread; CPUs are not counted, a
+ * second thread that waits gets -EAGAIN, and `workers` and `devices` are -EINVAL. Not part of the
+ * order: when transfers of weft_read() and weft_write() end, and what a store does that spills.
  */
 struct weft_options {
 	size_t struct_size;         /* sizeof(struct weft_options) */
@@ -731,6 +744,7 @@ struct weft_stats {
 	uint64_t retried;    /* further attempts */
 	uint64_t faults;     /* injected */
 	uint64_t abandoned;  /* bodies, see WEFT_CANCEL_ABANDON */
+	uint64_t order; /* of WEFT_OPEN_DETERMINISTIC: equal in runs that went alike; else 0 */
 };
 /* Sums over all threads; exact when nothing runs. Any thread, never suspends. -EINVAL. */
 WEFT_API int weft_stats(weft *rt, struct weft_stats *stats);

@@ -30,6 +30,17 @@ enum weft_task_flags {
 	 * key; weft_task_ref() is zero.
 	 */
 	WEFT_TASK_ABANDON = 1u << 7,
+	/*
+	 * Values that were spilled and cannot be read back are computed again, when somebody wants
+	 * them, by another run of the task: the same argument, inputs (kept as long as the values
+	 * are, and rebuilt themselves where they have this flag), context and random stream. Each
+	 * attempt is one of `retries`, which must be given. A run that fails, or gives another
+	 * size, is the last one; then, and without this flag, such a value ends as WEFT_ECORRUPT or
+	 * WEFT_ELOST, and weft_ref_error() says why it was not rebuilt. Lists of refs are not.
+	 * arg_drop is called when that all is not needed any more. Not with a key, an output
+	 * directory, items, WEFT_TASK_ABANDON; not for calls of actors (-ENOTSUP).
+	 */
+	WEFT_TASK_REBUILD = 1u << 8,
 };
 
 enum weft_on_input_error {

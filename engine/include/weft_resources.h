@@ -117,9 +117,11 @@ WEFT_API void weft_task_free(weft_task *self, void *p);
 
 /*
  * Keep `size` bytes for the next attempt, in place of what was kept before. Without retries there
- * is none, and nothing is kept.
- * Owned: copied. Context: in a task. Suspends: never. Errors: -EINVAL, -ENOMEM, -EMSGSIZE more
- * than 1 MiB; what was kept before stays.
+ * is none, and nothing is kept. Of a task with a key (weft_session.h) they are on the disk when
+ * this returns, and the next attempt may be in another process; they go when the key ends well.
+ * Owned: copied. Context: in a task. Suspends: may, with a key; else never. Errors: -EINVAL,
+ * -ENOMEM, -EMSGSIZE more than 1 MiB; with a key: -errno of the files, -ECANCELED, WEFT_ECLOSED;
+ * what was kept before stays.
  */
 WEFT_API WEFT_NODISC int weft_checkpoint(weft_task *self, const void *data, size_t size);
 /* What the attempts before have kept, empty when nothing; borrowed until the next

@@ -16,6 +16,7 @@
  *	temp/      output directories without one, and scratch directories: gone after a session
  *	           that went well, kept for the next one otherwise
  *	attempts/  a marker for each start of a key that has not ended well
+ *	checkpoints/  what weft_checkpoint() has kept of such a key
  *
  * A session went well when all its tasks had ended by themselves before weft_close() and no task
  * with a key or an output directory failed.

@@ -118,6 +118,7 @@ struct weft_store_stats {
 	uint64_t waits, fulls; /* requests that had to wait; that were refused as hopeless */
 	uint64_t file_bytes;   /* of all spill files */
 	const char *io;        /* "uring", "threads", "" not started */
+	uint64_t rebuilt;      /* of the losses: computed again, see WEFT_TASK_REBUILD */
 };
 /* Any thread, never suspends; walks over all objects. -EINVAL. */
 WEFT_API int weft_store_stats(weft *rt, struct weft_store_stats *stats);

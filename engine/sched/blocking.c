@@ -45,7 +45,8 @@ int wf_call_blocking(weft *rt, int (*fn)(void *arg), void *arg)
 
 	if (!self)
 		return -ENOMEM;
-	if (!wf_can_suspend(self))
+	/* There is no other thread for it in a deterministic runtime. */
+	if (!wf_can_suspend(self) || rt->order)
 		return fn(arg);
 	wf_wait_init(&call.wait, self, 1, WEFT_FOREVER);
 	call.wait.external = true;

@@ -51,6 +51,11 @@ uint64_t wf_turn_ticks(void)
 	return TURN_US * wf_ticks_per_us();
 }
 
+static uint64_t ticks_of(const weft *rt)
+{
+	return WF_UNLIKELY(rt->order) ? wf_order_ticks(rt) : wf_ticks();
+}
+
 /* The higher, the sooner. */
 static uint32_t rank_of(uint32_t priority)
 {
@@ -188,11 +193,11 @@ static void deactivate(struct wf_group *group)
 static void queued_changed(weft *rt, struct wf_group *group, int by)
 {
 	if (!group->queued)
-		count_wait(group, wf_ticks());
+		count_wait(group, ticks_of(rt));
 	WF_DEBUG(by > 0 || group->queued >= (uint32_t)-by);
 	group->queued += (uint32_t)by;
 	if (!group->queued || group->queued == (uint32_t)by)
-		count_wait(group, by < 0 ? wf_ticks() : group->waited_at);
+		count_wait(group, by < 0 ? ticks_of(rt) : group->waited_at);
 	/* relaxed: under the mutex; who sleeps looks behind [S1]. */
 	wf_store_relaxed(&rt->group_queued, wf_load_relaxed(&rt->group_queued) + (uint32_t)by);
 }
@@ -268,7 +273,8 @@ static int plain_rank(struct wf_worker *worker)
 	if (!wf_mpsc_is_empty(&worker->inbox) || wf_load_relaxed(&rt->overflow_count))
 		rank = (int)rank_of(WEFT_PRIORITY_NORMAL);
 	for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
-		bool any = wf_deque_count_mt(&worker->deque[p]);
+		bool any = wf_deque_count_mt(&worker->deque[p]) ||
+			(rt->order && rt->order->ready[p].count);
 
 		for (uint32_t i = 0; i < rt->node_count && !any; i++)
 			any = !wf_injector_is_empty_mt(&rt->inject[i][p]);
@@ -371,10 +377,14 @@ struct moment {
 	int64_t cpu_ns; /* of this thread */
 };
 
-static void read_clocks(struct moment *now)
+static void read_clocks(const weft *rt, struct moment *now)
 {
-	if (!now->ticks)
-		*now = (struct moment){ wf_ticks() | 1, wf_thread_cpu_ns() };
+	if (now->ticks)
+		return;
+	uint64_t ticks = ticks_of(rt);
+	int64_t ns = rt->order ? (int64_t)(ticks / wf_ticks_per_us() * 1000) : wf_thread_cpu_ns();
+
+	*now = (struct moment){ ticks | 1, ns };
 }
 
 /*
@@ -400,7 +410,7 @@ static void close_turn(struct wf_worker *worker, struct moment *now)
 
 	if (!group)
 		return;
-	read_clocks(now);
+	read_clocks(worker->local.rt, now);
 	uint64_t spent = now->ticks - stretch->begin;
 	int64_t had = turn_had(worker, now);
 
@@ -427,7 +437,7 @@ static void open_turn(struct wf_worker *worker, struct wf_group *group, struct m
 {
 	struct wf_stretch *stretch = &worker->stretch;
 
-	read_clocks(now);
+	read_clocks(worker->local.rt, now);
 	WF_DEBUG(!stretch->group && !stretch->holds);
 	WF_DEBUG(group->used && group->budget > 0 && group->budget <= BUDGET_MAX);
 	stretch->group = group;
@@ -672,7 +682,7 @@ bool wf_group_spent(struct wf_worker *worker)
 	if (!stretch->group || stretch->epoch != epoch)
 		return true;
 	WF_DEBUG(stretch->group->used);
-	if (wf_ticks() - stretch->begin <= wf_turn_ticks())
+	if (ticks_of(worker->local.rt) - stretch->begin <= wf_turn_ticks())
 		return false;
 	/* It is not to go on with the next item either. */
 	stretch->epoch = epoch - 1;

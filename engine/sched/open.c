@@ -31,7 +31,9 @@
 #define DEQUE_OTHER_LOG2 4u
 #endif
 #define OPEN_FLAGS \
-	(WEFT_OPEN_TIMING | WEFT_OPEN_VIRTUAL_CLOCK | WEFT_OPEN_NO_WORKERS | WEFT_OPEN_SEEDED)
+	(WEFT_OPEN_TIMING | WEFT_OPEN_VIRTUAL_CLOCK | WEFT_OPEN_NO_WORKERS | WEFT_OPEN_SEEDED | \
+	 WEFT_OPEN_DETERMINISTIC)
+#define ALONE_FLAGS (WEFT_OPEN_VIRTUAL_CLOCK | WEFT_OPEN_NO_WORKERS | WEFT_OPEN_SEEDED)
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
@@ -44,8 +46,10 @@ static const char *bad_option(const struct weft_options *o)
 	if (o->flags & ~(uint32_t)OPEN_FLAGS)
 		return "flags";
 	if (o->workers > WF_WORKERS_MAX - WF_HELPERS_MAX ||
-	    (o->workers && o->flags & WEFT_OPEN_NO_WORKERS))
+	    (o->workers && o->flags & (WEFT_OPEN_NO_WORKERS | WEFT_OPEN_DETERMINISTIC)))
 		return "workers";
+	if (o->devices && o->flags & WEFT_OPEN_DETERMINISTIC)
+		return "devices";
 	if (o->bind > WEFT_BIND_NONE)
 		return "bind";
 	if (o->stacks_max > STACKS_MAX)
@@ -109,6 +113,10 @@ static int read_options(struct weft_options *o, const struct weft_options *from,
 		return -EINVAL;
 	}
 	o->struct_size = sizeof(*o);
+	if (o->flags & WEFT_OPEN_DETERMINISTIC) {
+		o->flags |= ALONE_FLAGS;
+		o->spare_threads_max = WEFT_SPARE_NONE;
+	}
 	if (!o->workers && !(o->flags & WEFT_OPEN_NO_WORKERS))
 		o->workers = cpus;
 	if (!o->stacks_max)
@@ -200,7 +208,7 @@ static int make_worker(weft *rt, uint32_t index)
 	const struct wf_topology *topo = wf_topology();
 	uint32_t cpu = index % topo->cpu_count;
 	struct wf_worker *worker =
-		(struct wf_worker *)wf_local_create(rt, true, topo->cpus[cpu].node);
+		(struct wf_worker *)wf_local_create(rt, true, rt->order ? 0 : topo->cpus[cpu].node);
 
 	if (!worker)
 		return -ENOMEM;
@@ -309,6 +317,8 @@ static int build(weft *rt)
 		rc = wf_admit_create(rt);
 	if (!rc)
 		rc = wf_faults_create(rt);
+	if (!rc)
+		rc = wf_order_create(rt);
 	if (rc)
 		return rc;
 	rc = wf_arena_init(&rt->arena, rt->options.tasks_max);
@@ -316,6 +326,8 @@ static int build(weft *rt)
 	rt->cells = rt->arena.cells;
 	rt->cells_last = rc ? 0 : rt->arena.cells_max - 1;
 	wf_init(&rt->idle, rt->asymmetric ? 0 : WF_IDLE_ALWAYS);
+	/* Priorities are looked at by whoever draws. */
+	wf_init(&rt->prio_used, rt->order != NULL);
 	wf_init(&rt->attention,
 	        (rt->asymmetric ? 0 : WF_ATTEND_FENCE) | (rt->faults ? WF_ATTEND_FAULTS : 0));
 	if (!rc)
@@ -370,6 +382,7 @@ static void destroy(weft *rt)
 		wf_wake_uninstall();
 	wf_admit_destroy(rt);
 	wf_gpus_close(rt);
+	wf_order_destroy(rt);
 	wf_free(rt->faults);
 	wf_free(rt);
 }
@@ -406,13 +419,14 @@ static weft *allocate(const struct weft_options *o)
 	rt->options.name = rt->name;
 	rt->options.ns = rt->ns;
 	rt->seed = o->seed ? o->seed : wf_random_seed();
-	rt->asymmetric = wf_membarrier_available();
+	/* What a get finds to run in place differs with it: without, alike on all machines. */
+	rt->asymmetric = !(o->flags & WEFT_OPEN_DETERMINISTIC) && wf_membarrier_available();
 	rt->timing = o->flags & WEFT_OPEN_TIMING;
 	rt->seeded = o->flags & WEFT_OPEN_SEEDED;
 	rt->workers = o->workers;
 	rt->slots = o->workers + WF_HELPERS_MAX;
 	rt->cpus = wf_topology()->cpu_count;
-	rt->node_count = wf_topology()->node_count;
+	rt->node_count = o->flags & WEFT_OPEN_DETERMINISTIC ? 1 : wf_topology()->node_count;
 	rt->pid = getpid();
 	rt->spare_max = o->spare_threads_max == WEFT_SPARE_NONE ? 0 : o->spare_threads_max;
 	wf_clock_init(&rt->clock, o->flags & WEFT_OPEN_VIRTUAL_CLOCK);
@@ -501,7 +515,9 @@ static void wait_quiet(weft *rt, int64_t until)
 		if (now >= until || wf_runtime_is_quiet(rt))
 			return;
 		if (!rt->workers) {
-			wf_run_until(rt, NULL, until);
+			wf_run_until(rt, NULL, rt->order ? WEFT_FOREVER : until);
+			if (rt->order && rt->order->stuck)
+				return;
 			continue;
 		}
 		/* Ends by guests do not ring: look again soon. */
@@ -526,6 +542,8 @@ static bool drain(weft *rt, int64_t until)
 		wait_quiet(rt, until < look ? until : look);
 		if (!wf_runtime_is_quiet(rt) && wf_runtime_is_idle(rt) && wf_admit_starves(rt))
 			wf_actors_let_go(rt);
+		else if (rt->order && rt->order->stuck)
+			return false;
 	}
 	return true;
 }

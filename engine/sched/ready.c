@@ -329,6 +329,10 @@ void wf_ready_fiber_last(struct wf_local *self, struct wf_fiber *fiber)
 {
 	if (went_home(self, fiber, true))
 		return;
+	if (WF_UNLIKELY(self->rt->order)) {
+		wf_order_yield(self, fiber);
+		return;
+	}
 	if (inject(self, item_of_fiber(fiber), WEFT_PRIORITY_NORMAL)) {
 		overflow_fiber(self->rt, fiber);
 		injected(self->rt);

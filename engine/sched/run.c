@@ -42,7 +42,8 @@ static struct wf_worker *slot_take(weft *rt)
 	uint32_t free_slot;
 
 	do {
-		if (used == (1u << WF_HELPERS_MAX) - 1)
+		/* What a deterministic runtime keeps is for one thread. */
+		if (used == (1u << WF_HELPERS_MAX) - 1 || (used && rt->order))
 			return NULL;
 		free_slot = (uint32_t)__builtin_ctz(~used);
 		/* acquire [R1]: what the slot's last user left. */
@@ -107,7 +108,8 @@ static int run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg,
 	struct wf_thread_state *before = wf_thread_current();
 	struct wf_thread_state thread = { .rt = rt, .guest = self };
 
-	wait->helper = worker;
+	if (arm)
+		wait->helper = worker;
 	worker->helper_wait = wait;
 	WF_DEBUG(!only || wf_groups(rt));
 	if (wf_groups(rt))
@@ -121,7 +123,8 @@ static int run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg,
 	if (!arm || arm(self, wait, arg))
 		rc = wf_worker_enter(&thread, worker);
 	wf_local_set(was);
-	wf_wait_leave(wait);
+	if (arm)
+		wf_wait_leave(wait);
 	wf_group_leave(worker);
 	if (only)
 		wf_group_help(worker, NULL);
@@ -132,12 +135,23 @@ static int run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg,
 	return rc;
 }
 
+/* Why a wait was left that is not over. */
+static int given_up(const weft *rt)
+{
+	return rt->order && rt->order->stuck ? WEFT_EDEADLOCK : -ETIMEDOUT;
+}
+
 int wf_run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg)
 {
 	int rc = run_wait(rt, wait, arm, arg, NULL);
 
 	/* acquire [F1]: what the winner did before. */
-	return rc || wf_load_acquire(&wait->phase) >= WF_WAIT_FIRED ? rc : -ETIMEDOUT;
+	return rc || wf_load_acquire(&wait->phase) >= WF_WAIT_FIRED ? rc : given_up(rt);
+}
+
+int wf_run_armed(struct wf_wait *wait)
+{
+	return run_wait(wait->rt, wait, NULL, NULL, NULL);
 }
 
 static bool arm_cell(struct wf_local *self, struct wf_wait *wait, void *cell)
@@ -159,7 +173,7 @@ int wf_run_group(weft *rt, struct wf_cell *cell, struct wf_group *only, int64_t 
 	int rc = run_wait(rt, &wait, cell ? arm_cell : NULL, cell, only);
 
 	if (!rc && !(cell ? wf_promise_is_done(&cell->promise) : wf_runtime_is_quiet(rt)))
-		rc = -ETIMEDOUT;
+		rc = given_up(rt);
 	return rc;
 }
 

@@ -310,6 +310,7 @@ struct weft {
 	struct wf_admit *admit;           /* resources, see admit.h */
 	struct wf_lanes *lanes;           /* see place.h; NULL: one node */
 	bool seeded;                      /* every task has a random stream */
+	struct wf_order *order;           /* of a deterministic runtime; NULL: it is none */
 	struct wf_faults *faults;         /* to be injected; NULL: none */
 	struct wf_a64 roots;              /* tasks with a stream that no task has submitted */
 	struct weft *next_open;           /* registry */
@@ -716,6 +717,7 @@ int wf_worker_enter(struct wf_thread_state *thread, struct wf_worker *worker);
 void wf_worker_on(struct wf_worker *worker, struct wf_fiber *fiber);
 void *wf_thread_main(void *arg);
 bool wf_runtime_is_quiet(weft *rt);
+bool wf_something_queued(weft *rt);
 /* Whether no body runs and none is about to, as far as one look tells; timers count as bodies. */
 bool wf_runtime_is_idle(weft *rt);
 uint64_t wf_runtime_progress(weft *rt); /* moves when a task ends or parks */
@@ -746,6 +748,7 @@ bool wf_wait_add(struct wf_local *self, struct wf_wait *wait, struct wf_wait_nod
 void wf_after_switch(struct wf_local *self);
 /* A body on this thread's stack begins or ends that asks something of it. */
 void wf_fiber_modes(struct wf_local *self);
+char *wf_fiber_floor(const struct wf_fiber *fiber); /* stack_floor of a plain body */
 /* Wait for a cell. 0 done, -ETIMEDOUT, -EINTR, WEFT_EDEADLOCK, -EAGAIN, -EDEADLK. */
 int wf_wait_cell(weft *rt, struct wf_cell *cell, int64_t until) WF_SUSPENDS;
 void wf_fiber_lock(struct wf_fiber *fiber);
@@ -764,9 +767,12 @@ int wf_run_until(weft *rt, struct wf_cell *cell, int64_t until);
 typedef bool wf_arm_fn(struct wf_local *self, struct wf_wait *wait, void *arg);
 /* The same until `wait` is over, which `arm` arms. 0, -ETIMEDOUT (also unarmed), or an error. */
 int wf_run_wait(weft *rt, struct wf_wait *wait, wf_arm_fn *arm, void *arg);
+/* The same until a wait that is armed is over, or nothing goes on; it is not finished. */
+int wf_run_armed(struct wf_wait *wait);
 bool wf_helper_done(struct wf_worker *worker);
 int64_t wf_helper_until(struct wf_worker *worker);
 
+#include "order.h"
 #include "service.h"
 #include "spare.h"
 

@@ -197,12 +197,10 @@ void wf_timers_fire(weft *rt, int64_t now)
 	pthread_mutex_unlock(&rt->timer_mutex);
 }
 
-static int64_t next_timer(weft *rt)
+int64_t wf_timer_next(weft *rt)
 {
 	int64_t until = WEFT_FOREVER;
 
-	if (rt->clock.virtual_time)
-		return until;
 	pthread_mutex_lock(&rt->timer_mutex);
 	if (rt->timer_count)
 		until = rt->timer_heap[1]->until;
@@ -224,6 +222,9 @@ void wf_service_ring(weft *rt, uint32_t flags)
 
 static bool all_idle(weft *rt)
 {
+	/* Then the one thread that would run something is the one that searches. */
+	if (rt->order)
+		return rt->order->stuck;
 	/* relaxed: checked twice, around a search that changes nothing. */
 	return wf_load_relaxed(&rt->sleeping) >= rt->workers &&
 		!wf_load_relaxed(&rt->helpers_used) && !wf_load_relaxed(&rt->bodies_outside);
@@ -262,7 +263,7 @@ static void *service_main(void *arg)
 			nag_at = wf_spares_nag(rt) ? wf_clock_now(NULL) + nag_ns : WEFT_FOREVER;
 			nag_ns = nag_ns < NAG_LAST_NS / 2 ? nag_ns * 2 : NAG_LAST_NS;
 		}
-		int64_t until = next_timer(rt);
+		int64_t until = rt->clock.virtual_time ? WEFT_FOREVER : wf_timer_next(rt);
 
 		if (nag_at < until)
 			until = nag_at;

@@ -185,17 +185,24 @@ void wf_wait_leave(struct wf_wait *wait)
 
 /* ---- Stacks -------------------------------------------------------------------------------- */
 
+char *wf_fiber_floor(const struct wf_fiber *fiber)
+{
+	size_t stack = (size_t)(fiber->hi - fiber->lo);
+	size_t reserve = stack / 2 < 65536 ? stack / 2 : 65536;
+
+	return fiber->lo + reserve;
+}
+
 /* What the bodies on this thread's stack ask of it. */
 void wf_fiber_modes(struct wf_local *self)
 {
 	const struct wf_fiber *fiber = self->fiber;
 	const struct wf_fiber_user *user = (const void *)fiber->user;
-	size_t stack = (size_t)(fiber->hi - fiber->lo);
-	size_t reserve = stack / 2 < 65536 ? stack / 2 : 65536;
 
 	self->fast_rt = WF_UNLIKELY(user->giving) ? WF_RT_NONE : self->plain_rt;
 	/* A body with several CPUs lends them while it waits: nothing runs on top of it. */
-	self->stack_floor = WF_UNLIKELY(user->counted) ? WF_FLOOR_NONE : fiber->lo + reserve;
+	self->stack_floor = WF_UNLIKELY(user->counted || self->rt->order) ? WF_FLOOR_NONE
+									  : wf_fiber_floor(fiber);
 }
 
 static void set_fiber(struct wf_local *self, struct wf_fiber *fiber, struct weft_task *current)
@@ -515,6 +522,26 @@ static void host_sleep(struct wf_wait *wait)
 		wf_outside_wakes(me);
 }
 
+/* A host thread of a deterministic runtime runs what there is until its wait is over. */
+static int order_sleep(struct wf_wait *wait)
+{
+	int rc = wf_run_armed(wait);
+	int64_t until = wait->timer.until;
+	int reason = rc ? WF_WAKE_CANCEL : WF_WAKE_DEADLOCK;
+	uint32_t old;
+
+	WF_DEBUG(!wait->fiber && !wait->helper);
+	WF_DEBUG(rc <= 0);
+	if (!rc && until != WEFT_FOREVER && wf_clock_now(&wait->rt->clock) >= until)
+		reason = WF_WAKE_TIMEOUT;
+	if (claim(wait, reason, &old))
+		return rc;
+	/* acquire [H1]: after the winner's last touch. */
+	while (wf_load_acquire(&wait->futex) != HOST_WOKEN)
+		wf_cpu_relax();
+	return 0;
+}
+
 int wf_wait_sleep(struct wf_wait *wait)
 {
 	struct wf_ext *away = wf_admit_leave(wf_self());
@@ -526,6 +553,8 @@ int wf_wait_sleep(struct wf_wait *wait)
 		rc = wf_timer_add(wait);
 	if (!rc && wait->fiber) {
 		rc = task_sleep(self, wait);
+	} else if (!rc && WF_UNLIKELY(wait->rt->order)) {
+		rc = order_sleep(wait);
 	} else if (!rc) {
 		host_sleep(wait);
 	} else {
@@ -587,7 +616,8 @@ static WF_SUSPENDS bool run_in_place(struct wf_local *self, struct wf_cell *cell
 
 	WF_DEBUG(self->fiber && frame->rt == self->rt);
 
-	if (wf_stack_here() < self->stack_floor)
+	if (wf_stack_here() <
+	    (WF_UNLIKELY(self->rt->order) ? wf_order_floor(self) : self->stack_floor))
 		return false;
 	if (!wf_deque_take_local(deque, cell) &&
 	    !wf_deque_remove_local(deque, cell, IN_PLACE_DEPTH) && !take_of_group(self, cell))

@@ -34,7 +34,7 @@ static const uint8_t look_order[WF_PRIORITIES] = { WEFT_PRIORITY_HIGH, WEFT_PRIO
 
 /* ---- Taking -------------------------------------------------------------------------------- */
 
-static void *pop_own(struct wf_worker *worker)
+void *wf_pop_own(struct wf_worker *worker)
 {
 	/* relaxed: see push() in ready.c. */
 	if (WF_LIKELY(!wf_load_relaxed(&worker->local.rt->prio_used)))
@@ -115,7 +115,7 @@ static void *take_inbox(struct wf_worker *worker)
 	return (void *)((uintptr_t)fiber | WF_ITEM_FIBER);
 }
 
-static void *take_shared(struct wf_worker *worker)
+void *wf_take_shared(struct wf_worker *worker)
 {
 	void *item = take_inbox(worker);
 
@@ -222,7 +222,7 @@ static bool press(struct wf_worker *worker, bool force)
 /* ---- Searching and sleeping ---------------------------------------------------------------- */
 
 /* Whether the loop of this worker ends. */
-static bool must_stop(struct wf_worker *worker)
+bool wf_must_stop(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
 
@@ -236,7 +236,7 @@ static bool must_stop(struct wf_worker *worker)
 static bool must_leave(struct wf_worker *worker)
 {
 	/* relaxed: looked at once more behind [S1]. */
-	return (wf_load_relaxed(&worker->attend) & WF_LOOK_SLOTS) || must_stop(worker);
+	return (wf_load_relaxed(&worker->attend) & WF_LOOK_SLOTS) || wf_must_stop(worker);
 }
 
 /* relaxed: looked at once more behind [S1], and what it tells under a mutex. */
@@ -246,12 +246,12 @@ static bool groups_wait(const struct wf_worker *worker)
 }
 
 /* Of a helper's own deque: forks of the bodies that it runs. What else is there is for others. */
-static void *pop_only(struct wf_worker *worker)
+void *wf_pop_only(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
 	void *item;
 
-	while ((item = pop_own(worker)) != NULL) {
+	while ((item = wf_pop_own(worker)) != NULL) {
 		if (((uintptr_t)item & WF_ITEM_MASK) == WF_ITEM_FORK)
 			break;
 		if (wf_injector_push_mt(&rt->inject[worker->local.node][WEFT_PRIORITY_NORMAL],
@@ -279,9 +279,9 @@ static void *look(struct wf_worker *worker)
 	void *item = node_waits(worker) ? wf_lane_next(worker) : NULL;
 
 	if (!item)
-		item = worker->only ? pop_only(worker) : pop_own(worker);
+		item = worker->only ? wf_pop_only(worker) : wf_pop_own(worker);
 	if (!item && !worker->only)
-		item = take_shared(worker);
+		item = wf_take_shared(worker);
 	if (!item && groups_wait(worker))
 		item = wf_group_take(worker);
 	if (!item && !worker->only)
@@ -435,7 +435,7 @@ static int64_t watch_until(struct wf_worker *worker, int64_t *interval)
 	return until;
 }
 
-static void sleep_begin(struct wf_worker *worker)
+void wf_sleep_begin(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
 
@@ -452,7 +452,7 @@ static void sleep_begin(struct wf_worker *worker)
 		wf_fence_seq_cst();
 }
 
-static void sleep_end(struct wf_worker *worker)
+void wf_sleep_end(struct wf_worker *worker)
 {
 	weft *rt = worker->local.rt;
 	uint32_t me = worker->index + 1;
@@ -482,7 +482,7 @@ static void sleep(struct wf_worker *worker)
 	weft *rt = worker->local.rt;
 	int64_t interval = WATCH_FIRST_NS, gpu_interval = 0;
 
-	sleep_begin(worker);
+	wf_sleep_begin(worker);
 	for (;;) {
 		if (anything(worker) || lone_grows_old(worker) || must_leave(worker))
 			break;
@@ -500,7 +500,7 @@ static void sleep(struct wf_worker *worker)
 	}
 	if (rt->gpus)
 		wf_gpu_after_sleep(worker);
-	sleep_end(worker);
+	wf_sleep_end(worker);
 }
 
 /*
@@ -549,10 +549,10 @@ static void nap(struct wf_worker *worker)
 	worker->nap.due = false;
 	WF_CHECK(worker->nap.us > 0 && !worker->helper);
 	WF_DEBUG(worker->nap.us <= NAP_LAST_US);
-	sleep_begin(worker);
+	wf_sleep_begin(worker);
 	wf_bump(&worker->local.count.parked);
 	wf_parker_park(&worker->parker, wf_clock_now(NULL) + (int64_t)worker->nap.us * 1000);
-	sleep_end(worker);
+	wf_sleep_end(worker);
 }
 
 static void *find_item(struct wf_worker *worker)
@@ -614,7 +614,7 @@ static void *attend(struct wf_worker *worker)
 	}
 	if (!item && why & WF_LOOK_PLACES)
 		item = placed(worker);
-	if (!item && why & WF_LOOK_GROUPS && !must_stop(worker))
+	if (!item && why & WF_LOOK_GROUPS && !wf_must_stop(worker))
 		item = wf_group_next(worker);
 	return item;
 }
@@ -625,20 +625,22 @@ void *wf_next_item(struct wf_worker *worker)
 		void *item = NULL;
 		/* relaxed: a request may be seen an item later. */
 		if (WF_UNLIKELY(wf_load_relaxed(&worker->attend))) {
+			if (worker->local.rt->order)
+				return wf_order_next(worker);
 			item = attend(worker);
 			if (!item && worker->only)
 				item = find_item(worker);
-			if (item || must_stop(worker))
+			if (item || wf_must_stop(worker))
 				return item;
 		}
 		if (WF_UNLIKELY(++worker->tick % WF_INJECT_PERIOD == 0))
-			item = take_shared(worker);
+			item = wf_take_shared(worker);
 		if (!item)
-			item = pop_own(worker);
+			item = wf_pop_own(worker);
 		if (WF_LIKELY(item != NULL))
 			return item;
 		item = find_item(worker);
-		if (item || must_stop(worker))
+		if (item || wf_must_stop(worker))
 			return item;
 	}
 }
@@ -718,83 +720,4 @@ int wf_worker_enter(struct wf_thread_state *thread, struct wf_worker *worker)
 	wf_fiber_put(rt->stacks, &cache, thread->left);
 	wf_stack_cache_flush(rt->stacks, &cache);
 	return 0;
-}
-
-/* Sums of all threads. Ends are read first: equal sums were equal at one moment in between. */
-/* Whether something that can run lies in a queue, also of a worker that is still waking up. */
-static bool something_queued(weft *rt)
-{
-	/* relaxed: one look of several. */
-	if (wf_load_relaxed(&rt->overflow_count) || wf_load_relaxed(&rt->group_queued) ||
-	    /* relaxed: as above. */
-	    wf_load_relaxed(&rt->placed))
-		return true;
-	for (uint32_t i = 0; i < rt->node_count * WF_PRIORITIES; i++) {
-		if (!wf_injector_is_empty_mt(&rt->inject[i / WF_PRIORITIES][i % WF_PRIORITIES]))
-			return true;
-	}
-	for (uint32_t i = 0; i < rt->slots; i++) {
-		struct wf_worker *worker = rt->worker[i];
-
-		if (!wf_mpsc_is_empty(&worker->inbox))
-			return true;
-		for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
-			if (wf_deque_count_mt(&worker->deque[p]))
-				return true;
-		}
-	}
-	return false;
-}
-
-bool wf_runtime_is_idle(weft *rt)
-{
-	/* First: what is taken off a queue after this, an awake worker took. */
-	if (something_queued(rt))
-		return false;
-	/* relaxed, all: one look of several. */
-	uint32_t helpers = (uint32_t)__builtin_popcount(wf_load_relaxed(&rt->helpers_used));
-
-	pthread_mutex_lock(&rt->threads_mutex);
-	bool bodies = wf_load_relaxed(&rt->bodies_outside) > rt->outside_asleep;
-
-	pthread_mutex_unlock(&rt->threads_mutex);
-	pthread_mutex_lock(&rt->timer_mutex);
-	bool timers = rt->timer_count > rt->timer_tasks;
-
-	pthread_mutex_unlock(&rt->timer_mutex);
-	return !bodies && !timers && !wf_gpus_pending(rt) &&
-		wf_load_relaxed(&rt->sleeping) >= rt->workers + helpers;
-}
-
-uint64_t wf_runtime_progress(weft *rt)
-{
-	uint32_t end = wf_load_acquire(&rt->locals_end); /* acquire [L1]: the entries. */
-	uint64_t sum = 0;
-
-	for (uint32_t i = 0; i < end; i++)
-		/* relaxed: only compared with itself. */
-		sum += wf_load_relaxed(&rt->locals[i]->completed) +
-			wf_load_relaxed(&rt->locals[i]->count.suspended);
-	return sum;
-}
-
-bool wf_runtime_is_quiet(weft *rt)
-{
-	/* acquire [Q1]: an end that is counted brings its submit with it. */
-	uint32_t end = wf_load_acquire(&rt->locals_end);
-	uint64_t completed = 0, submitted = 0;
-
-	for (uint32_t i = 0; i < end; i++) {
-		if (rt->locals[i])
-			completed += wf_load_acquire(&rt->locals[i]->completed);
-	}
-	/* acquire: a thread that joined since may have submitted. */
-	end = wf_load_acquire(&rt->locals_end);
-	for (uint32_t i = 0; i < end; i++) {
-		if (rt->locals[i])
-			submitted += wf_load_acquire(&rt->locals[i]->submitted);
-	}
-	/* Counted the other way round, a sum could be even while something is left. */
-	WF_DEBUG(completed <= submitted);
-	return completed == submitted && !wf_actors_poked(rt);
 }

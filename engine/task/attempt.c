@@ -19,7 +19,6 @@
 #include "gpu.h"
 #include "options.h"
 
-#define CHECKPOINT_MAX    ((size_t)1 << 20)
 #define FAULT_ATTEMPTS    2 /* of a task; later ones are spared */
 #define FAULT_POINT_BYTES 256
 
@@ -177,7 +176,7 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return z ? z : 1; /* 0 is none */
 }
 
-static void blob_release(struct wf_blob *blob)
+void wf_blob_release(struct wf_blob *blob)
 {
 	/* acq_rel [B2]: the others' reads are over before it is freed. */
 	if (blob && wf_add_acq_rel(&blob->refs, (uint32_t)-1) == 0)
@@ -204,6 +203,8 @@ struct wf_legacy wf_legacy_of(struct wf_local *self, const struct wf_setup *setu
 	struct wf_legacy legacy = { .context = parent ? parent->context : NULL };
 	weft *rt = self->rt;
 
+	if (setup && setup->legacy)
+		return *setup->legacy;
 	if (setup && setup->o.seed)
 		legacy.identity = mix(rt->seed, setup->o.seed);
 	else if (parent && parent->identity)
@@ -247,7 +248,7 @@ bool wf_plus_init(struct wf_plus *plus, const struct wf_setup *setup,
 
 void wf_plus_fini(struct wf_plus *plus)
 {
-	blob_release(plus->context);
+	wf_blob_release(plus->context);
 	wf_error_release(plus->last_error);
 	wf_free(plus->checkpoint);
 	plus->context = NULL;
@@ -357,43 +358,6 @@ int weft_task_seed(weft_task *self, uint8_t seed[32])
 		for (uint32_t j = 0; j < 8; j++)
 			seed[8 * i + j] = (uint8_t)(word >> 8 * j);
 	}
-	return 0;
-}
-
-/* ---- Checkpoints --------------------------------------------------------------------------- */
-
-int weft_checkpoint(weft_task *self, const void *data, size_t size)
-{
-	struct wf_plus *plus = plus_of(self);
-
-	if (self->borrowed || (size && !data))
-		return -EINVAL;
-	if (size > CHECKPOINT_MAX)
-		return -EMSGSIZE;
-	if (!plus || (!plus->retries && !plus->memory_retries))
-		return 0;
-	WF_DEBUG(!plus->checkpoint_size || plus->checkpoint);
-	void *copy = wf_malloc(size + 1);
-
-	if (!copy)
-		return -ENOMEM;
-	if (size)
-		memcpy(copy, data, size);
-	wf_free(plus->checkpoint);
-	plus->checkpoint = copy;
-	plus->checkpoint_size = size;
-	return 0;
-}
-
-int weft_checkpoint_read(weft_task *self, struct weft_view *view)
-{
-	const struct wf_plus *plus = plus_of(self);
-
-	if (!view)
-		return -EINVAL;
-	*view = (struct weft_view){ NULL, 0 };
-	if (plus && plus->checkpoint)
-		*view = (struct weft_view){ plus->checkpoint, plus->checkpoint_size };
 	return 0;
 }
 

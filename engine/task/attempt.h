@@ -71,6 +71,7 @@ struct wf_legacy wf_legacy_of(struct wf_local *self, const struct wf_setup *setu
 bool wf_plus_init(struct wf_plus *plus, const struct wf_setup *setup,
                   const struct wf_legacy *legacy);
 void wf_plus_fini(struct wf_plus *plus);
+void wf_blob_release(struct wf_blob *blob); /* NULL is accepted */
 
 /* Around all attempts of a task with a cold block, or a fork of one; what _end() wants. */
 uint32_t wf_bodies_begin(struct wf_local *self, struct wf_ext *ext);

@@ -327,6 +327,7 @@ struct wf_more {
 	bool abandon;             /* WEFT_TASK_ABANDON: its getters have its only further output */
 	int64_t submit_ns, start_ns, end_ns;
 	struct wf_keyed *keyed;   /* until the task has ended */
+	struct wf_lineage *lineage; /* likewise */
 	struct wf_stream *stream; /* with WEFT_TASK_EMITS */
 };
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "admit_state.h"
+#include "lineage.h"
 #include "room.h"
 #include "runtime.h"
 #include "wf_store.h"
@@ -57,8 +58,11 @@ static WF_SUSPENDS int share_await(struct wf_local *self, uint64_t bytes)
 	wf_wait_init(&sw.wait, self, 1, WEFT_FOREVER);
 	sw.wait.external = true;
 	sw.node = (struct wf_wait_node){ .waiter.fire = wf_wait_fire, .wait = &sw.wait };
+	wf_outside_begin(self->rt);
 	wf_store_share_wait(store, &sw.sharer);
 	int rc = wf_wait_sleep(&sw.wait);
+
+	wf_outside_end(sw.wait.rt);
 
 	if (rc && wf_store_share_cancel(store, &sw.sharer))
 		return rc;
@@ -167,7 +171,7 @@ static struct wf_error *lost_input(weft *rt, const struct wf_ext *ext)
 		struct wf_object *object = wf_cell_object(&rt->cells[ext->edges[i].src]);
 
 		if (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST)
-			return wf_object_lost_error(rt, object);
+			return wf_object_lost_error(rt, &rt->cells[ext->edges[i].src], object);
 		struct wf_error *lost = wf_remote_lost(rt, &rt->cells[ext->edges[i].src]);
 
 		if (lost)
@@ -176,11 +180,32 @@ static struct wf_error *lost_input(weft *rt, const struct wf_ext *ext)
 	return NULL;
 }
 
+/* Have what is lost computed again, where its task allows it. 0, or what ends the wait. */
+static WF_SUSPENDS int rebuild_inputs(weft *rt, struct wf_ext *ext)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < ext->n_inputs && rc >= 0; i++) {
+		struct wf_object *object = input_object(rt, ext, i);
+
+		while (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST) {
+			rc = wf_lineage_rebuild(rt, object, WEFT_FOREVER);
+			if (rc)
+				break;
+		}
+	}
+	return rc < 0 ? rc : 0;
+}
+
 /* 0 and pinned, or the status the task ends with; *cause: the lost input's error or NULL. */
 static WF_SUSPENDS int pin_inputs(weft *rt, struct wf_ext *ext, struct wf_object **objects,
                                   struct wf_error **cause)
 {
 	for (;;) {
+		int rc = rebuild_inputs(rt, ext);
+
+		if (rc)
+			return rc == -EINTR ? -ECANCELED : rc;
 		uint32_t n = input_objects(rt, ext, objects), failed;
 
 		*cause = ext->policy == WEFT_INPUT_FAIL_FAST ? lost_input(rt, ext) : NULL;
@@ -191,7 +216,7 @@ static WF_SUSPENDS int pin_inputs(weft *rt, struct wf_ext *ext, struct wf_object
 		for (uint32_t i = 0; i < n; i++)
 			bytes += objects[i]->size;
 		bytes = wf_store_share_bytes(wf_runtime_store(rt), bytes);
-		int rc = share_take(rt, bytes);
+		rc = share_take(rt, bytes);
 
 		if (!rc && n) {
 			rc = wf_values_hold(rt, objects, n, WF_OBJECT_PIN, WEFT_FOREVER, &failed);

@@ -15,7 +15,7 @@
  * who are about to take its refs, which it counts. A result is on the disk before its task leaves
  * the table, so a key is never without both while it is good.
  */
-#include "keyed.h"
+#include "keyed_inner.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,41 +26,9 @@
 #include "wf_dataset.h"
 #include "wf_store.h"
 
-#define BUCKETS         64u
 #define KEY_MAX         255
 #define OUTPUT_MAX      150
 #define KEY_RETRIES_MAX 1000
-
-enum keyed_state { LOOKING = 0, PENDING, ENDED };
-
-struct wf_keyed {
-	struct wf_keyed *next; /* in its bucket */
-	char *key;             /* "": only an output directory */
-	char *output_name;     /* NULL: temporary */
-	char *output_place;    /* NULL: the session's */
-	weft_task_fn *fn;
-	uint64_t fingerprint;
-	uint32_t retries;
-	uint32_t n_outputs;
-	uint32_t users;
-	enum keyed_state state;
-	bool broken;    /* there was a result that did not verify */
-	bool well;      /* an attempt has ended well */
-	uint32_t begun; /* number of the attempt in the session */
-	weft_ref looked;
-	struct wf_outdir *output, *scratch; /* of the attempt */
-	weft_ref refs[];                    /* counted, once PENDING */
-};
-
-struct wf_session_table {
-	pthread_mutex_t mutex;
-	struct wf_session *session;
-	struct wf_dataset_env env;
-	struct wf_keyed *bucket[BUCKETS];
-	uint32_t serial; /* of output directories without a key */
-	bool failed;
-	uint64_t ran, skipped, shared, recomputed;
-};
 
 static void log_key(weft *rt, int level, const char *key, const char *text)
 {
@@ -97,7 +65,7 @@ void wf_session_stop(weft *rt, bool well)
 	if (!table)
 		return;
 	WF_CHECK(table->session);
-	for (uint32_t i = 0; i < BUCKETS; i++)
+	for (uint32_t i = 0; i < WF_KEYED_BUCKETS; i++)
 		WF_CHECK(!table->bucket[i]);
 	wf_session_close(table->session, well && !table->failed);
 	pthread_mutex_destroy(&table->mutex);
@@ -234,7 +202,7 @@ static struct wf_keyed *entry_create(const struct weft_call *call,
 static struct wf_keyed **slot_of(struct wf_session_table *table, const char *key)
 {
 	WF_CHECK(*key);
-	struct wf_keyed **at = &table->bucket[XXH64(key, strlen(key), 0) % BUCKETS];
+	struct wf_keyed **at = &table->bucket[XXH64(key, strlen(key), 0) % WF_KEYED_BUCKETS];
 
 	while (*at && strcmp((*at)->key, key) != 0)
 		at = &(*at)->next;
@@ -269,6 +237,7 @@ static void entry_put(weft *rt, struct wf_keyed *k)
 	}
 	if (k->looked.bits)
 		weft_release(rt, k->looked);
+	wf_free(k->checkpoint);
 	wf_free(k);
 }
 
@@ -549,8 +518,12 @@ static int begin_job(void *arg)
 {
 	struct keyed_job *job = arg;
 
-	return wf_session_attempt(job->rt->session->session, job->k->key, job->k->retries,
-	                          &job->attempt);
+	int rc = wf_session_attempt(job->rt->session->session, job->k->key, job->k->retries,
+	                            &job->attempt);
+
+	if (!rc)
+		wf_checkpoint_load(job->rt, job->k);
+	return rc;
 }
 
 int wf_keyed_begin(struct weft_task *frame, struct wf_keyed *keyed)
@@ -653,6 +626,8 @@ static int finish_job(void *arg)
 	/* Markers that stay are counted in vain once more; the result is found before that. */
 	if (!rc)
 		(void)wf_session_attempts_forget(job->rt->session->session, k->key);
+	if (!rc && k->checkpoint)
+		wf_checkpoint_forget(job->rt, k);
 	return rc;
 }
 

@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lineage.h"
 #include "room.h"
 #include "runtime.h"
 #include "wf_store.h"
@@ -78,6 +79,7 @@ static void meta_drop(void *arg, void *meta)
 	struct wf_local *self = rt->store_closing ? NULL : wf_local_of(rt);
 
 	if (!self) {
+		wf_lineage_gone(NULL, m);
 		wf_free(m);
 		return;
 	}
@@ -89,6 +91,7 @@ static void meta_drop(void *arg, void *meta)
 	while ((m = self->metas)) {
 		self->metas = m->next;
 		release_refs(self, m);
+		wf_lineage_gone(self, m);
 		wf_free(m);
 	}
 	self->metas_busy = false;
@@ -230,8 +233,11 @@ static WF_SUSPENDS int store_await(weft *rt, struct store_wait *sw, int64_t unti
 	WF_CHECK(!sw->calls || !sw->wait.fiber);
 	/* release [R2]: who sleeps here gives nothing back. */
 	wf_add_release(&rt->rooms_left, sw->calls);
+	wf_outside_begin(rt);
 	wf_store_wait(store, &sw->ticket);
 	int rc = wf_wait_sleep(&sw->wait);
+
+	wf_outside_end(rt);
 
 	if (rc && wf_store_cancel(store, &sw->ticket)) {
 		wf_add_acq_rel(&rt->rooms_entered, sw->calls); /* acq_rel [R1]: awake again. */
@@ -400,13 +406,29 @@ int wf_object_lost_status(const struct wf_object *object)
 	return loss && loss->code == -EBADMSG ? WEFT_ECORRUPT : WEFT_ELOST;
 }
 
-struct wf_error *wf_object_lost_error(weft *rt, struct wf_object *object)
+void wf_lost_forget(weft *rt, const struct wf_object *object)
+{
+	WF_DEBUG(object != NULL);
+	pthread_mutex_lock(&rt->store_mutex);
+	/* Somebody may still be looking at the error: it stays until the close. */
+	for (struct wf_lost *lost = rt->lost; lost; lost = lost->next) {
+		if (lost->object == object)
+			lost->object = NULL;
+	}
+	pthread_mutex_unlock(&rt->store_mutex);
+}
+
+struct wf_error *wf_object_lost_error(weft *rt, const struct wf_cell *cell,
+                                      struct wf_object *object)
 {
 	const struct wf_store_loss *loss = wf_object_loss(object);
+	char text[512], why[192];
 	struct wf_lost *lost;
 
 	if (!loss)
 		return NULL;
+	wf_lineage_why(cell, object, why, sizeof(why));
+	snprintf(text, sizeof(text), "%s%s", loss->text, why);
 	pthread_mutex_lock(&rt->store_mutex);
 	for (lost = rt->lost; lost && lost->object != object;)
 		lost = lost->next;
@@ -419,7 +441,7 @@ struct wf_error *wf_object_lost_error(weft *rt, struct wf_object *object)
 				.error = wf_error_create(&(struct wf_error_args){
 					.status = wf_object_lost_status(object),
 					.code = loss->code,
-					.text = loss->text,
+					.text = text,
 					.task = "store" }),
 			};
 			rt->lost = lost;
@@ -541,6 +563,17 @@ size_t wf_cell_size(const struct wf_cell *cell)
 	return object ? object->size : wf_cell_view(cell).size;
 }
 
+bool wf_lost_again(weft *rt, struct wf_object *object, int64_t until, int *rc)
+{
+	if (*rc != WEFT_ECORRUPT && *rc != WEFT_ELOST)
+		return false;
+	int rebuilt = wf_lineage_rebuild(rt, object, until);
+
+	if (rebuilt < 0)
+		*rc = rebuilt;
+	return !rebuilt;
+}
+
 int wf_cell_get_view(weft *rt, struct wf_cell *cell, int64_t until, struct weft_view *view)
 {
 	struct wf_object *object = wf_cell_object(cell);
@@ -560,8 +593,11 @@ int wf_cell_get_view(weft *rt, struct wf_cell *cell, int64_t until, struct weft_
 	/* In memory, as it nearly always is: a pin and no more. */
 	int rc = wf_object_pin(wf_runtime_store(rt), object, WF_OBJECT_VIEW);
 
-	if (WF_UNLIKELY(rc))
+	while (WF_UNLIKELY(rc)) {
 		rc = wf_values_hold(rt, &object, 1, WF_OBJECT_VIEW, until, &failed);
+		if (!wf_lost_again(rt, object, until, &rc))
+			break;
+	}
 	if (!rc)
 		*view = wf_object_view(rt, object);
 	return rc;
@@ -586,9 +622,16 @@ int64_t wf_cell_copy_object(weft *rt, struct wf_cell *cell, void *dst, size_t si
 
 	if (!self)
 		return -ENOMEM;
-	bool entered = wf_room_enter(self, object->size);
-	int rc = wf_values_hold(rt, &object, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
+	bool entered;
+	int rc;
 
+	do {
+		entered = wf_room_enter(self, object->size);
+		rc = wf_values_hold(rt, &object, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
+		self = wf_local_of(rt);
+		if (rc)
+			wf_room_leave(self, entered);
+	} while (wf_lost_again(rt, object, WEFT_FOREVER, &rc) && (self = wf_local_of(rt)));
 	self = wf_local_of(rt);
 	if (!rc) {
 		struct weft_view view = wf_object_view(rt, object);
@@ -596,7 +639,7 @@ int64_t wf_cell_copy_object(weft *rt, struct wf_cell *cell, void *dst, size_t si
 		if (view.size)
 			memcpy(dst, view.data, view.size);
 		wf_value_unhold(self, object, WF_OBJECT_PIN);
+		wf_room_leave(self, entered);
 	}
-	wf_room_leave(self, entered);
 	return rc ? rc : (int64_t)object->size;
 }

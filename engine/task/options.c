@@ -132,7 +132,7 @@ static int collect(weft *rt, const struct weft_task_options *opts, struct weft_t
 static int check_flags(weft *rt, const struct weft_task_options *o)
 {
 	const uint32_t known = WEFT_TASK_STAY | WEFT_TASK_BLOCKING | WEFT_TASK_EMITS |
-		WEFT_TASK_SKIP_EMPTY | WEFT_TASK_ABANDON;
+		WEFT_TASK_SKIP_EMPTY | WEFT_TASK_ABANDON | WEFT_TASK_REBUILD;
 	const uint32_t later = WEFT_TASK_NO_EVENTS | WEFT_TASK_ISOLATED | WEFT_TASK_NO_SPECULATION;
 
 	if (o->flags & ~(known | later))
@@ -143,6 +143,10 @@ static int check_flags(weft *rt, const struct weft_task_options *o)
 	    (!(o->flags & WEFT_TASK_BLOCKING) || o->n_outputs > 1 || o->key || o->output_name ||
 	     o->flags & (WEFT_TASK_EMITS | WEFT_TASK_STAY)))
 		return bad_number(rt, -EINVAL, "flags (WEFT_TASK_ABANDON)", o->flags);
+	if (o->flags & WEFT_TASK_REBUILD &&
+	    (!o->retries || o->retries == WEFT_RETRIES_NONE || o->key || o->output_name ||
+	     o->n_outputs > WEFT_OUTPUTS_MAX || o->flags & (WEFT_TASK_EMITS | WEFT_TASK_ABANDON)))
+		return bad_number(rt, -EINVAL, "flags (WEFT_TASK_REBUILD)", o->flags);
 	return 0;
 }
 
@@ -239,6 +243,9 @@ static int read_cpus(weft *rt, const struct weft_task_options *o, struct wf_shap
 		amount = 0;
 	else if (o->cpus != 0 && !wf_fixed(o->cpus, &amount))
 		return bad_amount(rt, "cpus", o->cpus);
+	/* A deterministic runtime has one thread and does not count CPUs. */
+	if (rt->order)
+		return 0;
 	/* One whole CPU is the worker itself, and not counted. */
 	shape->beside = amount < WF_FIXED || (amount > WF_FIXED && o->flags & WEFT_TASK_BLOCKING);
 	if (amount && amount != WF_FIXED) {
@@ -257,7 +264,8 @@ static int read_kept_cpus(weft *rt, const struct weft_task_options *o, struct wf
 		return 0;
 	if (!wf_fixed(o->cpus, &amount))
 		return bad_amount(rt, "cpus", o->cpus);
-	need(shape, WF_RES_CPU, amount);
+	if (!rt->order)
+		need(shape, WF_RES_CPU, amount);
 	return 0;
 }
 
@@ -393,6 +401,7 @@ static int setup_read(weft *rt, const struct weft_task_options *opts, bool keeps
 	WF_CHECK(out->shape.n <= WF_NEEDS_MAX);
 	WF_CHECK(!o->retries || o->retries <= RETRIES_MAX || o->retries == WEFT_RETRIES_FOREVER);
 	out->request = out->shape.n || out->shape.beside || out->shape.place || out->shape.pg;
+	out->legacy = NULL;
 	out->plus = o->retries || o->memory || o->context || o->seed;
 	return 0;
 }

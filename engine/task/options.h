@@ -7,12 +7,15 @@
 #include "admit.h"
 #include "weft.h"
 
+struct wf_legacy;
+
 /* Options with the bases merged, the defaults filled in and the words for "none" replaced. */
 struct wf_setup {
 	struct weft_task_options o;
 	struct wf_shape shape;
 	bool request; /* shape is to be admitted */
 	bool plus;    /* needs a struct wf_plus */
+	const struct wf_legacy *legacy; /* NULL: what the submitter passes on */
 };
 
 /* In steps of 1/WF_FIXED, to the nearest; false: too small, too large or not a number. */

@@ -173,7 +173,7 @@ static bool run_elsewhere(struct wf_local *self, struct wf_cell *cell, bool *end
 	struct wf_ext *ext = wf_cell_ext(cell);
 
 	*ended = false;
-	if (!ext || !self->worker || !(ext->flags & WEFT_TASK_BLOCKING) ||
+	if (!ext || !self->worker || !(ext->flags & WEFT_TASK_BLOCKING) || self->rt->order ||
 	    (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->held &&
 	     !wf_ext_request(ext)->slot))
 		return false;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "keyed.h"
+#include "lineage.h"
 #include "options.h"
 #include "plain.h"
 
@@ -138,9 +139,10 @@ struct build {
 	const struct weft_task_options *o;
 	const struct wf_setup *setup; /* NULL: default options, or the library's own task */
 	struct wf_legacy legacy;
-	struct wf_class *class; /* consumed by the cold block; NULL: no request */
-	struct wf_keyed *keyed; /* NULL: no key */
-	struct wf_group *group; /* entered; NULL: none */
+	struct wf_class *class;     /* consumed by the cold block; NULL: no request */
+	struct wf_keyed *keyed;     /* NULL: no key */
+	struct wf_lineage *lineage; /* NULL: not to be rebuilt */
+	struct wf_group *group;     /* entered; NULL: none */
 	struct wf_tag parent;
 	bool orphan; /* nobody's child, whoever submits it */
 	bool forget;
@@ -197,6 +199,7 @@ static void ext_undo(struct wf_local *self, struct wf_ext *ext)
 	if (wf_ext_more(ext)) {
 		wf_ext_more(ext)->arg_drop = NULL;
 		wf_ext_more(ext)->keyed = NULL;
+		wf_ext_more(ext)->lineage = NULL;
 	}
 	ext->flags |= WF_EXT_RELEASED;
 	wf_ext_free(self, ext, false);
@@ -226,7 +229,7 @@ static void ext_head(struct wf_ext *head, const weft *rt, const struct wf_cell *
 {
 	const struct weft_call *call = b->call;
 	const struct weft_task_options *o = b->o;
-	bool more = o->name || o->arg_drop || o->deadline || rt->timing || b->keyed ||
+	bool more = o->name || o->arg_drop || o->deadline || rt->timing || b->keyed || b->lineage ||
 		o->flags & (WEFT_TASK_EMITS | WEFT_TASK_ABANDON);
 	/* Of a call of an actor the argument is here, because its link lies in the cell. */
 	bool of_actor = call->actor.bits;
@@ -275,6 +278,7 @@ static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell, st
 			                              .deadline.until = o->deadline,
 			                              .abandon = b->abandon,
 			                              .keyed = b->keyed,
+			                              .lineage = b->lineage,
 			                              .submit_ns = self->rt->timing
 			                                      ? wf_clock_now(&self->rt->clock)
 			                                      : 0 };
@@ -574,13 +578,32 @@ static int submit_call_of(weft *rt, const struct build *b, weft_ref *out)
 {
 	struct wf_target to;
 	/* A call has what its actor holds, and a worker; it has no request of its own. */
-	int rc = b->setup && b->setup->request ? -ENOTSUP : wf_call_target(rt, b->call, b->o, &to);
+	int rc = b->setup && (b->setup->request || b->o->flags & WEFT_TASK_REBUILD)
+		? -ENOTSUP
+		: wf_call_target(rt, b->call, b->o, &to);
 	struct wf_local *self = rc ? NULL : wf_local_of(rt);
 
 	if (!self)
 		return rc ? rc : -ENOMEM;
 	to.caller = wf_caller_of(self);
 	return wf_submit_to(self, &to, b->call, b->o, b->setup, out);
+}
+
+/* A task whose results may be computed again: its argument is dropped with what that needs. */
+static int submit_rebuildable(weft *rt, struct build *b, struct wf_setup *setup, weft_ref *out)
+{
+	struct wf_local *self = wf_local_of(rt);
+
+	WF_DEBUG(setup->o.flags & WEFT_TASK_REBUILD && b->setup == setup);
+	b->lineage = self ? wf_lineage_create(rt, b->call, setup) : NULL;
+	if (!b->lineage)
+		return -ENOMEM;
+	setup->o.arg_drop = NULL;
+	int rc = submit_checked(rt, b, out);
+
+	if (rc)
+		wf_lineage_undo(self, b->lineage);
+	return rc;
 }
 
 WF_NOINLINE static WF_SUSPENDS int submit_any(weft *rt, const struct weft_call *call, weft_ref *out)
@@ -605,6 +628,9 @@ WF_NOINLINE static WF_SUSPENDS int submit_any(weft *rt, const struct weft_call *
 		rc = b.o->actor_group || b.o->actor_class ? -EINVAL : wf_keyed_wanted(rt, b.o);
 	if (rc)
 		return rc > 0 ? wf_keyed_submit(rt, call, b.o, out) : rc;
+	/* What nobody has a ref of nobody will miss. */
+	if (b.o->flags & WEFT_TASK_REBUILD && out && b.o->n_outputs)
+		return submit_rebuildable(rt, &b, &setup, out);
 	return submit_checked(rt, &b, out);
 }
 

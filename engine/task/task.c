@@ -13,6 +13,7 @@
 
 #include "gpu.h"
 #include "keyed.h"
+#include "lineage.h"
 #include "plain.h"
 
 /* ---- The cold block ------------------------------------------------------------------------ */
@@ -40,6 +41,10 @@ void wf_ext_free(struct wf_local *self, struct wf_ext *ext, bool keep)
 	if (more && more->keyed) {
 		wf_keyed_drop(self->rt, more->keyed);
 		more->keyed = NULL;
+	}
+	if (more && more->lineage) {
+		wf_lineage_put(self, more->lineage);
+		more->lineage = NULL;
 	}
 	if (more && more->deadline.cell) {
 		uint32_t cell = more->deadline.cell;
@@ -214,6 +219,9 @@ void wf_task_finish(struct wf_local *self, struct wf_cell *cell, struct wf_error
 		if (ext->parts & WF_PART_REQUEST)
 			wf_admit_end(self, ext);
 		bool keep = self->rt->timing && wf_ext_more(ext);
+
+		if (WF_UNLIKELY(!error && wf_ext_more(ext) && wf_ext_more(ext)->lineage))
+			wf_lineage_made(self, cell, ext);
 
 		if (keep)
 			wf_ext_more(ext)->end_ns = wf_clock_now(&self->rt->clock);

@@ -9,6 +9,8 @@
 struct wf_object_meta {
 	struct wf_object_meta *next; /* to be dropped after this one */
 	uint32_t n_refs, size;
+	struct wf_lineage *lineage; /* how it can be computed again, see lineage.c; or NULL */
+	uint32_t output;            /* which one of its task */
 	weft_ref refs[];
 };
 
@@ -59,6 +61,11 @@ struct wf_object *wf_cell_object(const struct wf_cell *cell);
  */
 int wf_values_hold(weft *rt, struct wf_object *const *objects, uint32_t n, uint64_t unit,
                    int64_t until, uint32_t *failed) WF_SUSPENDS;
+/*
+ * After one of these: whether `object` was lost and can be tried again, because its task has run
+ * once more. Else *rc may be why that could not be waited for.
+ */
+bool wf_lost_again(weft *rt, struct wf_object *object, int64_t until, int *rc) WF_SUSPENDS;
 void wf_value_unhold(struct wf_local *self, struct wf_object *object, uint64_t unit);
 struct weft_view wf_object_view(weft *rt, const struct wf_object *object); /* while held */
 /* A done cell's value: a view that weft_view_end() or the cell's end takes back. */
@@ -67,7 +74,9 @@ int wf_cell_get_view(weft *rt, struct wf_cell *cell, int64_t until,
 int64_t wf_cell_copy_object(weft *rt, struct wf_cell *cell, void *dst, size_t size) WF_SUSPENDS;
 int wf_object_lost_status(const struct wf_object *object);
 /* Why it is lost, alive as long as the object is deleted by nobody. NULL: it is not. */
-struct wf_error *wf_object_lost_error(weft *rt, struct wf_object *object);
+struct wf_error *wf_object_lost_error(weft *rt, const struct wf_cell *cell,
+                                      struct wf_object *object);
+void wf_lost_forget(weft *rt, const struct wf_object *object); /* what was said so is not true */
 /*
  * Hold the inputs that lie in the store for a task about to run. 0, or the status that it ends
  * with; *cause then is the error of a lost input (borrowed) or NULL.

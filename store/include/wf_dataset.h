@@ -225,6 +225,7 @@ enum wf_session_place {
 	WF_SESSION_DATA = 0, /* datasets of keyed tasks; stay */
 	WF_SESSION_OUTPUT,   /* named output directories; stay */
 	WF_SESSION_TEMP,     /* unnamed output and scratch directories; go at a successful end */
+	WF_SESSION_CHECKPOINTS, /* datasets of keys that have not ended well; likewise */
 	WF_SESSION_PLACES
 };
 

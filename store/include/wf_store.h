@@ -54,6 +54,7 @@ enum wf_object_state {
 #define WF_OBJECT_CROWD (((uint64_t)1 << 31) | ((uint64_t)1 << 63))
 
 struct wf_store_loss {
+	struct wf_store_loss *next; /* the store's own */
 	int code;       /* -EBADMSG corrupt, else the read's errno */
 	char text[256]; /* file, offset, reason */
 };
@@ -190,6 +191,13 @@ static inline uint64_t wf_object_word(const struct wf_object *object)
 }
 /* Why it is lost; borrowed until it is deleted. NULL: it is not. */
 const struct wf_store_loss *wf_object_loss(const struct wf_object *object);
+/*
+ * Give a lost object the bytes of `fresh`, of the same size, which nobody but the caller knows, and
+ * he by one pin: `fresh` is gone then. 0; -EINVAL it is not lost (any more), the sizes differ, or
+ * `fresh` is otherwise held or has something hung on it; then nothing has changed.
+ */
+int wf_object_revive(struct wf_store *store, struct wf_store_local *local, struct wf_object *lost,
+                     struct wf_object *fresh);
 
 /*
  * The owner is done with it, in whatever state it is (CREATING too: it is discarded). Views are
@@ -275,6 +283,7 @@ struct wf_store_stats {
 	uint64_t spilled_bytes, restored_bytes;    /* payload moved, since open */
 	uint64_t spills, restores, evicted_copies; /* objects; copies: dropped without a write */
 	uint64_t waits, fulls, losses;
+	uint64_t revived; /* of the lost: have bytes again */
 	uint64_t file_bytes, file_live_bytes;
 	const char *io_backend; /* "uring", "threads", "" not started */
 };

@@ -139,6 +139,8 @@ Test(wait, duplicates_are_found_in_long_lists)
 	refs[N] = refs[N / 3];
 	cr_assert_eq(weft_wait(rt, refs, N, N, WEFT_FOREVER, ready), N);
 	cr_assert_eq(weft_wait(rt, refs, N + 1, 1, WEFT_FOREVER, ready), -EINVAL);
+	refs[N] = refs[N - 1];
+	cr_assert_eq(weft_wait(rt, refs, N + 1, 1, WEFT_FOREVER, ready), -EINVAL);
 	cr_assert_eq(weft_release_many(rt, refs, N), 0);
 	api_close(rt);
 }

@@ -1,0 +1,146 @@
+/*
+ * Goal: a lost object has bytes again, those of a fresh one that nobody else knows, and is then as
+ * any other; otherwise nothing changes. After every test the accounting equals a recount.
+ * Method: direct calls on pretended memory and files, whose reads the test breaks.
+ */
+#include "fake_files.h"
+#include "store.h"
+#include "test.h"
+
+static const char *const dirs[] = { "fake" };
+static struct wf_store *store;
+static struct wf_store_local *local;
+
+static void open_4m(void)
+{
+	const struct wf_store_options options = { .capacity_bytes = 4 * MIB,
+		                                  .spill_dirs = dirs,
+		                                  .spill_dir_count = 1 };
+
+	fake_reset();
+	cr_assert_eq(wf_store_open(&store, &options), 0);
+	local = wf_store_local_create(store, 0);
+	cr_assert_not_null(local);
+}
+
+static void close_empty(void)
+{
+	struct wf_store_stats stats;
+
+	(void)wf_store_spill_all(store);
+	stats = store_recount(store);
+	cr_assert_eq(stats.objects, 0);
+	cr_assert_eq(stats.used, 0);
+	cr_assert_eq(fake_memory_blocks(), 0);
+	cr_assert_eq(fake_records(), 0);
+	wf_store_local_destroy(local);
+	wf_store_close(store);
+}
+
+static struct wf_object *put(uint64_t size, uint64_t key)
+{
+	struct wf_object *object = store_put(store, local, size, key);
+
+	cr_assert_not_null(object);
+	return object;
+}
+
+static void check(struct wf_object *object, uint64_t size, uint64_t key)
+{
+	cr_assert_eq(store_check(store, local, object, size, key), 0);
+}
+
+static void drop(struct wf_object *object)
+{
+	wf_object_delete(store, local, object);
+}
+
+static void spill_all(void)
+{
+	cr_assert_eq(wf_store_spill_all(store), 0);
+}
+
+/* One lost object of a MiB and its bytes. */
+static struct wf_object *lose(uint64_t key)
+{
+	struct wf_object *object = put(MIB, key);
+
+	spill_all();
+	fake_fail_reads(1, 1, -EBADMSG);
+	cr_assert_eq(store_pin(store, object), -EIO);
+	cr_assert_eq(store_state(object), WF_OBJECT_LOST);
+	return object;
+}
+
+Test(store_revive, a_lost_one_takes_the_bytes_of_a_fresh_one, .init = open_4m, .fini = close_empty)
+{
+	struct wf_object *lost = lose(1), *fresh = put(MIB, 1);
+
+	cr_assert_eq(store_pin(store, fresh), 0);
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), 0);
+	cr_assert_eq(store_state(fresh), WF_OBJECT_FREE);
+	cr_assert_null(wf_object_loss(lost));
+	check(lost, MIB, 1);
+	cr_assert_eq(store_recount(store).objects, 1);
+	cr_assert_eq(store_recount(store).revived, 1);
+	spill_all();
+	check(lost, MIB, 1);
+	fresh = put(MIB, 1);
+	cr_assert_eq(store_pin(store, fresh), 0);
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), -EINVAL, "it is not lost");
+	cr_assert_eq(wf_object_unpin(store, local, fresh, WF_OBJECT_PIN), 0);
+	drop(lost);
+	drop(fresh);
+}
+
+Test(store_revive, what_revives_must_be_whole_and_nobody_elses, .init = open_4m,
+     .fini = close_empty)
+{
+	struct wf_object *lost = lose(1), *small = put(MIB / 2, 1), *fresh = put(MIB, 1);
+
+	cr_assert_eq(store_pin(store, small), 0);
+	cr_assert_eq(wf_object_revive(store, local, lost, small), -EINVAL, "another size");
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), -EINVAL, "not pinned");
+	cr_assert_eq(store_pin(store, fresh), 0);
+	cr_assert_eq(store_pin(store, fresh), 0);
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), -EINVAL, "pinned twice");
+	cr_assert_eq(store_state(lost), WF_OBJECT_LOST);
+	cr_assert_str_eq(wf_object_loss(lost)->text, "fake file, offset 0: as told");
+	cr_assert_eq(wf_object_unpin(store, local, fresh, WF_OBJECT_PIN), 0);
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), 0);
+	check(lost, MIB, 1);
+	cr_assert_eq(wf_object_unpin(store, local, small, WF_OBJECT_PIN), 0);
+	drop(small);
+	drop(lost);
+}
+
+/* What was taken while it had a copy gives that copy's record back. */
+Test(store_revive, a_copy_of_the_fresh_one_goes, .init = open_4m, .fini = close_empty)
+{
+	struct wf_object *lost = lose(1), *fresh = put(MIB, 1);
+
+	spill_all();
+	cr_assert_eq(store_pin(store, fresh), 0, "it is back, with a copy");
+	cr_assert_eq(fake_records(), 1);
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), 0);
+	cr_assert_eq(fake_records(), 0);
+	check(lost, MIB, 1);
+	drop(lost);
+}
+
+Test(store_revive, a_revived_one_can_be_lost_again, .init = open_4m, .fini = close_empty)
+{
+	struct wf_object *lost = lose(1);
+
+	for (int i = 0; i < 3; i++) {
+		struct wf_object *fresh = put(MIB, 1);
+
+		cr_assert_eq(store_pin(store, fresh), 0);
+		cr_assert_eq(wf_object_revive(store, local, lost, fresh), 0);
+		spill_all();
+		fake_fail_reads(1, 1, -EIO);
+		cr_assert_eq(store_pin(store, lost), -EIO);
+		cr_assert_eq(wf_object_loss(lost)->code, -EIO);
+	}
+	drop(lost);
+}
