@@ -27,6 +27,8 @@ struct wf_gpu_copy {
 	uint64_t address;        /* 0: not yet */
 	uint32_t pins;           /* attempts that use it, its upload, its way to the host */
 	uint32_t uses;           /* of them: attempts, and who fills it for one */
+	uint32_t lent;           /* of them: copies on other devices that are made of it */
+	struct wf_gpu_copy *from; /* that is lent for this one, as long as `mark` has its event */
 	bool filling;            /* not all of it has been submitted */
 	uint64_t bytes;          /* of one that is gone, when `value` is NULL */
 	struct wf_gpu_mark mark; /* behind its upload; its event NULL: that has passed */
@@ -151,8 +153,23 @@ int wf_gpu_upload(struct wf_gpu *gpu, uint32_t stream, uint64_t to, const void *
 int wf_gpu_download(struct wf_gpu *gpu, uint32_t stream, void *to, uint64_t from,
                     uint64_t bytes) WF_SUSPENDS;
 
+/* ---- peers.c: from device to device ---------------------------------------------------------- */
+
+/* A copy of the value that one on `gpu` can be made of, lent; with the mutex. NULL: none. */
+struct wf_gpu_copy *wf_gpu_peer_take(struct wf_gpu_value *value, const struct wf_gpu *gpu);
+/* It is lent no longer; with the mutex. The value's gate is to be fired. */
+void wf_gpu_peer_give(struct wf_gpu_copy *from);
+/*
+ * Fill `copy` from one that is lent, and give that back when it is done. On failure nothing is
+ * under way, and it is still lent; *refused: the devices cannot do it, and the host may.
+ */
+int wf_gpu_peer_fill(struct wf_gpu_run *run, struct wf_gpu_part *part, struct wf_gpu_copy *copy,
+                     struct wf_gpu_copy *from, bool *refused) WF_SUSPENDS;
+
 /* ---- resident.c ----------------------------------------------------------------------------- */
 
+/* What the poller calls: an upload, or a copy from another device, is done. */
+void wf_gpu_uploaded(struct wf_gpu_mark *mark, struct wf_local *self);
 /* The attempt's work is done: let go of the values that it has used. */
 void wf_gpu_uses_end(struct wf_gpus *gpus, struct wf_gpu_part *part) WF_SUSPENDS;
 

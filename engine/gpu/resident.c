@@ -2,9 +2,9 @@
  * resident.c: what a body does with values on its device: inputs that are there, or come there, and
  * outputs that stay.
  *
- * A value of the store that an attempt wants is copied up in a stream of its own, beside what other
- * tasks compute, and stays until its room is wanted, for whoever takes it next. The attempt's
- * stream waits for the upload, not the body.
+ * A value that an attempt wants is copied from another device, or up from the host, in a stream of
+ * its own, beside what other tasks compute, and stays until its room is wanted, for whoever takes
+ * it next. The attempt's stream waits for the copy, not the body.
  */
 #include <errno.h>
 
@@ -157,8 +157,7 @@ static WF_SUSPENDS int small_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	return 0;
 }
 
-/* What the poller calls: an upload is done. */
-static void uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
+void wf_gpu_uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
 {
 	struct wf_gpu_copy *copy = wf_container_of(mark, struct wf_gpu_copy, mark);
 	struct wf_gpu *gpu = copy->gpu;
@@ -171,6 +170,9 @@ static void uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
 	WF_CHECK(event && copy->pins);
 	mark->event = NULL;
 	copy->pins--;
+	if (copy->from)
+		wf_gpu_peer_give(copy->from);
+	copy->from = NULL;
 	wf_gpu_value_settle_unlock(gpu->gpus, copy->value);
 	wf_gpu_event_give(gpu, event);
 	wf_gpu_gate_fire(self, gate);
@@ -211,7 +213,7 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	}
 	wf_gpu_objects_lock(gpu->gpus);
 	copy->pins++;
-	copy->mark = (struct wf_gpu_mark){ .event = event, .done = uploaded };
+	copy->mark = (struct wf_gpu_mark){ .event = event, .done = wf_gpu_uploaded };
 	gpu->uploads++;
 	wf_gpu_mark(gpu, stream, &copy->mark);
 	wf_gpu_objects_unlock(gpu->gpus);
@@ -260,46 +262,69 @@ static struct wf_cell *fill_end(struct wf_gpu_copy *copy, int rc)
 	return gate;
 }
 
-/*
- * A pinned copy with all its bytes, or on their way; with the mutex held, but in between. 0 and
- * *copy NULL: something has changed.
- */
-static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *part,
-                                  struct wf_gpu_value *value, struct wf_gpu_copy **out)
+/* Make the value's copy on this device; with the mutex held, but in between. As input_copy(). */
+static WF_SUSPENDS int input_fill(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                  struct wf_gpu_value *value, bool *host_only,
+                                  struct wf_gpu_copy **out)
 {
 	struct wf_gpus *gpus = run->gpus;
-	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, &gpus->gpu[part->device]);
+	struct wf_gpu *gpu = &gpus->gpu[part->device];
+	struct wf_gpu_copy *from = *host_only ? NULL : wf_gpu_peer_take(value, gpu), *copy;
+	bool refused = false;
 	int rc;
 
-	*out = NULL;
-	if (copy && copy->filling)
-		return wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
-	if (copy) {
-		copy->pins++;
-		copy->uses++;
-		*out = copy;
-		return 0;
-	}
-	if (!wf_gpu_value_object(value)) {
+	WF_CHECK(value->users > 0 && !wf_gpu_copy_find(value, gpu));
+
+	if (!from && !wf_gpu_value_object(value)) {
 		wf_gpu_objects_unlock(gpus);
 		rc = wf_gpu_value_bring(gpus, value, WEFT_FOREVER);
 		wf_gpu_objects_lock(gpus);
 		return rc;
 	}
-	copy = wf_gpu_copy_add(value, &gpus->gpu[part->device]);
-	if (!copy)
+	copy = wf_gpu_copy_add(value, gpu);
+	if (!copy) {
+		if (from)
+			wf_gpu_peer_give(from);
 		return -ENOMEM;
+	}
 	wf_gpu_objects_unlock(gpus);
-	rc = upload_value(run, part, copy);
+	rc = from ? wf_gpu_peer_fill(run, part, copy, from, &refused)
+		  : upload_value(run, part, copy);
 	wf_gpu_objects_lock(gpus);
+	if (rc && from)
+		wf_gpu_peer_give(from);
 	struct wf_cell *gate = fill_end(copy, rc);
 
+	WF_DEBUG(!refused || (rc && from));
 	if (!rc)
 		*out = copy;
+	*host_only = *host_only || refused;
 	wf_gpu_objects_unlock(gpus);
 	wf_gpu_gate_fire(wf_local_of(gpus->rt), gate);
 	wf_gpu_objects_lock(gpus);
-	return rc;
+	return refused ? 0 : rc;
+}
+
+/*
+ * A pinned copy with all its bytes, or on their way; with the mutex held, but in between. 0 and
+ * *copy NULL: something has changed.
+ */
+static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                  struct wf_gpu_value *value, bool *host_only,
+                                  struct wf_gpu_copy **out)
+{
+	struct wf_gpus *gpus = run->gpus;
+	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, &gpus->gpu[part->device]);
+
+	*out = NULL;
+	if (copy && copy->filling)
+		return wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
+	if (!copy)
+		return input_fill(run, part, value, host_only, out);
+	copy->pins++;
+	copy->uses++;
+	*out = copy;
+	return 0;
 }
 
 /* A value of the store, or of a device. */
@@ -326,13 +351,13 @@ static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	}
 	copy = wf_gpu_copy_find(value, gpu);
 	/* Asked for before: it is in use by this attempt already. */
-	bool again = copy && uses(part, copy);
+	bool again = copy && uses(part, copy), host_only = false;
 
 	value->users++;
 	if (!again && value->size > wf_gpu_budget_left(part))
 		rc = -ENOMEM;
 	for (copy = again ? copy : NULL; !copy && !rc;)
-		rc = input_copy(run, part, value, &copy);
+		rc = input_copy(run, part, value, &host_only, &copy);
 	if (copy && !again)
 		use_add(part, use, copy);
 	value->users--;

@@ -37,6 +37,10 @@
  * weft_get() returns WEFT_EDEVICE, and who has it as input fails with that as cause; what the host
  * has too lives on.
  *
+ * A device is near a NUMA node (weft_cuda_info.node): staging memory lies there, and a task that is
+ * granted it and has no place (weft_task_options.place) begins there, unless only workers of
+ * other nodes are free.
+ *
  * Everything works without a card on simulated devices, with the same calls: their memory cannot be
  * touched by the host, and kernels are C functions, the twins of the real ones.
  *
@@ -114,6 +118,10 @@ struct weft_cuda_info {
 	uint64_t uploads, downloads; /* of values, so far */
 	uint64_t dropped;            /* copies there that gave way to others, so far */
 	uint64_t evicted;            /* of them: were copied to the host for that, or are being */
+	uint64_t peers;              /* of values, from other devices without the host, so far */
+	uint32_t node;               /* that it is near: bodies of its tasks begin there when they
+	                              * can, staging memory is there; UINT32_MAX: not known */
+	uint32_t reserved1;
 };
 /*
  * Facts of one device of a runtime, its number as in weft_task_info.gpu. A snapshot.
@@ -249,6 +257,22 @@ typedef struct weft_cuda_graph weft_cuda_graph;
 WEFT_API WEFT_NODISC int weft_cuda_graph_create(weft_task *self,
                                                 const struct weft_cuda_launch *chain, uint32_t n,
                                                 weft_cuda_graph **out);
+/*
+ * Record one: from here to weft_cuda_record_end() what the body gives to the device that calls mean
+ * is noted, in order, and not done: launches, and copies of memory of weft_cuda_host_alloc(). All
+ * else is as ever, weft_cuda_alloc(), weft_cuda_input() and weft_cuda_output() too, whose addresses
+ * are in use until the task has ended, and so is the graph. So a chain of tasks with fixed shapes
+ * is recorded once by calling their bodies one after the other, and then replayed as often as need
+ * be. Work that other libraries give to the stream is done, and is not in the recording.
+ *
+ * While it lasts, weft_cuda_use(), weft_cuda_graph_launch() and copies of other memory are -EINVAL.
+ * It ends with the body at the latest, without a graph.
+ * Errors: begin: -EBUSY one has begun, -ENOTSUP, -ENOMEM. end: -EINVAL also none has begun, or
+ * nothing was noted; -ENOMEM; as weft_cuda_launch(). `out` NULL: forget it. It has ended, whatever
+ * comes back.
+ */
+WEFT_API WEFT_NODISC int weft_cuda_record_begin(weft_task *self);
+WEFT_API WEFT_NODISC int weft_cuda_record_end(weft_task *self, weft_cuda_graph **out);
 /* Launch it in the stream. -EINVAL also when it was built for another device or runtime. */
 WEFT_API WEFT_NODISC int weft_cuda_graph_launch(weft_task *self, weft_cuda_graph *graph);
 /*
