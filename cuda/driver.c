@@ -599,24 +599,42 @@ static void cuda_pinned_free(struct wf_device_backend *backend, void *memory)
 		backend->cu.cuMemFreeHost(memory);
 }
 
+/* Whoever calls these may have a context of his own current: it stays so. */
 static int cuda_host_register(struct wf_device_backend *backend, void *memory, uint64_t bytes)
 {
 	struct cuda_device *device = NULL;
-	int rc = memory && bytes ? enter_any(backend, &device) : -EINVAL;
+	CUcontext before = NULL;
 
 	WF_CHECK(backend);
-	return rc
-		? rc
-		: wf_cuda_status(device,
-	                         backend->cu.cuMemHostRegister(memory, bytes, WF_CU_HOST_PORTABLE));
+	if (!memory || !bytes)
+		return -EINVAL;
+	CUresult asked = backend->cu.cuCtxGetCurrent(&before);
+	int rc = enter_any(backend, &device);
+
+	if (!rc)
+		rc = wf_cuda_status(
+			device, backend->cu.cuMemHostRegister(memory, bytes, WF_CU_HOST_PORTABLE));
+	if (asked == WF_CU_SUCCESS)
+		backend->cu.cuCtxSetCurrent(before);
+	return rc;
 }
 
 static int cuda_host_unregister(struct wf_device_backend *backend, void *memory)
 {
 	struct cuda_device *device = NULL;
-	int rc = memory ? enter_any(backend, &device) : -EINVAL;
+	CUcontext before = NULL;
 
-	return rc ? rc : wf_cuda_status(device, backend->cu.cuMemHostUnregister(memory));
+	WF_CHECK(backend);
+	if (!memory)
+		return -EINVAL;
+	CUresult asked = backend->cu.cuCtxGetCurrent(&before);
+	int rc = enter_any(backend, &device);
+
+	if (!rc)
+		rc = wf_cuda_status(device, backend->cu.cuMemHostUnregister(memory));
+	if (asked == WF_CU_SUCCESS)
+		backend->cu.cuCtxSetCurrent(before);
+	return rc;
 }
 
 static int cuda_default_idle(struct wf_device_backend *backend, uint32_t index)

@@ -381,6 +381,28 @@ static int pin(struct wf_device_backend *backend, void *at, uint64_t bytes, bool
 	return rc;
 }
 
+/* A copy that a thread is in the middle of is waited for, as a driver does; others never come. */
+static void await_copies(struct wf_device_backend *backend, const struct sim_pinned *pinned)
+{
+	uint64_t begin = (uint64_t)(uintptr_t)pinned->at, end = begin + pinned->bytes;
+	struct wf_device_stream *stream = backend->streams;
+
+	while (stream) {
+		const struct sim_work *work = stream->busy ? stream->head : NULL;
+		uint64_t host = work && work->kind == SIM_COPY_IN ? work->from
+			: work && work->kind == SIM_COPY_OUT      ? work->to
+								  : 0;
+
+		if (host && host < end && host + work->bytes > begin) {
+			pthread_cond_wait(&backend->changed, &backend->lock);
+			/* Streams may have come and gone. */
+			stream = backend->streams;
+		} else {
+			stream = stream->next;
+		}
+	}
+}
+
 /* -EINVAL: it was not pinned so. */
 static int unpin(struct wf_device_backend *backend, const void *at, bool owned)
 {
@@ -392,8 +414,10 @@ static int unpin(struct wf_device_backend *backend, const void *at, bool owned)
 		if (found->at == at && found->owned == owned)
 			break;
 	}
-	if (found)
+	if (found) {
 		*link = found->next;
+		await_copies(backend, found);
+	}
 	sim_unlock(backend);
 	wf_free(found);
 	return found ? 0 : -EINVAL;

@@ -173,7 +173,10 @@ struct wf_device_ops {
 	/* Host memory that copies can use without a bounce. -ENOMEM. */
 	int (*pinned_alloc)(struct wf_device_backend *backend, uint64_t bytes, void **out);
 	void (*pinned_free)(struct wf_device_backend *backend, void *memory);
-	/* The same for memory that exists: not to be punched, moved or unmapped until undone. */
+	/*
+	 * The same for memory that exists: not to be punched, moved or unmapped until undone. They
+	 * leave the thread's current device alone.
+	 */
 	int (*host_register)(struct wf_device_backend *backend, void *memory, uint64_t bytes);
 	int (*host_unregister)(struct wf_device_backend *backend, void *memory);
 

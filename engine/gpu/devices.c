@@ -77,6 +77,8 @@ int wf_gpus_open(weft *rt)
 	}
 	rt->options.gpus = gpus->count;
 	if (!rc)
+		rc = wf_gpu_pins_open(gpus);
+	if (!rc)
 		bells(gpus, rt);
 	return rc;
 }
@@ -123,6 +125,7 @@ void wf_gpus_close(weft *rt)
 	WF_CHECK(gpus->rt == rt);
 	wf_gpu_objects_close(gpus);
 	wf_gpu_pinned_close(gpus);
+	wf_gpu_pins_close(gpus);
 	for (uint32_t i = 0; i < gpus->count; i++)
 		gpu_fini(&gpus->gpu[i]);
 	for (uint32_t i = 0; i < WF_GPU_BUCKETS; i++)

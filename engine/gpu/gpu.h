@@ -141,6 +141,7 @@ struct wf_gpus {
 	struct wf_gpu_value *values;                 /* all */
 	struct wf_gpu_value *object[WF_GPU_BUCKETS]; /* those of the store, by object */
 	struct wf_gpu_pinned *pinned; /* of weft_cuda_host_alloc(), last used first */
+	struct wf_gpu_pins *pins;     /* of the store's memory; NULL: not wanted */
 	struct wf_gpu gpu[];
 };
 

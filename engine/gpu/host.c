@@ -47,6 +47,7 @@ int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *info)
 	full.evicted = gpu->evicted;
 	full.peers = gpu->peers;
 	wf_gpu_objects_unlock(gpus);
+	full.pinned = wf_gpu_pinned_bytes(gpus);
 	full.doorbells = wf_load_relaxed(&gpus->cuda->bell[device].rung); /* relaxed: a snapshot */
 	memcpy(info, &full, full.struct_size < sizeof(full) ? full.struct_size : sizeof(full));
 	return 0;

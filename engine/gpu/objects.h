@@ -32,6 +32,7 @@ struct wf_gpu_copy {
 	bool filling;            /* not all of it has been submitted */
 	uint64_t bytes;          /* of one that is gone, when `value` is NULL */
 	struct wf_gpu_mark mark; /* behind its upload; its event NULL: that has passed */
+	struct wf_gpu_flight *flight; /* what the upload reads; NULL: nothing of the store's */
 };
 
 /* Under objects_mutex, but for what never changes, and `object`. */
@@ -165,6 +166,19 @@ void wf_gpu_peer_give(struct wf_gpu_copy *from);
  */
 int wf_gpu_peer_fill(struct wf_gpu_run *run, struct wf_gpu_part *part, struct wf_gpu_copy *copy,
                      struct wf_gpu_copy *from, bool *refused) WF_SUSPENDS;
+
+/* ---- pins.c: the store's memory, told to the devices ----------------------------------------- */
+
+int wf_gpu_pins_open(struct wf_gpus *gpus); /* 0, also without the option; -ENOMEM */
+void wf_gpu_pins_close(struct wf_gpus *gpus);
+uint64_t wf_gpu_pinned_bytes(struct wf_gpus *gpus);
+/* An upload of a pinned object begins; the pin is its own. NULL: all goes through the ring. */
+struct wf_gpu_flight *wf_gpu_flight_begin(struct wf_gpus *gpus, struct wf_object *object);
+/* As wf_gpu_upload(), but `from`, a part of the object, is read until the device has done it. */
+int wf_gpu_flight_send(struct wf_gpu *gpu, uint32_t stream, uint64_t to, const void *from,
+                       uint64_t bytes, struct wf_gpu_flight *flight) WF_SUSPENDS;
+/* It is done, or (`lost`) nobody knows. Without the mutex; consumed. */
+void wf_gpu_flight_end(struct wf_gpus *gpus, struct wf_gpu_flight *flight, bool lost);
 
 /* ---- resident.c ----------------------------------------------------------------------------- */
 

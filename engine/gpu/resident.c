@@ -163,6 +163,10 @@ void wf_gpu_uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
 	struct wf_gpu *gpu = copy->gpu;
 
 	WF_DEBUG(self->rt == gpu->gpus->rt);
+	/* Before anybody can see that the upload is over. Nobody else looks at it. */
+	if (copy->flight)
+		wf_gpu_flight_end(gpu->gpus, copy->flight, mark->rc != 0);
+	copy->flight = NULL;
 	wf_gpu_objects_lock(gpu->gpus);
 	struct wf_device_event *event = mark->event;
 	struct wf_cell *gate = wf_gpu_gate_take(&copy->value->gate);
@@ -186,6 +190,7 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	weft *rt = gpu->gpus->rt;
 	struct wf_object *object = wf_gpu_value_object(copy->value);
 	struct wf_device_event *event = NULL;
+	struct wf_gpu_flight *flight = NULL;
 	uint64_t size = copy->value->size;
 	uint32_t stream, failed;
 	int rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
@@ -202,18 +207,26 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	/* An input of the store is held by the task; what was born on a device is not. */
 	rc = wf_values_hold(rt, &object, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
 	if (!rc) {
-		rc = wf_gpu_upload(gpu, stream, copy->address, wf_object_view(rt, object).data,
-		                   size);
-		wf_value_unhold(wf_local_of(rt), object, WF_OBJECT_PIN);
+		const void *from = wf_object_view(rt, object).data;
+
+		flight = wf_gpu_flight_begin(gpu->gpus, object);
+		rc = flight ? wf_gpu_flight_send(gpu, stream, copy->address, from, size, flight)
+			    : wf_gpu_upload(gpu, stream, copy->address, from, size);
+		/* Else the pin goes with the flight. */
+		if (!flight)
+			wf_value_unhold(wf_local_of(rt), object, WF_OBJECT_PIN);
 	}
 	if (rc) {
 		(void)wf_gpu_run_settle(run, gpu, stream, event);
 		wf_gpu_event_give(gpu, event);
+		if (flight)
+			wf_gpu_flight_end(gpu->gpus, flight, wf_gpu_is_lost(gpu));
 		return rc;
 	}
 	wf_gpu_objects_lock(gpu->gpus);
 	copy->pins++;
 	copy->mark = (struct wf_gpu_mark){ .event = event, .done = wf_gpu_uploaded };
+	copy->flight = flight;
 	gpu->uploads++;
 	wf_gpu_mark(gpu, stream, &copy->mark);
 	wf_gpu_objects_unlock(gpu->gpus);

@@ -69,6 +69,12 @@ extern "C" {
  *   hang_ns     a device that has not gone on for so long is lost; default never
  *   staging_bytes  pinned memory through which values and other memory are copied, of each device
  *               and direction, taken when first needed; 16 KiB to 1 GiB, default 8 MiB
+ *   pin_bytes   so much of the store's memory may be registered with the devices, in chunks of 2
+ *               MiB, each when a value in it is first copied up; later ones are copied out of it
+ *               without a detour through staging memory. Registered memory is not given back to
+ *               the system until the store needs it elsewhere. Costs about a tenth of a second
+ *               for a GB and is for values that go up again and again, or share chunks with
+ *               others that do; what cannot be registered is staged. Default 0: nothing is
  */
 struct weft_cuda_options {
 	size_t struct_size;
@@ -77,7 +83,8 @@ struct weft_cuda_options {
 	uint32_t reserved0;  /* zero */
 	int64_t hang_ns;
 	uint64_t staging_bytes;
-	uint64_t reserved[3]; /* zero */
+	uint64_t pin_bytes;
+	uint64_t reserved[2]; /* zero */
 };
 
 /*
@@ -122,6 +129,7 @@ struct weft_cuda_info {
 	uint32_t node;               /* that it is near: bodies of its tasks begin there when they
 	                              * can, staging memory is there; UINT32_MAX: not known */
 	uint32_t reserved1;
+	uint64_t pinned; /* bytes of the store that are registered, with all devices */
 };
 /*
  * Facts of one device of a runtime, its number as in weft_task_info.gpu. A snapshot.

@@ -302,8 +302,8 @@ struct wf_mem;
 struct wf_mem *wf_store_mem(struct wf_store *store);
 
 /*
- * The memory for devices that are told of it: in chunks, by their number. `at` is of a view; *inside
- * is where in its chunk it lies. Chunks begin at wf_store_chunk(), in the mapping to write.
+ * The memory for devices that are told of it: in chunks, by their number. `at` is of a view;
+ * *inside is where in its chunk it lies. Chunks begin at wf_store_chunk(), in the mapping to write.
  */
 #define WF_STORE_CHUNK_BYTES ((uint64_t)2 << 20)
 uint64_t wf_store_chunk_count(const struct wf_store *store); /* addresses, not memory */
