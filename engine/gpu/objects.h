@@ -156,16 +156,16 @@ int wf_gpu_download(struct wf_gpu *gpu, uint32_t stream, void *to, uint64_t from
 
 /* ---- peers.c: from device to device ---------------------------------------------------------- */
 
-/* A copy of the value that one on `gpu` can be made of, lent; with the mutex. NULL: none. */
-struct wf_gpu_copy *wf_gpu_peer_take(struct wf_gpu_value *value, const struct wf_gpu *gpu);
+/* A copy of the value that one on `gpu` can be made of; with the mutex. NULL: none. */
+struct wf_gpu_copy *wf_gpu_peer_find(struct wf_gpu_value *value, const struct wf_gpu *gpu);
 /* It is lent no longer; with the mutex. The value's gate is to be fired. */
 void wf_gpu_peer_give(struct wf_gpu_copy *from);
 /*
- * Fill `copy` from one that is lent, and give that back when it is done. On failure nothing is
- * under way, and it is still lent; *refused: the devices cannot do it, and the host may.
+ * Fill `copy` from another device, whose copy is lent until it is done. On failure nothing is under
+ * way; *refused: the devices cannot do it, and the host may.
  */
 int wf_gpu_peer_fill(struct wf_gpu_run *run, struct wf_gpu_part *part, struct wf_gpu_copy *copy,
-                     struct wf_gpu_copy *from, bool *refused) WF_SUSPENDS;
+                     bool *refused) WF_SUSPENDS;
 
 /* ---- pins.c: the store's memory, told to the devices ----------------------------------------- */
 

@@ -3,14 +3,15 @@
  *
  * What one device has another may copy for itself, in its stream for values. The copy that is read
  * is lent meanwhile: a pin that is within nobody's grant, so whoever needs its room waits for the
- * end of the lending, which waits for devices alone. Where the two devices cannot, the value goes
- * over the host, and they are not asked again.
+ * end of the lending, which waits for devices alone: nothing is lent before the other one has its
+ * room, or two could wait for what each has lent to the other. Where the two devices cannot, or
+ * nothing is left to be lent by then, the value goes over the host.
  */
 #include <errno.h>
 
 #include "gpu.h"
 
-struct wf_gpu_copy *wf_gpu_peer_take(struct wf_gpu_value *value, const struct wf_gpu *gpu)
+struct wf_gpu_copy *wf_gpu_peer_find(struct wf_gpu_value *value, const struct wf_gpu *gpu)
 {
 	struct wf_gpu_copy *copy = WF_DEVICE_HAS(gpu->gpus->ops, copy_peer) ? value->copies : NULL;
 
@@ -18,11 +19,7 @@ struct wf_gpu_copy *wf_gpu_peer_take(struct wf_gpu_value *value, const struct wf
 	       (copy->gpu == gpu || copy->filling || wf_gpu_is_lost(copy->gpu) ||
 	        gpu->no_peers >> copy->gpu->index & 1))
 		copy = copy->next;
-	if (!copy)
-		return NULL;
-	WF_DEBUG(copy->address && copy->value == value);
-	copy->pins++;
-	copy->lent++;
+	WF_DEBUG(!copy || (copy->address && copy->value == value));
 	return copy;
 }
 
@@ -54,15 +51,37 @@ static int send(struct wf_gpu_copy *copy, uint32_t stream, struct wf_gpu_copy *f
 	return rc;
 }
 
+/* With the mutex: from whoever has it, and its mark behind it. */
+static int fill(struct wf_gpu_copy *copy, uint32_t stream, struct wf_device_event *event)
+{
+	struct wf_gpu *gpu = copy->gpu;
+	struct wf_gpu_copy *from = wf_gpu_peer_find(copy->value, gpu);
+	int rc = from ? send(copy, stream, from) : -ENOENT;
+
+	WF_DEBUG(!copy->from && !copy->mark.event);
+	if (rc == -ENOTSUP)
+		gpu->no_peers |= UINT64_C(1) << from->gpu->index;
+	if (rc)
+		return rc;
+	from->pins++;
+	from->lent++;
+	copy->pins++;
+	copy->from = from;
+	copy->mark = (struct wf_gpu_mark){ .event = event, .done = wf_gpu_uploaded };
+	gpu->peers++;
+	wf_gpu_mark(gpu, stream, &copy->mark);
+	return 0;
+}
+
 int wf_gpu_peer_fill(struct wf_gpu_run *run, struct wf_gpu_part *part, struct wf_gpu_copy *copy,
-                     struct wf_gpu_copy *from, bool *refused)
+                     bool *refused)
 {
 	struct wf_gpu *gpu = copy->gpu;
 	struct wf_device_event *event = NULL;
 	uint32_t stream;
 	int rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
 
-	WF_CHECK(copy->filling && from->lent);
+	WF_CHECK(copy->filling && !copy->address);
 	*refused = false;
 	if (!rc)
 		rc = wf_gpu_room(run, part, stream, copy->value->size, &copy->address);
@@ -71,20 +90,10 @@ int wf_gpu_peer_fill(struct wf_gpu_run *run, struct wf_gpu_part *part, struct wf
 	if (rc)
 		return rc;
 	wf_gpu_objects_lock(gpu->gpus);
-	rc = send(copy, stream, from);
-	if (!rc) {
-		copy->pins++;
-		copy->from = from;
-		copy->mark = (struct wf_gpu_mark){ .event = event, .done = wf_gpu_uploaded };
-		gpu->peers++;
-		wf_gpu_mark(gpu, stream, &copy->mark);
-	}
-	if (rc == -ENOTSUP)
-		gpu->no_peers |= UINT64_C(1) << from->gpu->index;
+	rc = fill(copy, stream, event);
 	wf_gpu_objects_unlock(gpu->gpus);
 	if (!rc)
 		return 0;
-	WF_DEBUG(!copy->from && !copy->mark.event);
 	wf_gpu_event_give(gpu, event);
 	*refused = wf_device_classify(rc) != WF_DEVICE_CLASS_LOST;
 	return wf_gpu_status(gpu, rc);

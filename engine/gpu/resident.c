@@ -282,33 +282,27 @@ static WF_SUSPENDS int input_fill(struct wf_gpu_run *run, struct wf_gpu_part *pa
 {
 	struct wf_gpus *gpus = run->gpus;
 	struct wf_gpu *gpu = &gpus->gpu[part->device];
-	struct wf_gpu_copy *from = *host_only ? NULL : wf_gpu_peer_take(value, gpu), *copy;
-	bool refused = false;
+	bool peer = !*host_only && wf_gpu_peer_find(value, gpu), refused = false;
+	struct wf_gpu_copy *copy;
 	int rc;
 
 	WF_CHECK(value->users > 0 && !wf_gpu_copy_find(value, gpu));
 
-	if (!from && !wf_gpu_value_object(value)) {
+	if (!peer && !wf_gpu_value_object(value)) {
 		wf_gpu_objects_unlock(gpus);
 		rc = wf_gpu_value_bring(gpus, value, WEFT_FOREVER);
 		wf_gpu_objects_lock(gpus);
 		return rc;
 	}
 	copy = wf_gpu_copy_add(value, gpu);
-	if (!copy) {
-		if (from)
-			wf_gpu_peer_give(from);
+	if (!copy)
 		return -ENOMEM;
-	}
 	wf_gpu_objects_unlock(gpus);
-	rc = from ? wf_gpu_peer_fill(run, part, copy, from, &refused)
-		  : upload_value(run, part, copy);
+	rc = peer ? wf_gpu_peer_fill(run, part, copy, &refused) : upload_value(run, part, copy);
 	wf_gpu_objects_lock(gpus);
-	if (rc && from)
-		wf_gpu_peer_give(from);
 	struct wf_cell *gate = fill_end(copy, rc);
 
-	WF_DEBUG(!refused || (rc && from));
+	WF_DEBUG(!refused || (rc && peer));
 	if (!rc)
 		*out = copy;
 	*host_only = *host_only || refused;

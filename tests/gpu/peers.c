@@ -143,6 +143,34 @@ Test(cuda_peers, what_is_lent_gives_way_when_it_was_read)
 	values_close(&t);
 }
 
+/* Two devices that are full, each of which wants what the other has, again and again. */
+Test(cuda_peers, two_that_are_full_do_not_wait_for_each_other)
+{
+	struct gpu_test t = gpu_open("sim:devices=2,memory=1M", 2);
+	enum { ROWS = 8, ROUNDS = 6 };
+	weft_ref rows[ROWS], sums[ROWS * ROUNDS];
+	const uint32_t rounds = api_scaled(ROUNDS * 50) / 50 + 1;
+
+	for (uint32_t i = 0; i < ROWS; i++)
+		rows[i] = api_submit(
+			t.rt, WEFT_TASK(values_make, VALUES_PLAN(WORDS, 10 * i), PART(0.5, 1)));
+	for (uint32_t r = 0; r < rounds && r < ROUNDS; r++) {
+		for (uint32_t i = 0; i < ROWS; i++)
+			sums[r * ROWS + i] = api_submit(
+				t.rt,
+				WEFT_TASK(values_add, VALUES_PLAN(WORDS, r),
+			                  WEFT_INPUTS(rows[i], rows[(i + r + 1) % ROWS]), GPUS(1)));
+	}
+	for (uint32_t r = 0; r < rounds && r < ROUNDS; r++) {
+		for (uint32_t i = 0; i < ROWS; i++)
+			values_end(t.rt, sums[r * ROWS + i], WORDS,
+			           10 * (i + (i + r + 1) % ROWS) + r, 2);
+	}
+	for (uint32_t i = 0; i < ROWS; i++)
+		values_end(t.rt, rows[i], WORDS, 10 * i, 1);
+	values_close(&t);
+}
+
 Test(cuda_peers, a_value_that_is_let_go_while_it_is_lent_goes_afterwards)
 {
 	struct gpu_test t = gpu_open("sim:devices=2,threads=1", 2);
