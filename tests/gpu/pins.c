@@ -21,6 +21,18 @@ static struct gpu_test open_pinned(const char *devices, uint64_t pin_bytes, stru
 	return gpu_open_with(devices, 2, o, &how);
 }
 
+/* What is being written to a file when it is let go goes afterwards. */
+static void await_empty(weft *rt)
+{
+	struct weft_store_stats stats = { .struct_size = sizeof stats };
+	const int64_t start = api_now();
+
+	do {
+		cr_assert_eq(weft_store_stats(rt, &stats), 0);
+		api_polling(start, "nothing is in the store");
+	} while (stats.used || stats.spilled);
+}
+
 /* The values of the store, summed up on a device; all of them are released. */
 static void sum_up(const struct gpu_test *t, weft_ref *refs, uint32_t n)
 {
@@ -115,7 +127,9 @@ Test(cuda_pins, a_system_that_refuses_is_asked_once)
 /* Values of all sizes come and go: the memory that devices know must move all the same. */
 Test(cuda_pins, a_store_that_is_short_gets_its_memory_back)
 {
-	struct weft_options o = { .struct_size = sizeof o, .store_bytes = 16 * MIB };
+	struct weft_options o = { .struct_size = sizeof o,
+		                  .store_bytes = 16 * MIB,
+		                  .spill_dirs = "" };
 	struct gpu_test t = open_pinned("sim", 64 * MIB, &o);
 	weft_ref refs[14];
 
@@ -139,7 +153,9 @@ Test(cuda_pins, a_store_that_is_short_gets_its_memory_back)
 /* Of five pieces the first, the third and the fifth are free: what is free must move. */
 Test(cuda_pins, free_pieces_that_devices_know_are_let_go)
 {
-	struct weft_options o = { .struct_size = sizeof o, .store_bytes = 16 * MIB };
+	struct weft_options o = { .struct_size = sizeof o,
+		                  .store_bytes = 16 * MIB,
+		                  .spill_dirs = "" };
 	struct gpu_test t = open_pinned("sim", 64 * MIB, &o);
 	weft_ref small[5], big;
 
@@ -187,6 +203,7 @@ Test(cuda_pins, values_that_are_spilled_and_come_back_are_right)
 	cr_assert_gt(gpu_info(&t, 0).pinned, 0);
 	for (uint32_t i = 0; i < 24; i++)
 		api_release(t.rt, refs[i]);
+	await_empty(t.rt);
 	values_close(&t);
 	cr_assert_eq(rmdir(dir), 0);
 }
