@@ -28,14 +28,14 @@
  * A result may stay on its device (weft_cuda_output), and a body finds an input there
  * (weft_cuda_input): the reference is as any other, its value is in up to three places, a device,
  * the host, a file, and goes where it is wanted: down for weft_get() or for a task without a
- * device, up for one that has one. What is on a device and used by nobody gives way when room is
- * short there: first copies of what the host has too, those used longest ago first; then others,
- * which are copied down before. A task's working set is its options.gpu_mem: inputs on the device,
- * outputs that stay and what it allocates, all of it granted at once, so tasks that need nearly all
- * of a device take turns, and none holds a part while it waits for another. Values that are used
- * nowhere count for no grant. When a device is lost a value that was only there is lost with it:
- * weft_get() returns WEFT_EDEVICE, and who has it as input fails with that as cause; what the host
- * has too lives on.
+ * device, up for one that has one, across from another device where the two can. What is on a
+ * device and used by nobody gives way when room is short there: first copies of what the host has
+ * too, those used longest ago first; then others, which are copied down before. A task's working
+ * set is its options.gpu_mem: inputs on the device, outputs that stay and what it allocates, all of
+ * it granted at once, so tasks that need nearly all of a device take turns, and none holds a part
+ * while it waits for another. Values that are used nowhere count for no grant. When a device is
+ * lost a value that was only there is lost with it: weft_get() returns WEFT_EDEVICE, and who has it
+ * as input fails with that as cause; what the host has too lives on.
  *
  * A device is near a NUMA node (weft_cuda_info.node): staging memory lies there, and a task that is
  * granted it and has no place (weft_task_options.place) begins there, unless only workers of
