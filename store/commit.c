@@ -707,8 +707,8 @@ bool wf_mem_hold_whole(struct wf_mem *mem, uint64_t offset)
 	bool whole;
 
 	pthread_mutex_lock(&node->lock);
-	/* Pages that are being given back do not count any more. */
-	whole = chunk->pages == WF_PAGES_OF_CHUNK && (chunk->flags & WF_CHUNK_BUSY) == 0;
+	/* Pages that are being given back do not count any more; being made huge does not matter. */
+	whole = chunk->pages == WF_PAGES_OF_CHUNK;
 	WF_CHECK(chunk->holds != UINT32_MAX);
 	chunk->holds += whole;
 	pthread_mutex_unlock(&node->lock);

@@ -133,7 +133,7 @@ Test(cuda_pins, a_store_that_is_short_gets_its_memory_back)
 	struct gpu_test t = open_pinned("sim", 64 * MIB, &o);
 	weft_ref refs[14];
 
-	for (uint32_t round = 0; round < 3; round++) {
+	for (uint32_t round = 0; round < api_scaled(3); round++) {
 		put_rows(&t, refs, 14);
 		sum_up(&t, refs, 14);
 		cr_assert_gt(gpu_info(&t, 0).pinned, 0);
@@ -192,7 +192,7 @@ Test(cuda_pins, values_that_are_spilled_and_come_back_are_right)
 	weft_ref refs[24];
 
 	put_rows(&t, refs, 24);
-	for (uint32_t round = 0; round < 2; round++) {
+	for (uint32_t round = 0; round < api_scaled(2); round++) {
 		for (uint32_t i = 0; i < 24; i++)
 			values_end(t.rt,
 			           api_submit(t.rt,
