@@ -707,7 +707,7 @@ bool wf_mem_hold_whole(struct wf_mem *mem, uint64_t offset)
 	bool whole;
 
 	pthread_mutex_lock(&node->lock);
-	/* Pages that are being given back do not count any more; being made huge does not matter. */
+	/* Pages that are being given back do not count; being made huge does not matter. */
 	whole = chunk->pages == WF_PAGES_OF_CHUNK;
 	WF_CHECK(chunk->holds != UINT32_MAX);
 	chunk->holds += whole;
