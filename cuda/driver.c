@@ -89,12 +89,6 @@ int wf_cuda_status(struct cuda_device *device, CUresult rc)
 	return is_sticky(rc) ? WF_DEVICE_LOST : plain_status(rc);
 }
 
-static bool is_lost(const struct cuda_device *device)
-{
-	/* acquire [L1] */
-	return wf_load_acquire(&device->lost) != 0;
-}
-
 /* ---- Loading -------------------------------------------------------------------------------- */
 
 typedef CUresult get_proc_fn(const char *name, void **out, int version, uint64_t flags, int *found);
@@ -154,7 +148,7 @@ static void cuda_close(struct wf_device_backend *b)
 	for (uint32_t i = 0; i < b->count; i++) {
 		struct cuda_device *device = &b->device[i];
 
-		if (!device->context || is_lost(device))
+		if (!device->context || wf_cuda_is_lost(device))
 			continue;
 		b->cu.cuCtxSetCurrent(device->context);
 		b->cu.cuCtxSynchronize();
@@ -169,7 +163,7 @@ static void cuda_close(struct wf_device_backend *b)
 		struct cuda_module *module = b->modules;
 
 		b->modules = module->next;
-		if (!is_lost(module->device)) {
+		if (!wf_cuda_is_lost(module->device)) {
 			b->cu.cuCtxSetCurrent(module->device->context);
 			b->cu.cuModuleUnload(module->module);
 		}
@@ -249,7 +243,7 @@ static CUresult prepare(struct cuda_device *device)
 
 int wf_cuda_enter(struct cuda_device *device)
 {
-	if (is_lost(device))
+	if (wf_cuda_is_lost(device))
 		return WF_DEVICE_LOST;
 	pthread_mutex_lock(&device->backend->lock);
 	CUresult rc = prepare(device);
@@ -293,6 +287,10 @@ static int cuda_device_info(struct wf_device_backend *backend, uint32_t index,
 	/* As sysfs writes it. */
 	for (char *c = full.pci; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
+	full.near = wf_topology_pci_node(wf_topology(), full.pci) + 1;
+	pthread_mutex_lock(&backend->lock);
+	device->near = full.near;
+	pthread_mutex_unlock(&backend->lock);
 	full.struct_size = info->struct_size;
 	full.reserve_bytes = total / 20 > RESERVE_MIN ? total / 20 : RESERVE_MIN;
 	if (full.reserve_bytes > total)
@@ -308,7 +306,7 @@ static int cuda_device_state(struct wf_device_backend *backend, uint32_t device)
 {
 	if (device >= backend->count)
 		return -EINVAL;
-	return is_lost(&backend->device[device]) ? WF_DEVICE_LOST : 0;
+	return wf_cuda_is_lost(&backend->device[device]) ? WF_DEVICE_LOST : 0;
 }
 
 static int cuda_device_enter(struct wf_device_backend *backend, uint32_t device)
@@ -326,8 +324,8 @@ static int cuda_device_leave(struct wf_device_backend *backend, uint32_t index)
 	struct cuda_device *device = &backend->device[index];
 	CUresult rc = backend->cu.cuCtxGetCurrent(&context);
 
-	if (is_lost(device) || rc != WF_CU_SUCCESS)
-		return is_lost(device) ? WF_DEVICE_LOST : wf_cuda_status(device, rc);
+	if (wf_cuda_is_lost(device) || rc != WF_CU_SUCCESS)
+		return wf_cuda_is_lost(device) ? WF_DEVICE_LOST : wf_cuda_status(device, rc);
 	backend->cu.cuCtxSetCurrent(NULL);
 	return context == device->context ? 0 : -EPERM;
 }
@@ -462,7 +460,7 @@ static int cuda_event_query(struct wf_device_backend *backend, struct wf_device_
 	WF_CHECK(!event || event->device->backend == backend);
 	if (!event)
 		return -EINVAL;
-	if (is_lost(event->device))
+	if (wf_cuda_is_lost(event->device))
 		return WF_DEVICE_LOST;
 	if (!event->recorded)
 		return 0;
@@ -536,7 +534,7 @@ static int cuda_memory_free(struct wf_device_backend *backend, struct wf_device_
 	if (!stream)
 		return -EINVAL;
 	/* With a lost device its memory is gone anyway. */
-	if (is_lost(stream->device))
+	if (wf_cuda_is_lost(stream->device))
 		return 0;
 	int rc = wf_cuda_enter(stream->device);
 
@@ -569,6 +567,30 @@ static int cuda_pinned_alloc(struct wf_device_backend *backend, uint64_t bytes, 
 	                           backend->cu.cuMemHostAlloc(out, bytes, WF_CU_HOST_PORTABLE));
 }
 
+static int cuda_pinned_alloc_near(struct wf_device_backend *backend, uint32_t index, uint64_t bytes,
+                                  void **out)
+{
+	struct wf_memory_policy before;
+
+	WF_CHECK(backend);
+	if (index >= backend->count || !out || !bytes)
+		return -EINVAL;
+	struct cuda_device *device = &backend->device[index];
+	int rc = wf_cuda_enter(device);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&backend->lock);
+	uint32_t near = device->near;
+
+	pthread_mutex_unlock(&backend->lock);
+	/* The driver takes the pages here and now, for this thread. */
+	wf_memory_near_begin(&before, near - 1);
+	rc = wf_cuda_status(device, backend->cu.cuMemHostAlloc(out, bytes, WF_CU_HOST_PORTABLE));
+	wf_memory_near_end(&before);
+	return rc;
+}
+
 static void cuda_pinned_free(struct wf_device_backend *backend, void *memory)
 {
 	struct cuda_device *device = NULL;
@@ -577,24 +599,54 @@ static void cuda_pinned_free(struct wf_device_backend *backend, void *memory)
 		backend->cu.cuMemFreeHost(memory);
 }
 
+/* Whoever calls these may have a context of his own current: it stays so. */
 static int cuda_host_register(struct wf_device_backend *backend, void *memory, uint64_t bytes)
 {
 	struct cuda_device *device = NULL;
-	int rc = memory && bytes ? enter_any(backend, &device) : -EINVAL;
+	CUcontext before = NULL;
 
 	WF_CHECK(backend);
-	return rc
-		? rc
-		: wf_cuda_status(device,
-	                         backend->cu.cuMemHostRegister(memory, bytes, WF_CU_HOST_PORTABLE));
+	if (!memory || !bytes)
+		return -EINVAL;
+	CUresult asked = backend->cu.cuCtxGetCurrent(&before);
+	int rc = enter_any(backend, &device);
+
+	if (!rc)
+		rc = wf_cuda_status(
+			device, backend->cu.cuMemHostRegister(memory, bytes, WF_CU_HOST_PORTABLE));
+	if (asked == WF_CU_SUCCESS)
+		backend->cu.cuCtxSetCurrent(before);
+	return rc;
 }
 
 static int cuda_host_unregister(struct wf_device_backend *backend, void *memory)
 {
 	struct cuda_device *device = NULL;
-	int rc = memory ? enter_any(backend, &device) : -EINVAL;
+	CUcontext before = NULL;
 
-	return rc ? rc : wf_cuda_status(device, backend->cu.cuMemHostUnregister(memory));
+	WF_CHECK(backend);
+	if (!memory)
+		return -EINVAL;
+	CUresult asked = backend->cu.cuCtxGetCurrent(&before);
+	int rc = enter_any(backend, &device);
+
+	if (!rc)
+		rc = wf_cuda_status(device, backend->cu.cuMemHostUnregister(memory));
+	if (asked == WF_CU_SUCCESS)
+		backend->cu.cuCtxSetCurrent(before);
+	return rc;
+}
+
+static int cuda_default_idle(struct wf_device_backend *backend, uint32_t index)
+{
+	static const uintptr_t streams[] = { WF_CU_STREAM_LEGACY, WF_CU_STREAM_PER_THREAD };
+	int rc = index < backend->count ? wf_cuda_enter(&backend->device[index]) : -EINVAL;
+
+	WF_CHECK(backend);
+	for (int i = 0; i < 2 && !rc; i++)
+		rc = wf_cuda_status(&backend->device[index],
+		                    backend->cu.cuStreamQuery((CUstream)streams[i]));
+	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
 static const char *cuda_error_text(struct wf_device_backend *backend, uint32_t device)
@@ -639,6 +691,10 @@ static const struct wf_device_ops cuda_ops = {
 	.graph_destroy = wf_cuda_graph_destroy,
 	.graph_launch = wf_cuda_graph_launch,
 	.error_text = cuda_error_text,
+	.pinned_alloc_near = cuda_pinned_alloc_near,
+	.copy_peer = wf_cuda_copy_peer,
+	.graph_record = wf_cuda_graph_record,
+	.default_idle = cuda_default_idle,
 };
 
 const struct wf_device_ops *wf_device_cuda(void)

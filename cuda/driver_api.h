@@ -42,6 +42,29 @@ typedef struct {
 } CUmemPoolProps;
 
 typedef struct {
+	struct {
+		int type, id;
+	} location;
+	int flags;
+} CUmemAccessDesc;
+
+typedef struct {
+	size_t srcXInBytes, srcY, srcZ, srcLOD;
+	int srcMemoryType;
+	const void *srcHost;
+	CUdeviceptr srcDevice;
+	void *srcArray, *reserved0;
+	size_t srcPitch, srcHeight;
+	size_t dstXInBytes, dstY, dstZ, dstLOD;
+	int dstMemoryType;
+	void *dstHost;
+	CUdeviceptr dstDevice;
+	void *dstArray, *reserved1;
+	size_t dstPitch, dstHeight;
+	size_t WidthInBytes, Height, Depth;
+} CUDA_MEMCPY3D;
+
+typedef struct {
 	CUfunction func;
 	unsigned int gridDimX, gridDimY, gridDimZ;
 	unsigned int blockDimX, blockDimY, blockDimZ;
@@ -87,6 +110,11 @@ enum wf_cuda_value {
 	WF_CU_LOCATION_DEVICE = 1,
 	WF_CU_POOL_RELEASE_THRESHOLD = 4,
 	WF_CU_POOL_USED_CURRENT = 7,
+	WF_CU_ACCESS_READ_WRITE = 3,
+	WF_CU_MEMORY_HOST = 1,
+	WF_CU_MEMORY_DEVICE = 2,
+	WF_CU_STREAM_LEGACY = 1,
+	WF_CU_STREAM_PER_THREAD = 2,
 };
 
 /* X(name, parameters): all return CUresult. */
@@ -100,6 +128,7 @@ enum wf_cuda_value {
 	X(cuDeviceTotalMem, (size_t *, CUdevice)) \
 	X(cuDeviceGetAttribute, (int *, CUdevice_attribute, CUdevice)) \
 	X(cuDeviceGetPCIBusId, (char *, int, CUdevice)) \
+	X(cuDeviceCanAccessPeer, (int *, CUdevice, CUdevice)) \
 	X(cuDevicePrimaryCtxRetain, (CUcontext *, CUdevice)) \
 	X(cuDevicePrimaryCtxRelease, (CUdevice)) \
 	X(cuCtxSetCurrent, (CUcontext)) \
@@ -109,6 +138,7 @@ enum wf_cuda_value {
 	X(cuStreamCreateWithPriority, (CUstream *, unsigned int, int)) \
 	X(cuStreamDestroy, (CUstream)) \
 	X(cuStreamWaitEvent, (CUstream, CUevent, unsigned int)) \
+	X(cuStreamQuery, (CUstream)) \
 	X(cuLaunchHostFunc, (CUstream, CUhostFn, void *)) \
 	X(cuEventCreate, (CUevent *, unsigned int)) \
 	X(cuEventDestroy, (CUevent)) \
@@ -118,6 +148,7 @@ enum wf_cuda_value {
 	X(cuMemPoolDestroy, (CUmemoryPool)) \
 	X(cuMemPoolSetAttribute, (CUmemoryPool, CUmemPool_attribute, void *)) \
 	X(cuMemPoolGetAttribute, (CUmemoryPool, CUmemPool_attribute, void *)) \
+	X(cuMemPoolSetAccess, (CUmemoryPool, const CUmemAccessDesc *, size_t)) \
 	X(cuMemPoolTrimTo, (CUmemoryPool, size_t)) \
 	X(cuMemAllocFromPoolAsync, (CUdeviceptr *, size_t, CUmemoryPool, CUstream)) \
 	X(cuMemFreeAsync, (CUdeviceptr, CUstream)) \
@@ -128,6 +159,7 @@ enum wf_cuda_value {
 	X(cuMemcpyHtoDAsync, (CUdeviceptr, const void *, size_t, CUstream)) \
 	X(cuMemcpyDtoHAsync, (void *, CUdeviceptr, size_t, CUstream)) \
 	X(cuMemcpyDtoDAsync, (CUdeviceptr, CUdeviceptr, size_t, CUstream)) \
+	X(cuMemcpyPeerAsync, (CUdeviceptr, CUcontext, CUdeviceptr, CUcontext, size_t, CUstream)) \
 	X(cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream)) \
 	X(cuModuleLoadData, (CUmodule *, const void *)) \
 	X(cuModuleUnload, (CUmodule)) \
@@ -139,6 +171,8 @@ enum wf_cuda_value {
 	X(cuGraphDestroy, (CUgraph)) \
 	X(cuGraphAddKernelNode, \
 	  (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_KERNEL_NODE_PARAMS *)) \
+	X(cuGraphAddMemcpyNode, \
+	  (CUgraphNode *, CUgraph, const CUgraphNode *, size_t, const CUDA_MEMCPY3D *, CUcontext)) \
 	X(cuGraphInstantiate, (CUgraphExec *, CUgraph, unsigned long long)) \
 	X(cuGraphExecDestroy, (CUgraphExec)) \
 	X(cuGraphLaunch, (CUgraphExec, CUstream))

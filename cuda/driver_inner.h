@@ -19,6 +19,8 @@ struct cuda_device {
 	CUcontext context; /* NULL: not used yet */
 	CUmemoryPool pool;
 	uint64_t limit; /* of the pool */
+	uint64_t peers; /* devices that may read the pool */
+	uint32_t near;  /* as in struct wf_device_info; 0 before that was asked for */
 	int priority_low, priority_high;
 	struct wf_a32 lost;
 	char text[192];
@@ -67,6 +69,11 @@ struct wf_device_backend {
 int wf_cuda_status(struct cuda_device *device, CUresult rc);
 /* Before each call: the device is not lost, and its context is current. */
 int wf_cuda_enter(struct cuda_device *device);
+static inline bool wf_cuda_is_lost(const struct cuda_device *device)
+{
+	/* acquire [L1]: see driver.c. */
+	return wf_load_acquire(&device->lost) != 0;
+}
 
 /* driver_work.c; see the table. */
 int wf_cuda_copy_to_device(struct wf_device_backend *backend, struct wf_device_stream *stream,
@@ -75,6 +82,8 @@ int wf_cuda_copy_to_host(struct wf_device_backend *backend, struct wf_device_str
                          void *to, uint64_t from, uint64_t bytes);
 int wf_cuda_copy_on_device(struct wf_device_backend *backend, struct wf_device_stream *stream,
                            uint64_t to, uint64_t from, uint64_t bytes);
+int wf_cuda_copy_peer(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                      uint64_t to, uint32_t from_device, uint64_t from, uint64_t bytes);
 int wf_cuda_fill(struct wf_device_backend *backend, struct wf_device_stream *stream, uint64_t to,
                  uint8_t byte, uint64_t bytes);
 int wf_cuda_kernel_get(struct wf_device_backend *backend, uint32_t index, const void *image,
@@ -83,6 +92,9 @@ int wf_cuda_launch(struct wf_device_backend *backend, struct wf_device_stream *s
                    const struct wf_device_launch *launch);
 int wf_cuda_graph_create(struct wf_device_backend *backend, uint32_t index,
                          const struct wf_device_launch *chain, uint32_t count,
+                         struct wf_device_graph **out);
+int wf_cuda_graph_record(struct wf_device_backend *backend, uint32_t index,
+                         const struct wf_device_step *steps, uint32_t count,
                          struct wf_device_graph **out);
 void wf_cuda_graph_destroy(struct wf_device_backend *backend, struct wf_device_graph *graph);
 int wf_cuda_graph_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,

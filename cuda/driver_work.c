@@ -55,6 +55,53 @@ int wf_cuda_copy_on_device(struct wf_device_backend *backend, struct wf_device_s
 	                      backend->cu.cuMemcpyDtoDAsync(to, from, bytes, stream->stream));
 }
 
+/* Once for each two: may the one read the other's pool. With the lock held. */
+static int let_read(struct cuda_device *device, struct cuda_device *from)
+{
+	const struct wf_cuda_api *cu = &device->backend->cu;
+	uint64_t bit = UINT64_C(1) << (device - device->backend->device);
+	CUmemAccessDesc access;
+	int can = 0;
+
+	if (from->peers & bit)
+		return 0;
+	memset(&access, 0, sizeof(access));
+	access.location.type = WF_CU_LOCATION_DEVICE;
+	access.location.id = device->id;
+	access.flags = WF_CU_ACCESS_READ_WRITE; /* a pool knows only all or nothing */
+	CUresult rc = cu->cuDeviceCanAccessPeer(&can, device->id, from->id);
+
+	if (rc != WF_CU_SUCCESS || !can || !from->pool ||
+	    cu->cuMemPoolSetAccess(from->pool, &access, 1) != WF_CU_SUCCESS)
+		return -ENOTSUP;
+	from->peers |= bit;
+	return 0;
+}
+
+int wf_cuda_copy_peer(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                      uint64_t to, uint32_t from_device, uint64_t from, uint64_t bytes)
+{
+	WF_CHECK(backend);
+	WF_CHECK(!stream || stream->device->backend == backend);
+	if (!stream || from_device >= backend->count || (bytes && (!to || !from)))
+		return -EINVAL;
+	struct cuda_device *peer = &backend->device[from_device];
+	int rc = bytes ? wf_cuda_enter(stream->device) : 0;
+
+	if (rc || !bytes)
+		return rc;
+	if (wf_cuda_is_lost(peer))
+		return -EIO;
+	pthread_mutex_lock(&backend->lock);
+	rc = let_read(stream->device, peer);
+	pthread_mutex_unlock(&backend->lock);
+	return rc ? rc
+		  : wf_cuda_status(stream->device,
+	                           backend->cu.cuMemcpyPeerAsync(to, stream->device->context, from,
+	                                                         peer->context, bytes,
+	                                                         stream->stream));
+}
+
 int wf_cuda_fill(struct wf_device_backend *backend, struct wf_device_stream *stream, uint64_t to,
                  uint8_t byte, uint64_t bytes)
 {
@@ -174,34 +221,97 @@ int wf_cuda_launch(struct wf_device_backend *backend, struct wf_device_stream *s
 	                                                 parameters(&l), NULL));
 }
 
-/* A chain of kernel nodes, each after the one before. */
-static int build_chain(struct cuda_device *device, const struct wf_device_launch *chain,
-                       uint32_t count, CUgraph graph)
+/* ---- Graphs ---------------------------------------------------------------------------------- */
+
+/* What is built: a chain, each node after the one before. */
+struct chain {
+	struct cuda_device *device;
+	CUgraph graph;
+	CUgraphNode last; /* NULL: none yet */
+};
+
+static int add_launch(struct chain *chain, const struct wf_device_launch *launch)
 {
-	CUgraphNode node = NULL;
-	int rc = 0;
+	struct wf_device_launch l;
+	int rc = launch_read(chain->device, launch, &l);
+	CUgraphNode before = chain->last;
 
-	for (uint32_t i = 0; i < count && !rc; i++) {
-		struct wf_device_launch l;
-		CUgraphNode before = node;
+	if (rc)
+		return rc;
+	CUDA_KERNEL_NODE_PARAMS params = { .func = l.kernel->function,
+		                           .gridDimX = l.grid[0],
+		                           .gridDimY = l.grid[1],
+		                           .gridDimZ = l.grid[2],
+		                           .blockDimX = l.block[0],
+		                           .blockDimY = l.block[1],
+		                           .blockDimZ = l.block[2],
+		                           .sharedMemBytes = l.shared_bytes,
+		                           .kernelParams = parameters(&l) };
 
-		rc = launch_read(device, &chain[i], &l);
-		if (rc)
-			break;
-		const CUDA_KERNEL_NODE_PARAMS params = { .func = l.kernel->function,
-			                                 .gridDimX = l.grid[0],
-			                                 .gridDimY = l.grid[1],
-			                                 .gridDimZ = l.grid[2],
-			                                 .blockDimX = l.block[0],
-			                                 .blockDimY = l.block[1],
-			                                 .blockDimZ = l.block[2],
-			                                 .sharedMemBytes = l.shared_bytes,
-			                                 .kernelParams = parameters(&l) };
+	return wf_cuda_status(
+		chain->device,
+		chain->device->backend->cu.cuGraphAddKernelNode(&chain->last, chain->graph, &before,
+	                                                        before ? 1 : 0, &params));
+}
 
-		rc = wf_cuda_status(device,
-		                    device->backend->cu.cuGraphAddKernelNode(&node, graph, &before,
-		                                                             i ? 1 : 0, &params));
+static int add_copy(struct chain *chain, const struct wf_device_step *step)
+{
+	CUDA_MEMCPY3D copy;
+	CUgraphNode before = chain->last;
+
+	if (!step->host || !step->address || !step->bytes)
+		return -EINVAL;
+	memset(&copy, 0, sizeof(copy));
+	copy.WidthInBytes = step->bytes;
+	copy.Height = copy.Depth = 1;
+	if (step->kind == WF_DEVICE_STEP_UP) {
+		copy.srcMemoryType = WF_CU_MEMORY_HOST;
+		copy.srcHost = step->host;
+		copy.dstMemoryType = WF_CU_MEMORY_DEVICE;
+		copy.dstDevice = step->address;
+	} else {
+		copy.srcMemoryType = WF_CU_MEMORY_DEVICE;
+		copy.srcDevice = step->address;
+		copy.dstMemoryType = WF_CU_MEMORY_HOST;
+		copy.dstHost = step->host;
 	}
+	return wf_cuda_status(chain->device,
+	                      chain->device->backend->cu.cuGraphAddMemcpyNode(
+				      &chain->last, chain->graph, &before, before ? 1 : 0, &copy,
+				      chain->device->context));
+}
+
+/* Steps, or launches. */
+static int graph_build(struct wf_device_backend *backend, uint32_t index,
+                       const struct wf_device_step *steps, const struct wf_device_launch *launches,
+                       uint32_t count, struct wf_device_graph **out)
+{
+	WF_CHECK(backend);
+	if (!out || !(steps || launches) || !count || count > GRAPH_MAX || index >= backend->count)
+		return -EINVAL;
+	struct chain chain = { .device = &backend->device[index] };
+	int rc = wf_cuda_enter(chain.device);
+	struct wf_device_graph *graph = rc ? NULL : wf_calloc(1, sizeof(*graph));
+
+	if (!graph)
+		return rc ? rc : -ENOMEM;
+	graph->device = chain.device;
+	rc = wf_cuda_status(chain.device, backend->cu.cuGraphCreate(&chain.graph, 0));
+	for (uint32_t i = 0; i < count && !rc; i++) {
+		if (steps && steps[i].kind != WF_DEVICE_STEP_LAUNCH)
+			rc = add_copy(&chain, &steps[i]);
+		else
+			rc = add_launch(&chain, steps ? &steps[i].launch : &launches[i]);
+	}
+	if (!rc)
+		rc = wf_cuda_status(chain.device,
+		                    backend->cu.cuGraphInstantiate(&graph->exec, chain.graph, 0));
+	if (chain.graph)
+		backend->cu.cuGraphDestroy(chain.graph);
+	if (rc)
+		wf_free(graph);
+	else
+		*out = graph;
 	return rc;
 }
 
@@ -209,29 +319,14 @@ int wf_cuda_graph_create(struct wf_device_backend *backend, uint32_t index,
                          const struct wf_device_launch *chain, uint32_t count,
                          struct wf_device_graph **out)
 {
-	WF_CHECK(backend);
-	if (!out || !chain || !count || count > GRAPH_MAX || index >= backend->count)
-		return -EINVAL;
-	struct cuda_device *device = &backend->device[index];
-	CUgraph nodes = NULL;
-	int rc = wf_cuda_enter(device);
-	struct wf_device_graph *graph = rc ? NULL : wf_calloc(1, sizeof(*graph));
+	return graph_build(backend, index, NULL, chain, count, out);
+}
 
-	if (!graph)
-		return rc ? rc : -ENOMEM;
-	graph->device = device;
-	rc = wf_cuda_status(device, backend->cu.cuGraphCreate(&nodes, 0));
-	if (!rc)
-		rc = build_chain(device, chain, count, nodes);
-	if (!rc)
-		rc = wf_cuda_status(device, backend->cu.cuGraphInstantiate(&graph->exec, nodes, 0));
-	if (nodes)
-		backend->cu.cuGraphDestroy(nodes);
-	if (rc)
-		wf_free(graph);
-	else
-		*out = graph;
-	return rc;
+int wf_cuda_graph_record(struct wf_device_backend *backend, uint32_t index,
+                         const struct wf_device_step *steps, uint32_t count,
+                         struct wf_device_graph **out)
+{
+	return graph_build(backend, index, steps, NULL, count, out);
 }
 
 void wf_cuda_graph_destroy(struct wf_device_backend *backend, struct wf_device_graph *graph)

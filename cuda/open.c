@@ -101,6 +101,7 @@ int weft_cuda_open(weft_cuda **out, const struct weft_cuda_options *opts)
 	WF_DEBUG(cuda->backend && o.hang_ns >= 0);
 	cuda->ahead_max = o.ahead_max ? o.ahead_max : AHEAD_DEFAULT;
 	cuda->hang_ns = o.hang_ns;
+	cuda->pin_bytes = o.pin_bytes;
 	cuda->slot_bytes = (o.staging_bytes ? o.staging_bytes : STAGING) / SLOTS;
 	for (uint32_t i = 0; i < WEFT_GPUS_MAX; i++)
 		pthread_mutex_init(&cuda->bell[i].mutex, NULL);

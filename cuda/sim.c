@@ -7,190 +7,12 @@
 #include "sim_device.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "sim_inner.h"
 #include "wf_cuda.h"
 
-#define MIB ((uint64_t)1 << 20)
-
-/* ---- Options -------------------------------------------------------------------------------- */
-
-static bool number(const char *text, uint64_t min, uint64_t max, uint64_t *out)
-{
-	char *end;
-	uint64_t shift = 0;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-
-	if (*end == 'K' || *end == 'M' || *end == 'G')
-		shift = *end == 'K' ? 10 : *end == 'M' ? 20 : 30, end++;
-	if (errno || *end || value > UINT64_MAX >> 31 || value << shift < min ||
-	    value << shift > max)
-		return false;
-	*out = value << shift;
-	return true;
-}
-
-struct sim_options {
-	uint64_t devices, memory, threads, streams, seed, launch_ns, copy_mbs, thread_ps;
-};
-
-static bool read_word(struct sim_options *o, char *word)
-{
-	const struct {
-		const char *name;
-		uint64_t min, max, *out;
-	} words[] = {
-		{ "devices", 0, SIM_DEVICES_MAX, &o->devices },
-		{ "memory", 4096, (uint64_t)16 << 30, &o->memory },
-		{ "threads", 0, SIM_THREADS_MAX, &o->threads },
-		{ "streams", 1, 1024, &o->streams },
-		{ "seed", 0, UINT32_MAX, &o->seed },
-		{ "launch_ns", 0, 1000000000, &o->launch_ns },
-		{ "copy_mbs", 1, 100000000, &o->copy_mbs },
-		{ "thread_ps", 0, 1000000000, &o->thread_ps },
-	};
-	char *value = strchr(word, '=');
-
-	if (!value)
-		return number(word, 0, SIM_DEVICES_MAX, &o->devices);
-	*value++ = 0;
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
-		if (!strcmp(word, words[i].name))
-			return number(value, words[i].min, words[i].max, words[i].out);
-	}
-	return false;
-}
-
-static int read_options(struct sim_options *o, const char *text)
-{
-	char copy[256], *rest = copy, *word;
-
-	*o = (struct sim_options){ .devices = 1,
-		                   .memory = 256 * MIB,
-		                   .threads = 2,
-		                   .streams = 4,
-		                   .seed = 1,
-		                   .launch_ns = 5000,
-		                   .copy_mbs = 12000,
-		                   .thread_ps = 10 };
-	if (!text || !*text)
-		return 0;
-	if (strlen(text) >= sizeof(copy))
-		return -EINVAL;
-	strcpy(copy, text);
-	while ((word = strsep(&rest, ","))) {
-		if (!read_word(o, word))
-			return -EINVAL;
-	}
-	return 0;
-}
-
-/* ---- Back end ------------------------------------------------------------------------------- */
-
-static void backend_free(struct wf_device_backend *b)
-{
-	for (uint32_t i = 0; i < b->devices; i++)
-		wf_sim_memory_fini(&b->device[i].memory);
-	while (b->kernels) {
-		struct wf_device_kernel *kernel = b->kernels;
-
-		b->kernels = kernel->next;
-		wf_free(kernel);
-	}
-	while (b->pinned) {
-		struct sim_pinned *pinned = b->pinned;
-
-		b->pinned = pinned->next;
-		if (pinned->owned)
-			wf_free(pinned->at);
-		wf_free(pinned);
-	}
-	pthread_cond_destroy(&b->changed);
-	pthread_mutex_destroy(&b->lock);
-	wf_free(b);
-}
-
-/* Wait for all but what hangs, which is dropped; then the threads end. */
-static void drain(struct wf_device_backend *b)
-{
-	sim_lock(b);
-	for (;;) {
-		if (!b->started && wf_sim_perform_one(b))
-			continue;
-		bool waits = false;
-
-		for (struct wf_device_stream *s = b->streams; s; s = s->next) {
-			if (s->hung && !s->device->lost) {
-				s->device->lost = WF_DEVICE_LOST;
-				strcpy(s->device->text, "closed while work hung");
-			}
-			s->hung = false;
-			waits = waits || s->head || s->busy;
-		}
-		if (!waits)
-			break;
-		pthread_cond_broadcast(&b->changed);
-		if (b->started)
-			pthread_cond_wait(&b->changed, &b->lock);
-	}
-	b->stopping = true;
-	pthread_cond_broadcast(&b->changed);
-	sim_unlock(b);
-}
-
-static void sim_close(struct wf_device_backend *backend)
-{
-	if (!backend)
-		return;
-	drain(backend);
-	for (uint32_t i = 0; i < backend->started; i++)
-		wf_thread_join(&backend->thread[i]);
-	while (backend->streams) {
-		backend->streams->dying = true;
-		wf_sim_stream_reap(backend->streams);
-	}
-	backend_free(backend);
-}
-
-static int sim_open(const char *options, struct wf_device_backend **out)
-{
-	struct sim_options o;
-	int rc = out ? read_options(&o, options) : -EINVAL;
-	struct wf_device_backend *b = rc ? NULL : wf_calloc(1, sizeof(*b));
-
-	if (!b)
-		return rc ? rc : -ENOMEM;
-	pthread_mutex_init(&b->lock, NULL);
-	pthread_cond_init(&b->changed, NULL);
-	wf_random_init(&b->random, o.seed);
-	b->threads = (uint32_t)o.threads;
-	b->streams_max = (uint32_t)o.streams;
-	b->launch_ns = (int64_t)o.launch_ns;
-	b->copy_mbs = (int64_t)o.copy_mbs;
-	b->thread_ps = (int64_t)o.thread_ps;
-	b->memory_bytes = o.memory;
-	for (uint32_t i = 0; i < o.devices && !rc; i++) {
-		b->device[i].backend = b;
-		rc = wf_sim_memory_init(&b->device[i].memory, o.memory);
-		b->devices += !rc;
-	}
-	while (!rc && b->started < b->threads) {
-		rc = wf_thread_start(&b->thread[b->started], "weft-sim", wf_sim_thread_main, b);
-		b->started += !rc;
-	}
-	if (rc) {
-		sim_close(b);
-		return rc;
-	}
-	*out = b;
-	return 0;
-}
+/* ---- Devices -------------------------------------------------------------------------------- */
 
 static int sim_device_count(struct wf_device_backend *backend, uint32_t *count)
 {
@@ -211,6 +33,7 @@ static int sim_device_info(struct wf_device_backend *backend, uint32_t device,
 	WF_CHECK(backend);
 	if (device >= backend->devices || !info || info->struct_size < sizeof(size_t))
 		return -EINVAL;
+	full.near = backend->device[device].near;
 	full.struct_size = info->struct_size;
 	memcpy(info, &full, info->struct_size < sizeof(full) ? info->struct_size : sizeof(full));
 	return 0;
@@ -260,6 +83,20 @@ static int sim_device_leave(struct wf_device_backend *backend, uint32_t device)
 	if (!same)
 		return -EPERM;
 	return sim_device_state(backend, device);
+}
+
+static int sim_default_idle(struct wf_device_backend *backend, uint32_t device)
+{
+	WF_CHECK(backend);
+	if (device >= backend->devices)
+		return -EINVAL;
+	sim_lock(backend);
+	int rc = backend->device[device].lost   ? WF_DEVICE_LOST
+		: backend->device[device].stray ? -EBUSY
+						: 0;
+
+	sim_unlock(backend);
+	return rc;
 }
 
 /* ---- Streams and events --------------------------------------------------------------------- */
@@ -480,7 +317,9 @@ static bool is_working(const struct sim_device *device)
 {
 	const struct wf_device_stream *stream = device->backend->streams;
 
-	while (stream && !(stream->device == device && stream->busy))
+	/* Another device's copy may read here. */
+	while (stream &&
+	       !(stream->busy && (stream->device == device || stream->head->peer == device)))
 		stream = stream->next;
 	return stream != NULL;
 }
@@ -542,6 +381,28 @@ static int pin(struct wf_device_backend *backend, void *at, uint64_t bytes, bool
 	return rc;
 }
 
+/* A copy that a thread is in the middle of is waited for, as a driver does; others never come. */
+static void await_copies(struct wf_device_backend *backend, const struct sim_pinned *pinned)
+{
+	uint64_t begin = (uint64_t)(uintptr_t)pinned->at, end = begin + pinned->bytes;
+	struct wf_device_stream *stream = backend->streams;
+
+	while (stream) {
+		const struct sim_work *work = stream->busy ? stream->head : NULL;
+		uint64_t host = work && work->kind == SIM_COPY_IN ? work->from
+			: work && work->kind == SIM_COPY_OUT      ? work->to
+								  : 0;
+
+		if (host && host < end && host + work->bytes > begin) {
+			pthread_cond_wait(&backend->changed, &backend->lock);
+			/* Streams may have come and gone. */
+			stream = backend->streams;
+		} else {
+			stream = stream->next;
+		}
+	}
+}
+
 /* -EINVAL: it was not pinned so. */
 static int unpin(struct wf_device_backend *backend, const void *at, bool owned)
 {
@@ -553,8 +414,10 @@ static int unpin(struct wf_device_backend *backend, const void *at, bool owned)
 		if (found->at == at && found->owned == owned)
 			break;
 	}
-	if (found)
+	if (found) {
 		*link = found->next;
+		await_copies(backend, found);
+	}
 	sim_unlock(backend);
 	wf_free(found);
 	return found ? 0 : -EINVAL;
@@ -572,6 +435,21 @@ static int sim_pinned_alloc(struct wf_device_backend *backend, uint64_t bytes, v
 		wf_free(memory);
 	else
 		*out = memory;
+	return rc;
+}
+
+/* The simulation's memory is where the system likes it; that it was asked for so is counted. */
+static int sim_pinned_alloc_near(struct wf_device_backend *backend, uint32_t device, uint64_t bytes,
+                                 void **out)
+{
+	WF_CHECK(backend);
+	if (device >= backend->devices)
+		return -EINVAL;
+	int rc = sim_pinned_alloc(backend, bytes, out);
+
+	sim_lock(backend);
+	backend->stats.pinned_near[device] += !rc;
+	sim_unlock(backend);
 	return rc;
 }
 
@@ -663,6 +541,39 @@ static int sim_copy_on_device(struct wf_device_backend *backend, struct wf_devic
 	return copy(backend, stream, SIM_COPY_ON, to, from, bytes);
 }
 
+static int sim_copy_peer(struct wf_device_backend *backend, struct wf_device_stream *stream,
+                         uint64_t to, uint32_t from_device, uint64_t from, uint64_t bytes)
+{
+	WF_CHECK(backend);
+	WF_CHECK(!stream || stream->device->backend == backend);
+	if (!stream || from_device >= backend->devices || (bytes && (!to || !from)))
+		return -EINVAL;
+	if (!backend->peer_mbs)
+		return -ENOTSUP;
+	struct sim_device *peer = &backend->device[from_device];
+
+	if (!bytes)
+		return 0;
+	struct sim_work *work = wf_sim_work_create(SIM_COPY_PEER, 0);
+
+	if (work) {
+		work->to = to;
+		work->from = from;
+		work->bytes = bytes;
+		work->peer = peer;
+	}
+	sim_lock(backend);
+	int rc = peer->lost ? -EIO : wf_sim_call_from(backend, WF_SIM_FAULT_PEER);
+
+	if (!rc)
+		rc = wf_sim_submit_checked(backend, stream, work);
+	else if (work)
+		wf_sim_work_destroy(work);
+	backend->stats.peer_copies += !rc;
+	sim_unlock(backend);
+	return rc;
+}
+
 static int sim_fill(struct wf_device_backend *backend, struct wf_device_stream *stream, uint64_t to,
                     uint8_t byte, uint64_t bytes)
 {
@@ -696,8 +607,8 @@ static const char *sim_error_text(struct wf_device_backend *backend, uint32_t de
 static const struct wf_device_ops sim_ops = {
 	.struct_size = sizeof(sim_ops),
 	.name = "sim",
-	.open = sim_open,
-	.close = sim_close,
+	.open = wf_sim_open,
+	.close = wf_sim_close,
 	.device_count = sim_device_count,
 	.device_info = sim_device_info,
 	.device_state = sim_device_state,
@@ -731,6 +642,10 @@ static const struct wf_device_ops sim_ops = {
 	.graph_launch = wf_sim_graph_launch,
 	.error_text = sim_error_text,
 	.memory_host = wf_sim_pointer,
+	.pinned_alloc_near = sim_pinned_alloc_near,
+	.copy_peer = sim_copy_peer,
+	.graph_record = wf_sim_graph_record,
+	.default_idle = sim_default_idle,
 };
 
 const struct wf_device_ops *wf_device_sim(void)

@@ -15,6 +15,7 @@ enum wf_sim_fault {
 	WF_SIM_FAULT_EVENT,    /* from the n-th on no event can be made: `code` */
 	WF_SIM_FAULT_PINNED,   /* from the n-th on no pinned memory: `code` */
 	WF_SIM_FAULT_QUERY,    /* from the n-th on no event that has passed says so, but `code` */
+	WF_SIM_FAULT_PEER,     /* from the n-th on no copy between devices: `code` */
 	WF_SIM_FAULT_KINDS
 };
 /* Arm; `nth` 0 disarms. Counts from now on, one of each kind at a time. */
@@ -44,6 +45,12 @@ void *wf_sim_pointer(struct wf_device_backend *backend, uint64_t address, uint64
 int wf_sim_current(void);
 void wf_sim_set_current(int device);
 
+/* As if a body had put work into the device's default stream, which is not done yet; or it is. */
+void wf_sim_stray(struct wf_device_backend *backend, uint32_t device, bool stray);
+
+#define WF_SIM_ENGINES 4u /* by enum wf_device_stream_kind, then copies between devices */
+#define WF_SIM_DEVICES 8u
+
 struct wf_sim_stats {
 	uint64_t performed;   /* pieces of work */
 	uint64_t pageable;    /* copies that had to wait: host memory was not pinned */
@@ -53,7 +60,9 @@ struct wf_sim_stats {
 	uint64_t memory_peak;
 	uint32_t streams, events; /* that exist */
 	int64_t model_ns;         /* when all that was submitted is done, by the model */
-	int64_t engine_ns[3];     /* busy by the model, by enum wf_device_stream_kind */
+	int64_t engine_ns[WF_SIM_ENGINES];    /* busy by the model */
+	uint64_t peer_copies;                 /* between devices */
+	uint32_t pinned_near[WF_SIM_DEVICES]; /* pieces of pinned memory taken near each device */
 };
 void wf_sim_stats(struct wf_device_backend *backend, struct wf_sim_stats *stats);
 

@@ -11,15 +11,17 @@
 #include "sim_device.h"
 #include "sim_memory.h"
 
-#define SIM_DEVICES_MAX 8u
+#define SIM_DEVICES_MAX WF_SIM_DEVICES
 #define SIM_THREADS_MAX 64u
 #define SIM_ARGS_MAX    64u
-#define SIM_ENGINES     3u
+#define SIM_ENGINES     WF_SIM_ENGINES
+#define SIM_PEER        3 /* the engine of copies between devices */
 
 enum sim_work_kind {
 	SIM_COPY_IN = 0,
 	SIM_COPY_OUT,
 	SIM_COPY_ON,
+	SIM_COPY_PEER,
 	SIM_FILL,
 	SIM_LAUNCH,
 	SIM_FREE,
@@ -35,6 +37,7 @@ struct sim_work {
 	bool waited;              /* a caller waits for it: pageable memory */
 	uint64_t to, from, bytes; /* addresses; `to` of SIM_FREE */
 	uint8_t byte;             /* SIM_FILL */
+	struct sim_device *peer;  /* SIM_COPY_PEER: the one that `from` is on */
 	uint64_t serial;          /* SIM_RECORD, SIM_WAIT */
 	struct wf_device_event *event;
 	wf_device_doorbell_fn *fn; /* SIM_DOORBELL */
@@ -50,6 +53,8 @@ struct sim_device {
 	struct wf_sim_memory memory;
 	int lost; /* 0, or why: then all that is left is dropped */
 	char text[160];
+	bool stray; /* as if work waited in its default stream */
+	uint32_t near; /* as in struct wf_device_info */
 	int64_t engine_ns[SIM_ENGINES]; /* when each is free, by the model */
 };
 
@@ -112,7 +117,7 @@ struct wf_device_backend {
 	uint64_t working; /* pieces that threads perform now */
 	struct sim_fault fault[WF_SIM_FAULT_KINDS];
 	uint64_t memory_bytes;
-	int64_t launch_ns, thread_ps, copy_mbs;
+	int64_t launch_ns, thread_ps, copy_mbs, peer_mbs;
 	int64_t seen_ns; /* what the host has seen pass, by the model */
 	int64_t (*now)(void *arg);
 	void *now_arg;
@@ -129,7 +134,11 @@ static inline void sim_unlock(struct wf_device_backend *backend)
 	pthread_mutex_unlock(&backend->lock);
 }
 
-/* wf_sim_launch.c; see the table. */
+/* sim_open.c; see the table. */
+int wf_sim_open(const char *options, struct wf_device_backend **out);
+void wf_sim_close(struct wf_device_backend *backend);
+
+/* sim_launch.c; see the table. */
 int wf_sim_kernel_get(struct wf_device_backend *backend, uint32_t device, const void *image,
                       size_t image_bytes, const char *name, struct wf_device_kernel **out);
 int wf_sim_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,
@@ -137,6 +146,9 @@ int wf_sim_launch(struct wf_device_backend *backend, struct wf_device_stream *st
 void wf_sim_graph_destroy(struct wf_device_backend *backend, struct wf_device_graph *graph);
 int wf_sim_graph_create(struct wf_device_backend *backend, uint32_t device,
                         const struct wf_device_launch *chain, uint32_t count,
+                        struct wf_device_graph **out);
+int wf_sim_graph_record(struct wf_device_backend *backend, uint32_t device,
+                        const struct wf_device_step *steps, uint32_t count,
                         struct wf_device_graph **out);
 int wf_sim_graph_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,
                         struct wf_device_graph *graph);

@@ -30,6 +30,14 @@ void wf_sim_refuse_register(struct wf_device_backend *backend, bool refuse)
 	sim_unlock(backend);
 }
 
+void wf_sim_stray(struct wf_device_backend *backend, uint32_t device, bool stray)
+{
+	WF_CHECK(device < backend->devices);
+	sim_lock(backend);
+	backend->device[device].stray = stray;
+	sim_unlock(backend);
+}
+
 bool wf_sim_step(struct wf_device_backend *backend)
 {
 	sim_lock(backend);

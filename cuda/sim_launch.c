@@ -68,10 +68,10 @@ static int launch_create(const struct wf_device_launch *launch, struct sim_work 
 	return 0;
 }
 
-/* The same launch once more. */
-static struct sim_work *launch_copy(const struct sim_work *work)
+/* The same piece once more. */
+static struct sim_work *work_copy(const struct sim_work *work)
 {
-	struct sim_work *copy = wf_sim_work_create(SIM_LAUNCH, work->value_bytes);
+	struct sim_work *copy = wf_sim_work_create(work->kind, work->value_bytes);
 
 	if (!copy)
 		return NULL;
@@ -112,19 +112,40 @@ void wf_sim_graph_destroy(struct wf_device_backend *backend, struct wf_device_gr
 	wf_free(graph);
 }
 
-int wf_sim_graph_create(struct wf_device_backend *backend, uint32_t device,
-                        const struct wf_device_launch *chain, uint32_t count,
-                        struct wf_device_graph **out)
+static int step_create(const struct wf_device_step *step, struct sim_work **out)
+{
+	bool up = step->kind == WF_DEVICE_STEP_UP;
+
+	if (step->kind == WF_DEVICE_STEP_LAUNCH)
+		return launch_create(&step->launch, out);
+	if (!step->host || !step->address || !step->bytes)
+		return -EINVAL;
+	struct sim_work *work = wf_sim_work_create(up ? SIM_COPY_IN : SIM_COPY_OUT, 0);
+
+	if (!work)
+		return -ENOMEM;
+	work->to = up ? step->address : (uint64_t)(uintptr_t)step->host;
+	work->from = up ? (uint64_t)(uintptr_t)step->host : step->address;
+	work->bytes = step->bytes;
+	*out = work;
+	return 0;
+}
+
+/* Of steps, or of launches. */
+static int graph_build(struct wf_device_backend *backend, uint32_t device,
+                       const struct wf_device_step *steps, const struct wf_device_launch *launches,
+                       uint32_t count, struct wf_device_graph **out)
 {
 	WF_CHECK(backend);
-	if (!out || !chain || !count || count > 65536 || device >= backend->devices)
+	if (!out || !(steps || launches) || !count || count > 65536 || device >= backend->devices)
 		return -EINVAL;
 	struct wf_device_graph *graph =
 		wf_calloc(1, sizeof(*graph) + count * sizeof(graph->chain[0]));
 	int rc = graph ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < count && !rc; i++) {
-		rc = launch_create(&chain[i], &graph->chain[i]);
+		rc = steps ? step_create(&steps[i], &graph->chain[i])
+			   : launch_create(&launches[i], &graph->chain[i]);
 		graph->count += !rc;
 	}
 	if (!rc) {
@@ -140,6 +161,20 @@ int wf_sim_graph_create(struct wf_device_backend *backend, uint32_t device,
 	return rc;
 }
 
+int wf_sim_graph_create(struct wf_device_backend *backend, uint32_t device,
+                        const struct wf_device_launch *chain, uint32_t count,
+                        struct wf_device_graph **out)
+{
+	return graph_build(backend, device, NULL, chain, count, out);
+}
+
+int wf_sim_graph_record(struct wf_device_backend *backend, uint32_t device,
+                        const struct wf_device_step *steps, uint32_t count,
+                        struct wf_device_graph **out)
+{
+	return graph_build(backend, device, steps, NULL, count, out);
+}
+
 /* All pieces or none: one of them that cannot be made undoes the others. */
 int wf_sim_graph_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,
                         struct wf_device_graph *graph)
@@ -151,7 +186,7 @@ int wf_sim_graph_launch(struct wf_device_backend *backend, struct wf_device_stre
 	WF_CHECK(!stream || stream->device->backend == backend);
 	WF_CHECK(!graph || graph->device->backend == backend);
 	for (uint32_t i = 0; !rc && i < graph->count; i++) {
-		*end = launch_copy(graph->chain[i]);
+		*end = work_copy(graph->chain[i]);
 		rc = *end ? 0 : -ENOMEM;
 		if (!rc)
 			end = &(*end)->next;

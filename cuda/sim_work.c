@@ -8,9 +8,9 @@
  * pass, doorbells are not rung, as CUDA does it.
  *
  * The model needs no clock of its own. Each piece begins when its stream, its engine (copies in,
- * copies out, kernels) and the events that it waits for are done, and not before the host could
- * have submitted it: at the time of the latest event that the host has seen pass. So times follow
- * from the order of calls alone.
+ * copies out, kernels, copies between devices) and the events that it waits for are done, and not
+ * before the host could have submitted it: at the time of the latest event that the host has seen
+ * pass. So times follow from the order of calls alone.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -106,6 +106,9 @@ static int64_t cost(const struct wf_device_backend *b, const struct sim_work *wo
 	case SIM_COPY_OUT:
 		*engine = work->kind == SIM_COPY_IN ? WF_DEVICE_UPLOAD : WF_DEVICE_DOWNLOAD;
 		return b->launch_ns + (int64_t)work->bytes * 1000 / b->copy_mbs;
+	case SIM_COPY_PEER:
+		*engine = SIM_PEER;
+		return b->launch_ns + (int64_t)work->bytes * 1000 / b->peer_mbs;
 	case SIM_COPY_ON:
 	case SIM_FILL:
 		*engine = WF_DEVICE_COMPUTE;
@@ -137,8 +140,11 @@ static void give_time(struct wf_device_stream *stream, struct sim_work *work)
 	if (work->kind == SIM_WAIT)
 		start = later(start, work->event->end_ns);
 	if (engine >= 0) {
-		start = later(start, device->engine_ns[engine]);
-		device->engine_ns[engine] = start + ns;
+		/* A copy between devices keeps the way of both busy. */
+		struct sim_device *both = work->peer ? work->peer : device;
+
+		start = later(start, later(device->engine_ns[engine], both->engine_ns[engine]));
+		device->engine_ns[engine] = both->engine_ns[engine] = start + ns;
 		b->stats.engine_ns[engine] += ns;
 	}
 	stream->end_ns = start + ns;
@@ -184,6 +190,23 @@ static void *address(struct sim_device *device, uint64_t at, uint64_t bytes)
 	return pointer;
 }
 
+/* NULL: the other device is lost, or has nothing there, and with it this one. */
+static void *peer_address(struct sim_device *device, const struct sim_work *work)
+{
+	pthread_mutex_lock(&device->backend->lock);
+	bool lost = work->peer->lost;
+
+	pthread_mutex_unlock(&device->backend->lock);
+	void *from = lost ? NULL : address(work->peer, work->from, work->bytes);
+
+	if (from)
+		return from;
+	pthread_mutex_lock(&device->backend->lock);
+	lose(device, "the other device of a copy was lost", work->from);
+	pthread_mutex_unlock(&device->backend->lock);
+	return NULL;
+}
+
 /* What it does, without the lock. */
 static void perform(struct sim_device *device, struct sim_work *work)
 {
@@ -205,6 +228,12 @@ static void perform(struct sim_device *device, struct sim_work *work)
 		from = address(device, work->from, work->bytes);
 		if (to && from)
 			memmove(to, from, work->bytes);
+		break;
+	case SIM_COPY_PEER:
+		to = address(device, work->to, work->bytes);
+		from = to ? peer_address(device, work) : NULL;
+		if (from)
+			memcpy(to, from, work->bytes);
 		break;
 	case SIM_FILL:
 		to = address(device, work->to, work->bytes);

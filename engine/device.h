@@ -71,6 +71,7 @@ struct wf_device_info {
 	uint32_t copy_engines;         /* copies that run beside kernels */
 	uint32_t streams_max;          /* compute streams worth having at once */
 	bool shares_host_memory;       /* copies are not needed for correctness */
+	uint32_t near; /* NUMA node of wf_topology() that it is near, plus one; 0: not known */
 };
 
 enum wf_device_stream_kind {
@@ -90,6 +91,18 @@ struct wf_device_launch {
 	void *const *args;          /* args_count pointers to values; copied by the call */
 	const uint16_t *args_bytes; /* the values' sizes; NULL: 8 each */
 	uintptr_t user[2];          /* for the twin; copied */
+};
+
+/* One step of a recording, in order. */
+struct wf_device_step {
+	enum wf_device_step_kind {
+		WF_DEVICE_STEP_LAUNCH = 0,
+		WF_DEVICE_STEP_UP,   /* from `host`, which is pinned, to `address` */
+		WF_DEVICE_STEP_DOWN, /* and back */
+	} kind;
+	struct wf_device_launch launch;
+	void *host; /* borrowed as long as the graph is */
+	uint64_t address, bytes;
 };
 
 /* What stream_doorbell() calls: it wakes somebody and does nothing else. */
@@ -160,7 +173,10 @@ struct wf_device_ops {
 	/* Host memory that copies can use without a bounce. -ENOMEM. */
 	int (*pinned_alloc)(struct wf_device_backend *backend, uint64_t bytes, void **out);
 	void (*pinned_free)(struct wf_device_backend *backend, void *memory);
-	/* The same for memory that exists: not to be punched, moved or unmapped until undone. */
+	/*
+	 * The same for memory that exists: not to be punched, moved or unmapped until undone. They
+	 * leave the thread's current device alone.
+	 */
 	int (*host_register)(struct wf_device_backend *backend, void *memory, uint64_t bytes);
 	int (*host_unregister)(struct wf_device_backend *backend, void *memory);
 
@@ -196,6 +212,26 @@ struct wf_device_ops {
 
 	/* Where twins find device memory; NULL: not in use. Only where twins run. */
 	void *(*memory_host)(struct wf_device_backend *backend, uint64_t address, uint64_t bytes);
+
+	/* As pinned_alloc(), on the NUMA node that the device is near, if that has room. */
+	int (*pinned_alloc_near)(struct wf_device_backend *backend, uint32_t device, uint64_t bytes,
+	                         void **out);
+	/*
+	 * Copy in a stream from memory of another device, `from_device`, without the host. When
+	 * that one is lost before the copy is done, so is the stream's: its work may have read
+	 * what is not there. -ENOTSUP the two cannot, today or ever; -EIO `from_device` is lost.
+	 */
+	int (*copy_peer)(struct wf_device_backend *backend, struct wf_device_stream *stream,
+	                 uint64_t to, uint32_t from_device, uint64_t from, uint64_t bytes);
+	/* As graph_create(), of launches and copies. */
+	int (*graph_record)(struct wf_device_backend *backend, uint32_t device,
+	                    const struct wf_device_step *steps, uint32_t count,
+	                    struct wf_device_graph **out);
+	/*
+	 * 0, or -EBUSY: work waits in a default stream of the device, where the engine never puts
+	 * any. For builds that look for bodies that stray.
+	 */
+	int (*default_idle)(struct wf_device_backend *backend, uint32_t device);
 };
 
 /* The table's size in its first version: a back end that has less is refused. */

@@ -19,6 +19,7 @@ struct weft_cuda {
 	uint32_t ahead_max;
 	int64_t hang_ns;
 	uint64_t slot_bytes; /* of a staging ring's slots */
+	uint64_t pin_bytes;  /* of the store that may be registered */
 	struct wf_a32 used; /* by a runtime */
 	/*
 	 * What doorbells are given: it outlives the runtime that they wake, because the last may

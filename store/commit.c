@@ -515,6 +515,8 @@ uint64_t wf_mem_trim(struct wf_mem *mem, uint64_t keep_bytes)
 {
 	uint64_t idle = 0, keep = (keep_bytes + WF_MEM_PAGE_BYTES - 1) / WF_MEM_PAGE_BYTES;
 
+	if (mem->let_go != NULL)
+		mem->let_go(mem->arg);
 	wf_mem_keep_reclaim(mem);
 	for (uint32_t i = 0; i < mem->node_count; i++) {
 		pthread_mutex_lock(&mem->nodes[i].lock);
@@ -596,6 +598,24 @@ static uint64_t run_by_any_means(struct wf_mem *mem, struct wf_mem_node *node, u
 	return offset;
 }
 
+/* Give free memory back elsewhere and commit it here. */
+static uint64_t scrape_together(struct wf_mem *mem, struct wf_mem_node *node, uint32_t count,
+                                struct wf_mem_slab *slab)
+{
+	uint64_t offset = WF_MEM_NONE;
+
+	for (int scrape = 0; scrape <= 1 && offset == WF_MEM_NONE; scrape++) {
+		uint64_t room = (mem->limit_bytes - committed_bytes(mem)) / WF_MEM_PAGE_BYTES;
+
+		if (pages_left(mem) < count)
+			break;
+		if (room < count && punch_all(mem, count - room, scrape != 0) == 0)
+			continue;
+		offset = run_by_any_means(mem, node, count, slab);
+	}
+	return offset;
+}
+
 /* With the squeeze_lock. */
 static uint64_t squeeze(struct wf_mem *mem, struct wf_mem_cache *cache, uint32_t count,
                         struct wf_mem_slab *slab)
@@ -605,14 +625,12 @@ static uint64_t squeeze(struct wf_mem *mem, struct wf_mem_cache *cache, uint32_t
 	wf_mem_cache_flush(cache);
 	wf_mem_keep_reclaim(mem);
 	offset = run_by_any_means(mem, cache->node, count, slab);
-	for (int scrape = 0; scrape <= 1 && offset == WF_MEM_NONE; scrape++) {
-		uint64_t room = (mem->limit_bytes - committed_bytes(mem)) / WF_MEM_PAGE_BYTES;
-
-		if (pages_left(mem) < count)
-			break;
-		if (room < count && punch_all(mem, count - room, scrape != 0) == 0)
-			continue;
-		offset = run_by_any_means(mem, cache->node, count, slab);
+	if (offset == WF_MEM_NONE)
+		offset = scrape_together(mem, cache->node, count, slab);
+	/* Pages are free, and cannot be moved because somebody has their chunks held. */
+	if (offset == WF_MEM_NONE && mem->let_go != NULL && pages_left(mem) >= count) {
+		mem->let_go(mem->arg);
+		offset = scrape_together(mem, cache->node, count, slab);
 	}
 	return offset;
 }
@@ -680,6 +698,21 @@ void wf_mem_hold(struct wf_mem *mem, uint64_t offset, uint64_t size)
 void wf_mem_unhold(struct wf_mem *mem, uint64_t offset, uint64_t size)
 {
 	change_holds(mem, offset, size, false);
+}
+
+bool wf_mem_hold_whole(struct wf_mem *mem, uint64_t offset)
+{
+	struct wf_mem_node *node = wf_mem_node_of(mem, offset);
+	struct wf_mem_chunk *chunk = &node->chunks[(offset - node->offset) / WF_MEM_CHUNK_BYTES];
+	bool whole;
+
+	pthread_mutex_lock(&node->lock);
+	/* Pages that are being given back do not count; being made huge does not matter. */
+	whole = chunk->pages == WF_PAGES_OF_CHUNK;
+	WF_CHECK(chunk->holds != UINT32_MAX);
+	chunk->holds += whole;
+	pthread_mutex_unlock(&node->lock);
+	return whole;
 }
 
 void wf_mem_stats(const struct wf_mem *mem, struct wf_mem_stats *stats)

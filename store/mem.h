@@ -31,7 +31,9 @@ struct wf_mem_options {
 	bool bind;            /* each node's file to its node */
 	bool no_huge;         /* stay with small pages: for tests */
 	void (*log)(void *arg, int level, const char *text); /* levels as enum weft_log_level */
-	void *log_arg;
+	/* Before a request is refused, and before a trim: unhold what may be. NULL: nothing. */
+	void (*let_go)(void *arg);
+	void *arg; /* of both */
 };
 
 /*
@@ -73,6 +75,11 @@ const char *wf_mem_readable(const struct wf_mem *mem);
  */
 void wf_mem_hold(struct wf_mem *mem, uint64_t offset, uint64_t size);
 void wf_mem_unhold(struct wf_mem *mem, uint64_t offset, uint64_t size);
+/*
+ * As wf_mem_hold(), of the one chunk in which `offset` lies, unless a part of it is not committed:
+ * then whoever looks at all of it would have the system find memory for the rest. False: not held.
+ */
+bool wf_mem_hold_whole(struct wf_mem *mem, uint64_t offset);
 /* Give chunks in which nothing lies back to the system, keeping `keep_bytes`: how many bytes. */
 uint64_t wf_mem_trim(struct wf_mem *mem, uint64_t keep_bytes);
 

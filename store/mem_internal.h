@@ -122,7 +122,8 @@ struct wf_mem {
 	struct wf_mem_shared *shared;
 	uint64_t (*memory_left)(const char **why); /* wf_memory_left(), or a test's */
 	void (*log)(void *arg, int level, const char *text);
-	void *log_arg;
+	void (*let_go)(void *arg);
+	void *arg;
 	void *reserved;
 	size_t reserved_bytes;
 };

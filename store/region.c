@@ -56,7 +56,7 @@ void wf_mem_logf(const struct wf_mem *mem, int level, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	mem->log(mem->log_arg, level, text);
+	mem->log(mem->arg, level, text);
 }
 
 void wf_mem_mutex_init(pthread_mutex_t *mutex)
@@ -344,7 +344,8 @@ static struct wf_mem *create(const struct wf_mem_options *options)
 	mem->no_huge = options->no_huge;
 	mem->memory_left = wf_memory_left;
 	mem->log = options->log;
-	mem->log_arg = options->log_arg;
+	mem->let_go = options->let_go;
+	mem->arg = options->arg;
 	mem->nodes = wf_aligned_alloc(WF_CACHE_LINE, options->node_count * sizeof(*mem->nodes));
 	mem->shared = wf_calloc(1, sizeof(*mem->shared));
 	if (mem->nodes == NULL || mem->shared == NULL) {

@@ -293,7 +293,8 @@ static int open_memory(struct wf_store *store)
 	struct wf_mem_options options = { .node_count = store->options.node_count,
 		                          .bind = store->options.bind,
 		                          .log = store->options.log,
-		                          .log_arg = store->options.arg };
+		                          .let_go = store->options.let_go,
+		                          .arg = store->options.arg };
 	int rc;
 
 	/* The allocator's own roundings must not make a store full that has room. */

@@ -184,6 +184,7 @@ struct wf_topology {
 		uint16_t node;
 	} cpus[WF_CPUS_MAX];
 	uint32_t quota_cpus;                          /* 0: no quota */
+	uint16_t node_id[WF_NODES_MAX]; /* what the source calls each node: the system's number */
 	uint8_t distance[WF_NODES_MAX][WF_NODES_MAX]; /* 10: self, as ACPI SLIT */
 };
 const struct wf_topology *wf_topology(void);
@@ -194,5 +195,26 @@ void wf_topology_reload(void);
  */
 int wf_bind_cpu(const struct wf_topology *topo, uint32_t cpu);
 int wf_bind_node(const struct wf_topology *topo, uint32_t node);
+/*
+ * The node that a device on the PCI bus is near, by its address as sysfs writes it, "0000:c1:00.0".
+ * WF_NODE_UNKNOWN: the machine does not say, or none of the topology's. Reads files.
+ */
+#define WF_NODE_UNKNOWN UINT32_MAX
+uint32_t wf_topology_pci_node(const struct wf_topology *topo, const char *bus);
+
+/* ---- Memory near a node (memory.c) ------------------------------------------------------- */
+
+/* How a thread's memory was placed before. */
+struct wf_memory_policy {
+	int mode;
+	bool changed;
+	unsigned long nodes[16];
+};
+/*
+ * What this thread, or the kernel for it, touches first from here to the end lies on `node` if
+ * there is room. A wish: where policies cannot be set, nothing happens.
+ */
+void wf_memory_near_begin(struct wf_memory_policy *before, uint32_t node);
+void wf_memory_near_end(const struct wf_memory_policy *before);
 
 #endif /* WF_BASE_H */

@@ -8,7 +8,13 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Of <linux/mempolicy.h>, which is not everywhere. */
+#define MPOL_PREFERRED_ 1
 
 void *wf_malloc(size_t size)
 {
@@ -71,4 +77,30 @@ void wf_unmap(void *p, size_t size)
 	 */
 	WF_CHECK(errno == ENOMEM);
 	(void)madvise(p, size, MADV_DONTNEED);
+}
+
+void wf_memory_near_begin(struct wf_memory_policy *before, uint32_t node)
+{
+	const struct wf_topology *topo = wf_topology();
+	const unsigned long bits = 8 * sizeof(before->nodes);
+	unsigned long mask[sizeof(before->nodes) / sizeof(before->nodes[0])] = { 0 };
+	uint32_t id;
+
+	WF_CHECK(bits >= 8 * sizeof(long));
+	*before = (struct wf_memory_policy){ .changed = false };
+	/* One node has it all, and another machine's nodes are none of this one's. */
+	if (!topo->bindable || topo->node_count < 2 || node >= topo->node_count)
+		return;
+	id = topo->node_id[node];
+	if (id >= bits || syscall(SYS_get_mempolicy, &before->mode, before->nodes, bits, NULL, 0))
+		return;
+	mask[id / (8 * sizeof(mask[0]))] = 1ul << id % (8 * sizeof(mask[0]));
+	before->changed = syscall(SYS_set_mempolicy, MPOL_PREFERRED_, mask, bits) == 0;
+}
+
+void wf_memory_near_end(const struct wf_memory_policy *before)
+{
+	if (before->changed)
+		(void)syscall(SYS_set_mempolicy, before->mode, before->nodes,
+		              8 * sizeof(before->nodes));
 }

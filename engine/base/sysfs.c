@@ -186,6 +186,23 @@ static void assign_node(struct wf_topology *topo, const char *root, uint32_t id)
 	}
 }
 
+int wf_sysfs_pci_node(const char *root, const char *bus)
+{
+	char path[96], text[32];
+	char *end;
+
+	WF_CHECK(bus != NULL);
+	int length = snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/numa_node", bus);
+
+	if (length < 0 || (size_t)length >= sizeof(path) ||
+	    wf_text_read(root, path, text, sizeof(text)) < 0)
+		return -1;
+	/* The kernel writes -1 where the firmware does not say. */
+	long id = strtol(text, &end, 10);
+
+	return end == text || id < 0 || id >= UINT16_MAX ? -1 : (int)id;
+}
+
 /* Where `id` stands in the list of nodes: a line of distances has them in that order. */
 static bool position_in(const char *list, uint32_t id, uint32_t *position)
 {

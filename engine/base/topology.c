@@ -68,6 +68,7 @@ void wf_topology_group(struct wf_topology *topo, int first_cpu, uint16_t ids[WF_
 
 	WF_CHECK(topo->allowed_count > 0 && topo->allowed_count <= WF_CPUS_MAX);
 	topo->node_count = number_nodes(topo, node_of_cpu(topo, first_cpu), ids);
+	memcpy(topo->node_id, ids, topo->node_count * sizeof(ids[0]));
 	for (uint32_t node = 0; node < topo->node_count; node++) {
 		for (uint32_t i = 0; i < topo->allowed_count; i++) {
 			if (topo->cpus[i].node != ids[node])
@@ -172,6 +173,33 @@ void wf_topology_read(struct wf_topology *topo, const char *root)
 	wf_topology_cut(topo, quota);
 	WF_CHECK(topo->cpu_count > 0 && topo->cpu_count <= topo->allowed_count);
 	WF_CHECK(topo->node_count > 0 && topo->node_count <= WF_NODES_MAX);
+}
+
+uint32_t wf_topology_pci_find(const struct wf_topology *topo, const char *root, const char *bus)
+{
+	const char *file = getenv("HWLOC_XMLFILE");
+	int id = -1;
+
+	WF_CHECK(root != NULL && topo->node_count <= WF_NODES_MAX);
+	/* It becomes part of a path. */
+	if (*bus == '\0' || bus[strspn(bus, "0123456789abcdef:.")] != '\0')
+		return WF_NODE_UNKNOWN;
+	/* A machine that was given is another one: only its own description knows. */
+	if (strcmp(topo->source, "hwloc") == 0)
+		id = file != NULL ? wf_hwloc_pci_node(file, bus) : -1;
+	else if (strcmp(topo->source, "sysfs") == 0)
+		id = wf_sysfs_pci_node(root, bus);
+	for (uint32_t i = 0; id >= 0 && i < topo->node_count; i++) {
+		if (topo->node_id[i] == id)
+			return i;
+	}
+	return WF_NODE_UNKNOWN;
+}
+
+uint32_t wf_topology_pci_node(const struct wf_topology *topo, const char *bus)
+{
+	WF_CHECK(topo != NULL && bus != NULL);
+	return wf_topology_pci_find(topo, "", bus);
 }
 
 const struct wf_topology *wf_topology(void)

@@ -106,7 +106,42 @@ bool wf_topology_hwloc(struct wf_topology *topo, const char *file, const char *t
 	return given;
 }
 
+int wf_hwloc_pci_node(const char *file, const char *bus)
+{
+	hwloc_topology_t machine;
+	hwloc_obj_t device = NULL, node = NULL, found = NULL;
+	unsigned int count = 0;
+
+	WF_CHECK(file != NULL && bus != NULL);
+	if (wf_fault(WF_FAULT_FILE) || hwloc_topology_init(&machine) != 0)
+		return -1;
+	/* Devices are left out unless they are asked for. */
+	if (hwloc_topology_set_xml(machine, file) == 0 &&
+	    hwloc_topology_set_io_types_filter(machine, HWLOC_TYPE_FILTER_KEEP_ALL) == 0 &&
+	    hwloc_topology_load(machine) == 0)
+		device = hwloc_get_pcidev_by_busidstring(machine, bus);
+	if (device != NULL)
+		device = hwloc_get_non_io_ancestor_obj(machine, device);
+	while (device != NULL &&
+	       (node = hwloc_get_next_obj_by_type(machine, HWLOC_OBJ_NUMANODE, node)) != NULL) {
+		if (!hwloc_bitmap_isset(device->nodeset, node->os_index))
+			continue;
+		found = node;
+		count++;
+	}
+	int id = count == 1 ? (int)found->logical_index : -1;
+
+	hwloc_topology_destroy(machine);
+	return id;
+}
+
 #else
+
+int wf_hwloc_pci_node(const char *file, const char *bus)
+{
+	WF_CHECK(file != NULL && bus != NULL);
+	return -1;
+}
 
 bool wf_topology_hwloc(struct wf_topology *topo, const char *file, const char *text)
 {

@@ -49,6 +49,12 @@ void wf_topology_cut(struct wf_topology *topo, uint32_t quota);
  * (sysfs.c)
  */
 void wf_sysfs_nodes(struct wf_topology *topo, const char *root, int first_cpu);
+/* The node of a device on the PCI bus, by the source's own number; -1: not known. (sysfs.c) */
+int wf_sysfs_pci_node(const char *root, const char *bus);
+/* The same from hwloc's XML: -1 also without hwloc, or when it is near all. (topology_hwloc.c) */
+int wf_hwloc_pci_node(const char *file, const char *bus);
+/* wf_topology_pci_node() under another root. (topology.c) */
+uint32_t wf_topology_pci_find(const struct wf_topology *topo, const char *root, const char *bus);
 /* The CPU quota in whole CPUs, rounded up; 0: none, or nothing to read. (cgroup.c) */
 uint32_t wf_cgroup_quota(const char *root);
 /* Bytes that the groups' limits leave; UINT64_MAX: no limits. (cgroup.c) */

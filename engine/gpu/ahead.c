@@ -118,8 +118,9 @@ static bool take_over(struct wf_gpu_run *run, struct wf_ext *ext)
 	struct wf_request *to = wf_ext_request(ext);
 	weft *rt = run->gpus->rt;
 
+	/* A node of its own choice is its own; that of the device goes with it. */
 	if (run->n != 1 || from->class != to->class || from->cpus || from->class->pg ||
-	    from->node != WF_NODE_NONE || run->part->uses)
+	    from->class->shape.place != WEFT_PLACE_DEFAULT || run->part->uses)
 		return false;
 	pthread_mutex_lock(&rt->admit->mutex);
 	WF_DEBUG(from != to && run->published);
@@ -133,6 +134,9 @@ static bool take_over(struct wf_gpu_run *run, struct wf_ext *ext)
 		to->stream = (uint16_t)(run->part->stream + 1);
 		from->gpus = 0;
 		from->state = WF_REQUEST_PASSED;
+		WF_CHECK(to->node == WF_NODE_NONE);
+		to->node = from->node;
+		from->node = WF_NODE_NONE;
 		/* release [C1]: under the mutex, see admit.c. */
 		wf_store_release(&rt->cells[ext->cell].promise.state, WF_STATE_QUEUED);
 	}

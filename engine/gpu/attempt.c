@@ -211,6 +211,32 @@ static int outcome(struct wf_gpu_run *run, int code, int rc)
 	return weft_fail(run->frame, rc, "work on a device failed: %s", weft_strerror(rc));
 }
 
+/* In debug builds: has this body, or one beside it, given work to a stream that is nobody's? */
+static void look_for_strays(struct wf_gpu_run *run)
+{
+#ifndef NDEBUG
+	struct wf_gpus *gpus = run->gpus;
+
+	WF_CHECK(run->n && !run->inside);
+	for (uint32_t i = 0; i < run->n && WF_DEVICE_HAS(gpus->ops, default_idle); i++) {
+		uint32_t device = run->part[i].device;
+		int rc = gpus->ops->default_idle(gpus->backend, device);
+
+		/* The call has made the device's context current. */
+		(void)gpus->ops->device_leave(gpus->backend, device);
+		if (rc == -EBUSY)
+			weft_log(run->frame, WEFT_LOG_ERROR,
+			         "work is in the default stream of device %u: a body has not used "
+			         "the stream of its grant",
+			         device);
+		else
+			(void)wf_gpu_status(gpu_of(run, i), rc);
+	}
+#else
+	(void)run;
+#endif
+}
+
 int wf_gpu_attempt(struct weft_task *frame)
 {
 	struct grant grant = grant_of(frame);
@@ -223,7 +249,9 @@ int wf_gpu_attempt(struct weft_task *frame)
 	if (!rc) {
 		*grant.run = &run;
 		code = wf_body_call(frame);
+		wf_gpu_record_drop(&run);
 		leave(&run);
+		look_for_strays(&run);
 		for (uint32_t i = 0; i < run.n; i++)
 			free_pieces(&run, &run.part[i]);
 		WF_DEBUG(!run.inside);
@@ -314,7 +342,7 @@ int weft_cuda_use(weft_task *self, uint32_t i)
 {
 	struct wf_gpu_run *run;
 
-	if (!self || !wf_gpu_part_of(self, &run) || i >= run->n)
+	if (!self || !wf_gpu_part_of(self, &run) || i >= run->n || run->recording)
 		return -EINVAL;
 	uint32_t before = run->used;
 
@@ -396,8 +424,13 @@ int weft_cuda_copy_in(weft_task *self, uint64_t to, const void *from, size_t byt
 	if (!part || (bytes && (!to || !from)))
 		return -EINVAL;
 	struct wf_gpu *gpu = gpu_of(run, run->used);
+	bool pinned = !bytes || wf_gpu_is_pinned(run->gpus, from, bytes);
 
-	if (bytes && !wf_gpu_is_pinned(run->gpus, from, bytes))
+	if (run->recording)
+		return pinned ? wf_gpu_record_copy(run, WF_DEVICE_STEP_UP, to,
+		                                   (void *)(uintptr_t)from, bytes)
+			      : -EINVAL;
+	if (!pinned)
 		return told(wf_gpu_upload(gpu, part->stream, to, from, bytes));
 	return wf_gpu_status(
 		gpu,
@@ -412,8 +445,12 @@ int weft_cuda_copy_out(weft_task *self, void *to, uint64_t from, size_t bytes)
 	if (!part || (bytes && (!to || !from)))
 		return -EINVAL;
 	struct wf_gpu *gpu = gpu_of(run, run->used);
+	bool pinned = !bytes || wf_gpu_is_pinned(run->gpus, to, bytes);
 
-	if (!bytes || wf_gpu_is_pinned(run->gpus, to, bytes))
+	if (run->recording)
+		return pinned ? wf_gpu_record_copy(run, WF_DEVICE_STEP_DOWN, from, to, bytes)
+			      : -EINVAL;
+	if (pinned)
 		return wf_gpu_status(gpu,
 		                     run->gpus->ops->copy_to_host(run->gpus->backend, part->queue,
 		                                                  to, from, bytes));

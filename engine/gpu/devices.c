@@ -24,6 +24,7 @@ static int gpu_init(struct wf_gpus *gpus, struct wf_gpu *gpu, uint32_t index)
 	if (!gpu->stream_count || gpu->stream_count > WF_GPU_STREAMS_MAX)
 		gpu->stream_count = gpu->stream_count ? WF_GPU_STREAMS_MAX : 1;
 	WF_DEBUG(gpu->stream_count && gpu->stream_count <= WF_GPU_STREAMS_MAX);
+	gpu->node = gpu->info.near - 1 < gpus->rt->node_count ? gpu->info.near - 1 : WF_NODE_NONE;
 	wf_gpu_rings_init(gpu);
 	return gpus->ops->pool_limit(gpus->backend, index, gpu->info.memory_bytes);
 }
@@ -76,6 +77,8 @@ int wf_gpus_open(weft *rt)
 	}
 	rt->options.gpus = gpus->count;
 	if (!rc)
+		rc = wf_gpu_pins_open(gpus);
+	if (!rc)
 		bells(gpus, rt);
 	return rc;
 }
@@ -122,6 +125,7 @@ void wf_gpus_close(weft *rt)
 	WF_CHECK(gpus->rt == rt);
 	wf_gpu_objects_close(gpus);
 	wf_gpu_pinned_close(gpus);
+	wf_gpu_pins_close(gpus);
 	for (uint32_t i = 0; i < gpus->count; i++)
 		gpu_fini(&gpus->gpu[i]);
 	for (uint32_t i = 0; i < WF_GPU_BUCKETS; i++)
@@ -139,6 +143,18 @@ void wf_gpus_close(weft *rt)
 const char *wf_gpus_name(const weft *rt)
 {
 	return rt->gpus ? rt->gpus->ops->name : "none";
+}
+
+uint32_t wf_gpu_node(const weft *rt, uint64_t devices)
+{
+	uint32_t node = WF_NODE_NONE;
+
+	for (uint32_t i = 0; rt->gpus && i < rt->gpus->count && node == WF_NODE_NONE; i++) {
+		if (devices >> i & 1)
+			node = rt->gpus->gpu[i].node;
+	}
+	WF_DEBUG(node == WF_NODE_NONE || node < rt->node_count);
+	return node;
 }
 
 uint64_t wf_gpu_memory(const weft *rt, uint32_t device)

@@ -68,6 +68,7 @@ struct wf_gpu_run {
 	bool inside;                  /* the thread has the device's context current */
 	bool published;
 	int code; /* of the body */
+	struct wf_gpu_recording *recording; /* NULL: what calls give is done */
 	struct wf_gpu_part *part, one;
 };
 
@@ -100,6 +101,7 @@ struct wf_gpu_kernel {
 struct wf_gpu {
 	struct wf_gpus *gpus;
 	uint32_t index;
+	uint32_t node; /* of the runtime, near; WF_NODE_NONE: not known */
 	struct wf_device_info info;
 	pthread_mutex_t mutex;
 	struct wf_a32 pending; /* marks that were not found passed */
@@ -118,7 +120,8 @@ struct wf_gpu {
 	struct wf_gpu_copy *oldest, *newest; /* by when they were last let go */
 	struct wf_gpu_copy *gone;            /* whose memory nobody uses, and is to be freed */
 	struct wf_a32 gone_count;            /* read without the mutex, as a hint */
-	uint64_t resident, uploads, downloads, dropped, evicted, frees;
+	uint64_t resident, uploads, downloads, dropped, evicted, peers, frees;
+	uint64_t no_peers; /* devices whose bytes it cannot be given without the host */
 	struct wf_gpu_ring ring[2]; /* up, down */
 	char failure[WF_GPU_TEXT_BYTES];
 };
@@ -138,6 +141,7 @@ struct wf_gpus {
 	struct wf_gpu_value *values;                 /* all */
 	struct wf_gpu_value *object[WF_GPU_BUCKETS]; /* those of the store, by object */
 	struct wf_gpu_pinned *pinned; /* of weft_cuda_host_alloc(), last used first */
+	struct wf_gpu_pins *pins;     /* of the store's memory; NULL: not wanted */
 	struct wf_gpu gpu[];
 };
 
@@ -152,6 +156,8 @@ void wf_gpus_quiet(weft *rt);
 /* After it, and after the workers' last account. */
 void wf_gpus_close(weft *rt);
 const char *wf_gpus_name(const weft *rt);
+/* The node that the first of these devices whose place is known is near; WF_NODE_NONE: of none. */
+uint32_t wf_gpu_node(const weft *rt, uint64_t devices);
 /* Bytes that grants share out; 0: GPUs are only counted. */
 uint64_t wf_gpu_memory(const weft *rt, uint32_t device);
 static inline bool wf_gpu_is_lost(const struct wf_gpu *gpu)
@@ -243,6 +249,17 @@ void wf_gpu_back(const struct weft_task *frame);
 struct wf_error *wf_gpu_refusal(weft *rt, const struct wf_cell *cell);
 /* Whether what is granted is of no use any more. */
 bool wf_gpu_grant_lost(const weft *rt, const struct wf_request *request);
+
+/* ---- launch.c, record.c ---------------------------------------------------------------------- */
+
+/* For the program; `graph` is consumed, also on failure. 0, -ENOMEM. */
+int wf_gpu_graph_create(struct wf_gpu *gpu, struct wf_device_graph *graph, weft_cuda_graph **out);
+/* Note a step. 0, -ENOMEM also when there are too many. */
+int wf_gpu_record_launch(struct wf_gpu_run *run, const struct wf_device_launch *launch);
+int wf_gpu_record_copy(struct wf_gpu_run *run, enum wf_device_step_kind kind, uint64_t address,
+                       void *host, uint64_t bytes);
+/* What was noted is forgotten; if there is a recording. */
+void wf_gpu_record_drop(struct wf_gpu_run *run);
 
 /* ---- ahead.c: tasks that begin while an input is still on a device -------------------------- */
 

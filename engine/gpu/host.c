@@ -19,7 +19,9 @@ int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *info)
 	WF_DEBUG(gpu->index == device && gpu->gpus == gpus);
 	struct weft_cuda_info full = { .struct_size = info->struct_size,
 		                       .memory_bytes = gpu->info.memory_bytes,
-		                       .failure = "" };
+		                       .failure = "",
+		                       .node = gpu->node == WF_NODE_NONE ? WEFT_NODE_NONE
+		                                                         : gpu->node };
 
 	wf_admit_gpu_free(rt, device, &share, &bytes);
 	full.share_free = (double)share / WF_FIXED;
@@ -43,7 +45,9 @@ int weft_cuda_info(weft *rt, uint32_t device, struct weft_cuda_info *info)
 	full.downloads = gpu->downloads;
 	full.dropped = gpu->dropped;
 	full.evicted = gpu->evicted;
+	full.peers = gpu->peers;
 	wf_gpu_objects_unlock(gpus);
+	full.pinned = wf_gpu_pinned_bytes(gpus);
 	full.doorbells = wf_load_relaxed(&gpus->cuda->bell[device].rung); /* relaxed: a snapshot */
 	memcpy(info, &full, full.struct_size < sizeof(full) ? full.struct_size : sizeof(full));
 	return 0;

@@ -1,5 +1,6 @@
 /*
- * launch.c: kernels of a program: found once per device, launched one by one or as a graph.
+ * launch.c: kernels of a program: found once per device, launched one by one or as a graph. Graphs
+ * that are recorded come from record.c.
  */
 #include <errno.h>
 #include <string.h>
@@ -92,6 +93,8 @@ int weft_cuda_launch(weft_task *self, const struct weft_cuda_launch *launch)
 	struct wf_gpu *gpu = &run->gpus->gpu[part->device];
 	int rc = launch_read(gpu, launch, &l);
 
+	if (!rc && run->recording)
+		return wf_gpu_record_launch(run, &l);
 	if (!rc)
 		rc = run->gpus->ops->launch(run->gpus->backend, part->queue, &l);
 	return wf_gpu_status(gpu, rc);
@@ -104,6 +107,21 @@ struct weft_cuda_graph {
 	struct wf_device_graph *graph;
 };
 
+int wf_gpu_graph_create(struct wf_gpu *gpu, struct wf_device_graph *graph, weft_cuda_graph **out)
+{
+	weft_cuda_graph *made = wf_malloc(sizeof(*made));
+
+	WF_CHECK(graph);
+	if (!made) {
+		gpu->gpus->ops->graph_destroy(gpu->gpus->backend, graph);
+		return -ENOMEM;
+	}
+	WF_DEBUG(gpu == &gpu->gpus->gpu[gpu->index]);
+	*made = (weft_cuda_graph){ .gpu = gpu, .graph = graph };
+	*out = made;
+	return 0;
+}
+
 int weft_cuda_graph_create(weft_task *self, const struct weft_cuda_launch *chain, uint32_t n,
                            weft_cuda_graph **out)
 {
@@ -114,23 +132,15 @@ int weft_cuda_graph_create(weft_task *self, const struct weft_cuda_launch *chain
 		return -EINVAL;
 	struct wf_gpu *gpu = &run->gpus->gpu[part->device];
 	struct wf_device_launch *l = wf_calloc(n, sizeof(*l));
-	weft_cuda_graph *graph = wf_malloc(sizeof(*graph));
-	int rc = l && graph ? 0 : -ENOMEM;
+	struct wf_device_graph *graph = NULL;
+	int rc = l ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < n && !rc; i++)
 		rc = launch_read(gpu, &chain[i], &l[i]);
 	if (!rc)
-		rc = run->gpus->ops->graph_create(run->gpus->backend, gpu->index, l, n,
-		                                  &graph->graph);
+		rc = run->gpus->ops->graph_create(run->gpus->backend, gpu->index, l, n, &graph);
 	wf_free(l);
-	if (rc) {
-		wf_free(graph);
-		return wf_gpu_status(gpu, rc);
-	}
-	WF_CHECK(graph->graph);
-	graph->gpu = gpu;
-	*out = graph;
-	return 0;
+	return rc ? wf_gpu_status(gpu, rc) : wf_gpu_graph_create(gpu, graph, out);
 }
 
 int weft_cuda_graph_launch(weft_task *self, weft_cuda_graph *graph)
@@ -138,7 +148,8 @@ int weft_cuda_graph_launch(weft_task *self, weft_cuda_graph *graph)
 	struct wf_gpu_run *run;
 	struct wf_gpu_part *part = self && graph ? wf_gpu_part_of(self, &run) : NULL;
 
-	if (!part || graph->gpu != &run->gpus->gpu[part->device])
+	/* No graph is a step of another one. */
+	if (!part || run->recording || graph->gpu != &run->gpus->gpu[part->device])
 		return -EINVAL;
 	return wf_gpu_status(
 		graph->gpu,

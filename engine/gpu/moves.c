@@ -35,9 +35,28 @@ static struct wf_gpu_copy *source_of(struct wf_gpus *gpus, struct wf_gpu_value *
 	return copy;
 }
 
+/* Have the stream wait for what may still be on its way to the device. */
+static int follow(struct wf_gpu_copy *copy, uint32_t stream)
+{
+	struct wf_gpu *gpu = copy->gpu;
+	struct wf_gpus *gpus = gpu->gpus;
+	int rc = 0;
+
+	wf_gpu_objects_lock(gpus);
+	WF_DEBUG(copy->pins && !copy->filling);
+	if (copy->mark.event) {
+		pthread_mutex_lock(&gpu->mutex);
+		rc = gpus->ops->stream_wait(gpus->backend, gpu->stream[stream].queue,
+		                            copy->mark.event);
+		pthread_mutex_unlock(&gpu->mutex);
+	}
+	wf_gpu_objects_unlock(gpus);
+	return wf_gpu_status(gpu, rc);
+}
+
 /* Its bytes in a sealed object; on failure nothing is under way any more. */
-static WF_SUSPENDS int copy_down(struct wf_gpus *gpus, const struct wf_gpu_copy *copy,
-                                 uint64_t size, struct wf_object **out)
+static WF_SUSPENDS int copy_down(struct wf_gpus *gpus, struct wf_gpu_copy *copy, uint64_t size,
+                                 struct wf_object **out)
 {
 	weft *rt = gpus->rt;
 	struct wf_device_event *event = NULL;
@@ -52,6 +71,8 @@ static WF_SUSPENDS int copy_down(struct wf_gpus *gpus, const struct wf_gpu_copy 
 		return rc == -EMSGSIZE ? WEFT_ESTOREFULL : rc;
 	/* Before the first byte is asked for: what was begun can always be waited for. */
 	rc = wf_gpu_event_take(copy->gpu, &event);
+	if (!rc)
+		rc = follow(copy, stream);
 	if (!rc) {
 		rc = wf_gpu_download(copy->gpu, stream,
 		                     wf_object_writable(wf_runtime_store(rt), object),
@@ -143,10 +164,11 @@ int wf_gpu_value_bring(struct wf_gpus *gpus, struct wf_gpu_value *value, int64_t
 		} else if (value->moving) {
 			rc = wf_gpu_gate_wait(gpus, &value->gate, until);
 			waited = true;
-		} else if (waited) {
+		} else if (waited && value->moved != WEFT_EDEVICE) {
 			rc = value->moved;
 			WF_CHECK(rc < 0);
 		} else {
+			/* Also when a device was lost, but another one has it too. */
 			value->moving = true;
 			wf_gpu_objects_unlock(gpus);
 			move_start(gpus, value);
@@ -165,13 +187,13 @@ int wf_gpu_value_bring(struct wf_gpus *gpus, struct wf_gpu_value *value, int64_t
 /* Whether something but an attempt keeps the copy, which will be over soon. */
 static bool is_passing(const struct wf_gpu_copy *copy)
 {
-	return !copy->uses && (copy->value->moving || copy->mark.event);
+	return !copy->uses && (copy->value->moving || copy->mark.event || copy->lent);
 }
 
 /*
  * The oldest that only a device has, as many as make `bytes`: those that are on their way to the
- * host already, or will be now; and those whose upload nobody needs any more. *fresh: how many of
- * the found are to be started; they come first.
+ * host already, or will be now; those whose upload nobody needs any more; those that are lent.
+ * *fresh: how many of the found are to be started; they come first.
  */
 static uint32_t find_victims(struct wf_gpu *gpu, uint64_t bytes,
                              struct wf_gpu_value *found[VICTIMS_MAX], uint32_t *fresh)
@@ -203,7 +225,8 @@ static uint32_t find_victims(struct wf_gpu *gpu, uint64_t bytes,
 }
 
 /* Wait for them all, and let go. One that went is enough, else the first failure. */
-static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **found, uint32_t n)
+static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **found, uint32_t n,
+                                     uint32_t fresh)
 {
 	struct wf_gpus *gpus = gpu->gpus;
 	bool went = false;
@@ -214,10 +237,13 @@ static WF_SUSPENDS int await_victims(struct wf_gpu *gpu, struct wf_gpu_value **f
 		const struct wf_gpu_copy *copy;
 
 		wf_gpu_objects_lock(gpus);
+		bool moves = i < fresh || value->moving;
+
 		while (!rc && (copy = wf_gpu_copy_find(value, gpu)) && is_passing(copy))
 			rc = wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
 		/* How the move of a value that is gone has ended does not matter. */
-		if (value->dead || wf_gpu_value_object(value) || !wf_gpu_copy_find(value, gpu))
+		if (!moves || value->dead || wf_gpu_value_object(value) ||
+		    !wf_gpu_copy_find(value, gpu))
 			went = true;
 		else if (!bad && !value->moving)
 			bad = value->moved;
@@ -252,7 +278,7 @@ static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint
 		rc = rc ? rc : wf_gpu_run_settle(run, gpu, line, NULL);
 		return rc ? rc : 1;
 	}
-	int rc = n ? await_victims(gpu, found, n) : 0;
+	int rc = n ? await_victims(gpu, found, n, fresh) : 0;
 
 	return rc ? rc : n > 0;
 }

@@ -177,6 +177,9 @@ struct wf_error *wf_gpu_value_lost(struct wf_gpu_value *value)
 	if (value->error || wf_gpu_value_object(value) || value->moving)
 		return value->error;
 	for (struct wf_gpu_copy *copy = value->copies; copy; copy = copy->next) {
+		/* That is made of one of the others. */
+		if (copy->filling)
+			continue;
 		if (!wf_gpu_is_lost(copy->gpu))
 			return NULL;
 		gpu = copy->gpu;

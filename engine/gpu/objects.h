@@ -27,9 +27,12 @@ struct wf_gpu_copy {
 	uint64_t address;        /* 0: not yet */
 	uint32_t pins;           /* attempts that use it, its upload, its way to the host */
 	uint32_t uses;           /* of them: attempts, and who fills it for one */
+	uint32_t lent;           /* of them: copies on other devices that are made of it */
+	struct wf_gpu_copy *from; /* that is lent for this one, as long as `mark` has its event */
 	bool filling;            /* not all of it has been submitted */
 	uint64_t bytes;          /* of one that is gone, when `value` is NULL */
 	struct wf_gpu_mark mark; /* behind its upload; its event NULL: that has passed */
+	struct wf_gpu_flight *flight; /* what the upload reads; NULL: nothing of the store's */
 };
 
 /* Under objects_mutex, but for what never changes, and `object`. */
@@ -151,8 +154,36 @@ int wf_gpu_upload(struct wf_gpu *gpu, uint32_t stream, uint64_t to, const void *
 int wf_gpu_download(struct wf_gpu *gpu, uint32_t stream, void *to, uint64_t from,
                     uint64_t bytes) WF_SUSPENDS;
 
+/* ---- peers.c: from device to device ---------------------------------------------------------- */
+
+/* A copy of the value that one on `gpu` can be made of; with the mutex. NULL: none. */
+struct wf_gpu_copy *wf_gpu_peer_find(struct wf_gpu_value *value, const struct wf_gpu *gpu);
+/* It is lent no longer; with the mutex. The value's gate is to be fired. */
+void wf_gpu_peer_give(struct wf_gpu_copy *from);
+/*
+ * Fill `copy` from another device, whose copy is lent until it is done. On failure nothing is under
+ * way; *refused: the devices cannot do it, and the host may.
+ */
+int wf_gpu_peer_fill(struct wf_gpu_run *run, struct wf_gpu_part *part, struct wf_gpu_copy *copy,
+                     bool *refused) WF_SUSPENDS;
+
+/* ---- pins.c: the store's memory, told to the devices ----------------------------------------- */
+
+int wf_gpu_pins_open(struct wf_gpus *gpus); /* 0, also without the option; -ENOMEM */
+void wf_gpu_pins_close(struct wf_gpus *gpus);
+uint64_t wf_gpu_pinned_bytes(struct wf_gpus *gpus);
+/* An upload of a pinned object begins; the pin is its own. NULL: all goes through the ring. */
+struct wf_gpu_flight *wf_gpu_flight_begin(struct wf_gpus *gpus, struct wf_object *object);
+/* As wf_gpu_upload(), but `from`, a part of the object, is read until the device has done it. */
+int wf_gpu_flight_send(struct wf_gpu *gpu, uint32_t stream, uint64_t to, const void *from,
+                       uint64_t bytes, struct wf_gpu_flight *flight) WF_SUSPENDS;
+/* It is done, or (`lost`) nobody knows. Without the mutex; consumed. */
+void wf_gpu_flight_end(struct wf_gpus *gpus, struct wf_gpu_flight *flight, bool lost);
+
 /* ---- resident.c ----------------------------------------------------------------------------- */
 
+/* What the poller calls: an upload, or a copy from another device, is done. */
+void wf_gpu_uploaded(struct wf_gpu_mark *mark, struct wf_local *self);
 /* The attempt's work is done: let go of the values that it has used. */
 void wf_gpu_uses_end(struct wf_gpus *gpus, struct wf_gpu_part *part) WF_SUSPENDS;
 

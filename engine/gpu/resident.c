@@ -2,9 +2,9 @@
  * resident.c: what a body does with values on its device: inputs that are there, or come there, and
  * outputs that stay.
  *
- * A value of the store that an attempt wants is copied up in a stream of its own, beside what other
- * tasks compute, and stays until its room is wanted, for whoever takes it next. The attempt's
- * stream waits for the upload, not the body.
+ * A value that an attempt wants is copied from another device, or up from the host, in a stream of
+ * its own, beside what other tasks compute, and stays until its room is wanted, for whoever takes
+ * it next. The attempt's stream waits for the copy, not the body.
  */
 #include <errno.h>
 
@@ -157,13 +157,16 @@ static WF_SUSPENDS int small_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	return 0;
 }
 
-/* What the poller calls: an upload is done. */
-static void uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
+void wf_gpu_uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
 {
 	struct wf_gpu_copy *copy = wf_container_of(mark, struct wf_gpu_copy, mark);
 	struct wf_gpu *gpu = copy->gpu;
 
 	WF_DEBUG(self->rt == gpu->gpus->rt);
+	/* Before anybody can see that the upload is over. Nobody else looks at it. */
+	if (copy->flight)
+		wf_gpu_flight_end(gpu->gpus, copy->flight, mark->rc != 0);
+	copy->flight = NULL;
 	wf_gpu_objects_lock(gpu->gpus);
 	struct wf_device_event *event = mark->event;
 	struct wf_cell *gate = wf_gpu_gate_take(&copy->value->gate);
@@ -171,6 +174,9 @@ static void uploaded(struct wf_gpu_mark *mark, struct wf_local *self)
 	WF_CHECK(event && copy->pins);
 	mark->event = NULL;
 	copy->pins--;
+	if (copy->from)
+		wf_gpu_peer_give(copy->from);
+	copy->from = NULL;
 	wf_gpu_value_settle_unlock(gpu->gpus, copy->value);
 	wf_gpu_event_give(gpu, event);
 	wf_gpu_gate_fire(self, gate);
@@ -184,6 +190,7 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	weft *rt = gpu->gpus->rt;
 	struct wf_object *object = wf_gpu_value_object(copy->value);
 	struct wf_device_event *event = NULL;
+	struct wf_gpu_flight *flight = NULL;
 	uint64_t size = copy->value->size;
 	uint32_t stream, failed;
 	int rc = wf_gpu_line(gpu, WF_GPU_LINE_UP, &stream);
@@ -200,18 +207,26 @@ static WF_SUSPENDS int upload_value(struct wf_gpu_run *run, struct wf_gpu_part *
 	/* An input of the store is held by the task; what was born on a device is not. */
 	rc = wf_values_hold(rt, &object, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
 	if (!rc) {
-		rc = wf_gpu_upload(gpu, stream, copy->address, wf_object_view(rt, object).data,
-		                   size);
-		wf_value_unhold(wf_local_of(rt), object, WF_OBJECT_PIN);
+		const void *from = wf_object_view(rt, object).data;
+
+		flight = wf_gpu_flight_begin(gpu->gpus, object);
+		rc = flight ? wf_gpu_flight_send(gpu, stream, copy->address, from, size, flight)
+			    : wf_gpu_upload(gpu, stream, copy->address, from, size);
+		/* Else the pin goes with the flight. */
+		if (!flight)
+			wf_value_unhold(wf_local_of(rt), object, WF_OBJECT_PIN);
 	}
 	if (rc) {
 		(void)wf_gpu_run_settle(run, gpu, stream, event);
 		wf_gpu_event_give(gpu, event);
+		if (flight)
+			wf_gpu_flight_end(gpu->gpus, flight, wf_gpu_is_lost(gpu));
 		return rc;
 	}
 	wf_gpu_objects_lock(gpu->gpus);
 	copy->pins++;
-	copy->mark = (struct wf_gpu_mark){ .event = event, .done = uploaded };
+	copy->mark = (struct wf_gpu_mark){ .event = event, .done = wf_gpu_uploaded };
+	copy->flight = flight;
 	gpu->uploads++;
 	wf_gpu_mark(gpu, stream, &copy->mark);
 	wf_gpu_objects_unlock(gpu->gpus);
@@ -260,46 +275,63 @@ static struct wf_cell *fill_end(struct wf_gpu_copy *copy, int rc)
 	return gate;
 }
 
-/*
- * A pinned copy with all its bytes, or on their way; with the mutex held, but in between. 0 and
- * *copy NULL: something has changed.
- */
-static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *part,
-                                  struct wf_gpu_value *value, struct wf_gpu_copy **out)
+/* Make the value's copy on this device; with the mutex held, but in between. As input_copy(). */
+static WF_SUSPENDS int input_fill(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                  struct wf_gpu_value *value, bool *host_only,
+                                  struct wf_gpu_copy **out)
 {
 	struct wf_gpus *gpus = run->gpus;
-	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, &gpus->gpu[part->device]);
+	struct wf_gpu *gpu = &gpus->gpu[part->device];
+	bool peer = !*host_only && wf_gpu_peer_find(value, gpu), refused = false;
+	struct wf_gpu_copy *copy;
 	int rc;
 
-	*out = NULL;
-	if (copy && copy->filling)
-		return wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
-	if (copy) {
-		copy->pins++;
-		copy->uses++;
-		*out = copy;
-		return 0;
-	}
-	if (!wf_gpu_value_object(value)) {
+	WF_CHECK(value->users > 0 && !wf_gpu_copy_find(value, gpu));
+
+	if (!peer && !wf_gpu_value_object(value)) {
 		wf_gpu_objects_unlock(gpus);
 		rc = wf_gpu_value_bring(gpus, value, WEFT_FOREVER);
 		wf_gpu_objects_lock(gpus);
 		return rc;
 	}
-	copy = wf_gpu_copy_add(value, &gpus->gpu[part->device]);
+	copy = wf_gpu_copy_add(value, gpu);
 	if (!copy)
 		return -ENOMEM;
 	wf_gpu_objects_unlock(gpus);
-	rc = upload_value(run, part, copy);
+	rc = peer ? wf_gpu_peer_fill(run, part, copy, &refused) : upload_value(run, part, copy);
 	wf_gpu_objects_lock(gpus);
 	struct wf_cell *gate = fill_end(copy, rc);
 
+	WF_DEBUG(!refused || (rc && peer));
 	if (!rc)
 		*out = copy;
+	*host_only = *host_only || refused;
 	wf_gpu_objects_unlock(gpus);
 	wf_gpu_gate_fire(wf_local_of(gpus->rt), gate);
 	wf_gpu_objects_lock(gpus);
-	return rc;
+	return refused ? 0 : rc;
+}
+
+/*
+ * A pinned copy with all its bytes, or on their way; with the mutex held, but in between. 0 and
+ * *copy NULL: something has changed.
+ */
+static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                  struct wf_gpu_value *value, bool *host_only,
+                                  struct wf_gpu_copy **out)
+{
+	struct wf_gpus *gpus = run->gpus;
+	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, &gpus->gpu[part->device]);
+
+	*out = NULL;
+	if (copy && copy->filling)
+		return wf_gpu_gate_wait(gpus, &value->gate, WEFT_FOREVER);
+	if (!copy)
+		return input_fill(run, part, value, host_only, out);
+	copy->pins++;
+	copy->uses++;
+	*out = copy;
+	return 0;
 }
 
 /* A value of the store, or of a device. */
@@ -326,13 +358,13 @@ static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	}
 	copy = wf_gpu_copy_find(value, gpu);
 	/* Asked for before: it is in use by this attempt already. */
-	bool again = copy && uses(part, copy);
+	bool again = copy && uses(part, copy), host_only = false;
 
 	value->users++;
 	if (!again && value->size > wf_gpu_budget_left(part))
 		rc = -ENOMEM;
 	for (copy = again ? copy : NULL; !copy && !rc;)
-		rc = input_copy(run, part, value, &copy);
+		rc = input_copy(run, part, value, &host_only, &copy);
 	if (copy && !again)
 		use_add(part, use, copy);
 	value->users--;

@@ -66,7 +66,12 @@ static int slot_make(struct wf_gpu_slot *slot)
 		rc = wf_gpu_event_take(gpu, &slot->mark.event);
 	if (rc || slot->memory)
 		return rc;
-	rc = gpu->gpus->ops->pinned_alloc(gpu->gpus->backend, slot_bytes(gpu), &slot->memory);
+	const struct wf_device_ops *ops = gpu->gpus->ops;
+
+	rc = WF_DEVICE_HAS(ops, pinned_alloc_near)
+		? ops->pinned_alloc_near(gpu->gpus->backend, gpu->index, slot_bytes(gpu),
+	                                 &slot->memory)
+		: ops->pinned_alloc(gpu->gpus->backend, slot_bytes(gpu), &slot->memory);
 	/* Pinned memory is no device's: which one was lost is found out by whoever uses it. */
 	return wf_device_classify(rc) == WF_DEVICE_CLASS_LOST ? -ENOMEM : rc;
 }

@@ -28,14 +28,18 @@
  * A result may stay on its device (weft_cuda_output), and a body finds an input there
  * (weft_cuda_input): the reference is as any other, its value is in up to three places, a device,
  * the host, a file, and goes where it is wanted: down for weft_get() or for a task without a
- * device, up for one that has one. What is on a device and used by nobody gives way when room is
- * short there: first copies of what the host has too, those used longest ago first; then others,
- * which are copied down before. A task's working set is its options.gpu_mem: inputs on the device,
- * outputs that stay and what it allocates, all of it granted at once, so tasks that need nearly all
- * of a device take turns, and none holds a part while it waits for another. Values that are used
- * nowhere count for no grant. When a device is lost a value that was only there is lost with it:
- * weft_get() returns WEFT_EDEVICE, and who has it as input fails with that as cause; what the host
- * has too lives on.
+ * device, up for one that has one, across from another device where the two can. What is on a
+ * device and used by nobody gives way when room is short there: first copies of what the host has
+ * too, those used longest ago first; then others, which are copied down before. A task's working
+ * set is its options.gpu_mem: inputs on the device, outputs that stay and what it allocates, all of
+ * it granted at once, so tasks that need nearly all of a device take turns, and none holds a part
+ * while it waits for another. Values that are used nowhere count for no grant. When a device is
+ * lost a value that was only there is lost with it: weft_get() returns WEFT_EDEVICE, and who has it
+ * as input fails with that as cause; what the host has too lives on.
+ *
+ * A device is near a NUMA node (weft_cuda_info.node): staging memory lies there, and a task that is
+ * granted it and has no place (weft_task_options.place) begins there, unless only workers of
+ * other nodes are free.
  *
  * Everything works without a card on simulated devices, with the same calls: their memory cannot be
  * touched by the host, and kernels are C functions, the twins of the real ones.
@@ -65,6 +69,12 @@ extern "C" {
  *   hang_ns     a device that has not gone on for so long is lost; default never
  *   staging_bytes  pinned memory through which values and other memory are copied, of each device
  *               and direction, taken when first needed; 16 KiB to 1 GiB, default 8 MiB
+ *   pin_bytes   so much of the store's memory may be registered with the devices, in chunks of 2
+ *               MiB, each when a value in it is first copied up; later ones are copied out of it
+ *               without a detour through staging memory. Registered memory is not given back to
+ *               the system until the store needs it elsewhere. Costs about a tenth of a second
+ *               for a GB and is for values that go up again and again, or share chunks with
+ *               others that do; what cannot be registered is staged. Default 0: nothing is
  */
 struct weft_cuda_options {
 	size_t struct_size;
@@ -73,7 +83,8 @@ struct weft_cuda_options {
 	uint32_t reserved0;  /* zero */
 	int64_t hang_ns;
 	uint64_t staging_bytes;
-	uint64_t reserved[3]; /* zero */
+	uint64_t pin_bytes;
+	uint64_t reserved[2]; /* zero */
 };
 
 /*
@@ -114,6 +125,11 @@ struct weft_cuda_info {
 	uint64_t uploads, downloads; /* of values, so far */
 	uint64_t dropped;            /* copies there that gave way to others, so far */
 	uint64_t evicted;            /* of them: were copied to the host for that, or are being */
+	uint64_t peers;              /* of values, from other devices without the host, so far */
+	uint32_t node;               /* that it is near: bodies of its tasks begin there when they
+	                              * can, staging memory is there; UINT32_MAX: not known */
+	uint32_t reserved1;
+	uint64_t pinned; /* bytes of the store that are registered, with all devices */
 };
 /*
  * Facts of one device of a runtime, its number as in weft_task_info.gpu. A snapshot.
@@ -250,6 +266,22 @@ typedef struct weft_cuda_graph weft_cuda_graph;
 WEFT_API WEFT_NODISC int weft_cuda_graph_create(weft_task *self,
                                                 const struct weft_cuda_launch *chain, uint32_t n,
                                                 weft_cuda_graph **out);
+/*
+ * Record one: from here to weft_cuda_record_end() what the body gives to the device that calls mean
+ * is noted, in order, and not done: launches, and copies of memory of weft_cuda_host_alloc(). All
+ * else is as ever, weft_cuda_alloc(), weft_cuda_input() and weft_cuda_output() too, whose addresses
+ * are in use until the task has ended, and so is the graph. So a chain of tasks with fixed shapes
+ * is recorded once by calling their bodies one after the other, and then replayed as often as need
+ * be. Work that other libraries give to the stream is done, and is not in the recording.
+ *
+ * While it lasts, weft_cuda_use(), weft_cuda_graph_launch() and copies of other memory are -EINVAL.
+ * It ends with the body at the latest, without a graph.
+ * Errors: begin: -EBUSY one has begun, -ENOTSUP, -ENOMEM. end: -EINVAL also none has begun, or
+ * nothing was noted; -ENOMEM; as weft_cuda_launch(). `out` NULL: forget it. It has ended, whatever
+ * comes back.
+ */
+WEFT_API WEFT_NODISC int weft_cuda_record_begin(weft_task *self);
+WEFT_API WEFT_NODISC int weft_cuda_record_end(weft_task *self, weft_cuda_graph **out);
 /* Launch it in the stream. -EINVAL also when it was built for another device or runtime. */
 WEFT_API WEFT_NODISC int weft_cuda_graph_launch(weft_task *self, weft_cuda_graph *graph);
 /*

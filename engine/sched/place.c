@@ -4,7 +4,8 @@
  * A place is part of what makes two requests the same kind (struct wf_shape), so that admission
  * carries it: a task with a place has a request, also when it asks for nothing. The node is chosen
  * under admit->mutex when all else is granted, and sent on to the node's lane by whoever sends
- * grants. Where only one node can run anything there is nothing to choose.
+ * grants. Where only one node can run anything there is nothing to choose. A task that was granted
+ * a device, and has no place, is near that one, loosely.
  *
  * Shared: load of struct wf_place_node, under admit->mutex.
  *
@@ -13,6 +14,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "gpu.h"
 #include "place.h"
 
 /* ---- Options -------------------------------------------------------------------------------- */
@@ -261,7 +263,12 @@ void wf_place_choose(weft *rt, struct wf_request *request)
 		node = spread(rt);
 	else if (shape->place == WEFT_PLACE_PACK)
 		node = pack(rt);
+	else if (request->gpus)
+		node = wf_gpu_node(rt, request->gpus);
 	else
+		return;
+	/* A device may be near nobody's node, or near one where nobody works. */
+	if (node == WF_NODE_NONE || (request->gpus && !wf_node_usable(rt, node)))
 		return;
 	WF_CHECK(node < rt->node_count);
 	WF_DEBUG(wf_node_usable(rt, node));

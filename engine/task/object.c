@@ -110,6 +110,11 @@ static uint32_t split_dirs(char *text, const char *dirs[SPILL_DIRS_MAX])
 	return n;
 }
 
+static void let_go(void *arg)
+{
+	wf_gpus_let_go(arg);
+}
+
 static struct wf_store *store_open(weft *rt)
 {
 	const char *dirs[SPILL_DIRS_MAX];
@@ -132,6 +137,7 @@ static struct wf_store *store_open(weft *rt)
 		                            .busy = store_busy,
 		                            .meta_drop = meta_drop,
 		                            .log = store_log,
+		                            .let_go = let_go,
 		                            .arg = rt };
 	int rc = wf_store_open(&store, &options);
 
@@ -169,6 +175,7 @@ void wf_runtime_store_close(weft *rt)
 	if (!store)
 		return;
 	rt->store_closing = true;
+	wf_gpus_store_goes(rt);
 	for (uint32_t i = 0; i < end; i++) {
 		wf_store_local_destroy(rt->locals[i]->store);
 		rt->locals[i]->store = NULL;

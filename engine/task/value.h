@@ -102,6 +102,10 @@ struct wf_error *wf_remote_lost(weft *rt, const struct wf_cell *cell);
 int wf_remote_bring(weft *rt, const struct wf_cell *cell, int64_t until) WF_SUSPENDS;
 /* An object goes that may have copies on devices. */
 void wf_remote_object_gone(weft *rt, const struct wf_object *object);
+/* The store is short of memory: what devices were told of it and do not use is let go. */
+void wf_gpus_let_go(weft *rt);
+/* It is about to be closed: devices forget it. */
+void wf_gpus_store_goes(weft *rt);
 
 /* ---- datasets.c ---------------------------------------------------------------------------- */
 

@@ -107,7 +107,13 @@ struct wf_store_options {
 	/* The owner's data of an object that is gone. Any thread. May delete others, not wait. */
 	void (*meta_drop)(void *arg, void *meta);
 	void (*log)(void *arg, int level, const char *text);
-	void *arg; /* of the three above */
+	/*
+	 * There is no memory for somebody, and chunks that are held may be why: let go those that
+	 * need not be. NULL: nobody holds any. On the keeper, or on a thread that creates; calls
+	 * nothing here but wf_store_chunk_unhold(), and waits for nothing of the store's.
+	 */
+	void (*let_go)(void *arg);
+	void *arg; /* of the four above */
 };
 
 /*
@@ -300,8 +306,24 @@ uint64_t wf_object_id(const struct wf_store *store, const struct wf_object *obje
 struct wf_object *wf_store_find(struct wf_store *store, struct wf_object *object, uint64_t id,
                                 enum wf_object_state state);
 
-/* The memory, for those who hand it to other processes or to devices. */
+/* The memory, for those who hand it to other processes. */
 struct wf_mem;
 struct wf_mem *wf_store_mem(struct wf_store *store);
+
+/*
+ * The memory for devices that are told of it: in chunks, by their number. `at` is of a view;
+ * *inside is where in its chunk it lies. Chunks begin at wf_store_chunk(), in the mapping to write.
+ */
+#define WF_STORE_CHUNK_BYTES ((uint64_t)2 << 20)
+uint64_t wf_store_chunk_count(const struct wf_store *store); /* addresses, not memory */
+uint64_t wf_store_chunk_of(const struct wf_store *store, const void *at, uint64_t *inside);
+char *wf_store_chunk(const struct wf_store *store, uint64_t chunk);
+/*
+ * Keep a chunk in which something pinned lies: none of it is given back to the system before
+ * wf_store_chunk_unhold(), whatever lies in it by then. Counted. False: not now, some of it is
+ * not there.
+ */
+bool wf_store_chunk_hold(struct wf_store *store, uint64_t chunk);
+void wf_store_chunk_unhold(struct wf_store *store, uint64_t chunk);
 
 #endif /* WF_STORE_H */

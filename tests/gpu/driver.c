@@ -316,6 +316,106 @@ Test(driver, graphs_are_chains_that_are_replayed)
 	close_fake();
 }
 
+Test(driver, a_recording_has_copies_too)
+{
+	struct kit kit = { 0 };
+	struct wf_device_graph *graph = NULL;
+	struct wf_device_step steps[3] = { { .kind = WF_DEVICE_STEP_UP },
+		                           { .kind = WF_DEVICE_STEP_LAUNCH },
+		                           { .kind = WF_DEVICE_STEP_DOWN } };
+	uint32_t n = WORDS, one = 1;
+
+	open_fake();
+	cr_assert_eq(make(&kit), 0);
+	void *args[] = { &kit.at, &n, &one };
+
+	steps[1].launch = (struct wf_device_launch){ .struct_size = sizeof(steps[1].launch),
+		                                     .kernel = kit.kernel,
+		                                     .grid = { 1, 1, 1 },
+		                                     .block = { 1, 1, 1 },
+		                                     .args_count = 3,
+		                                     .args = args };
+	cr_assert_eq(ops->graph_record(dev, 0, steps, 3, &graph), -EINVAL, "a copy of nothing");
+	for (int i = 0; i < 3; i += 2) {
+		steps[i].host = kit.host;
+		steps[i].address = kit.at;
+		steps[i].bytes = WORDS * 4;
+	}
+	cr_assert_eq(ops->graph_record(dev, 0, steps, 0, &graph), -EINVAL);
+	cr_assert_eq(ops->graph_record(dev, 2, steps, 3, &graph), -EINVAL);
+	cr_assert_eq(ops->graph_record(dev, 0, steps, 3, &graph), 0);
+	for (uint32_t i = 0; i < WORDS; i++)
+		kit.host[i] = i;
+	cr_assert_eq(ops->graph_launch(dev, kit.stream, graph), 0);
+	cr_assert_eq(ops->graph_launch(dev, kit.stream, graph), 0);
+	for (uint32_t i = 0; i < WORDS; i++)
+		cr_assert_eq(kit.host[i], i + 2);
+	ops->graph_destroy(dev, graph);
+	fail("cuGraphAddMemcpyNode", WF_CU_OUT_OF_MEMORY, 1);
+	cr_assert_eq(ops->graph_record(dev, 0, steps, 3, &graph), -ENOMEM);
+	unmake(&kit);
+	close_fake();
+}
+
+Test(driver, devices_read_each_other_once_they_may)
+{
+	struct kit kit = { 0 };
+	struct wf_device_stream *other = NULL;
+	uint64_t at = 0;
+
+	open_fake();
+	cr_assert_eq(make(&kit), 0);
+	cr_assert_eq(work(&kit), 0);
+	cr_assert_eq(ops->stream_create(dev, 1, WF_DEVICE_UPLOAD, 0, &other), 0);
+	cr_assert_eq(ops->memory_alloc(dev, other, WORDS * 4, &at), 0);
+	cr_assert_eq(ops->fill(dev, kit.stream, kit.at, 7, WORDS * 4), 0);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 2, kit.at, WORDS * 4), -EINVAL);
+	cr_assert_eq(ops->copy_peer(dev, other, 0, 0, kit.at, WORDS * 4), -EINVAL);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 0, kit.at, 0), 0);
+	fail("cuDeviceCanAccessPeer", WF_CU_NOT_SUPPORTED, 0);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 0, kit.at, WORDS * 4), -ENOTSUP);
+	fail("cuMemPoolSetAccess", WF_CU_INVALID_VALUE, 0);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 0, kit.at, WORDS * 4), -ENOTSUP);
+	cr_assert_eq(counts().accesses, 0);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 0, kit.at, WORDS * 4), 0);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 0, kit.at, WORDS * 4), 0);
+	cr_assert_eq(counts().accesses, 1);
+	cr_assert_eq(ops->copy_to_host(dev, other, kit.host, at, WORDS * 4), 0);
+	cr_assert_eq(kit.host[0], 0x07070707);
+	cr_assert_eq(kit.host[WORDS - 1], 0x07070707);
+	fail("cuEventQuery", WF_CU_ILLEGAL_ADDRESS, 0);
+	cr_assert_eq(ops->event_query(dev, kit.event), WF_DEVICE_LOST);
+	cr_assert_eq(ops->copy_peer(dev, other, at, 0, kit.at, WORDS * 4), -EIO);
+	cr_assert_eq(ops->device_state(dev, 1), 0, "this one works");
+	cr_assert_eq(ops->memory_free(dev, other, at), 0);
+	ops->stream_destroy(dev, other);
+	kit.at = 0;
+	unmake(&kit);
+	ops->close(dev);
+	cr_assert_eq(counts().misuses, 0);
+}
+
+Test(driver, work_in_a_default_stream_is_seen)
+{
+	void *memory = NULL;
+
+	open_fake();
+	cr_assert_eq(ops->default_idle(dev, 2), -EINVAL);
+	cr_assert_eq(ops->default_idle(dev, 1), 0);
+	for (int i = 0; i < 2; i++) {
+		fail("cuStreamQuery", WF_CU_NOT_READY, i);
+		cr_assert_eq(ops->default_idle(dev, 1), -EBUSY);
+	}
+	cr_assert_eq(ops->pinned_alloc_near(dev, 2, 64, &memory), -EINVAL);
+	cr_assert_eq(ops->pinned_alloc_near(dev, 1, 0, &memory), -EINVAL);
+	cr_assert_eq(ops->pinned_alloc_near(dev, 1, 64, &memory), 0);
+	ops->pinned_free(dev, memory);
+	fail("cuStreamQuery", WF_CU_ILLEGAL_ADDRESS, 0);
+	cr_assert_eq(ops->default_idle(dev, 1), WF_DEVICE_LOST);
+	cr_assert_eq(ops->pinned_alloc_near(dev, 1, 64, &memory), WF_DEVICE_LOST);
+	ops->close(dev);
+}
+
 #define NAME(name, parameters) #name,
 static const char *const entries[] = { WF_CUDA_API(NAME) };
 #undef NAME

@@ -181,6 +181,14 @@ static CUresult my_cuDeviceGetPCIBusId(char *text, int size, CUdevice device)
 	return WF_CU_SUCCESS;
 }
 
+static CUresult my_cuDeviceCanAccessPeer(int *can, CUdevice device, CUdevice peer)
+{
+	ANSWER("cuDeviceCanAccessPeer");
+	counts.misuses += device == peer;
+	*can = 1;
+	return WF_CU_SUCCESS;
+}
+
 static CUresult my_cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
 {
 	ANSWER("cuDevicePrimaryCtxRetain");
@@ -260,6 +268,15 @@ static CUresult my_cuStreamWaitEvent(CUstream stream, CUevent event, unsigned in
 	return WF_CU_SUCCESS;
 }
 
+static CUresult my_cuStreamQuery(CUstream stream)
+{
+	ANSWER_IN_CONTEXT("cuStreamQuery");
+	/* Only those that have no handle are asked. */
+	counts.misuses += (uintptr_t)stream != WF_CU_STREAM_LEGACY &&
+		(uintptr_t)stream != WF_CU_STREAM_PER_THREAD;
+	return WF_CU_SUCCESS;
+}
+
 static CUresult my_cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *arg)
 {
 	ANSWER_IN_CONTEXT("cuLaunchHostFunc");
@@ -306,6 +323,7 @@ static CUresult my_cuEventQuery(CUevent event)
 
 struct CUmemPoolHandle_st {
 	int device;
+	unsigned int readers; /* bits of devices */
 };
 
 static CUresult my_cuMemPoolCreate(CUmemoryPool *out, const CUmemPoolProps *props)
@@ -343,6 +361,16 @@ static CUresult my_cuMemPoolGetAttribute(CUmemoryPool pool, CUmemPool_attribute 
 	ANSWER_IN_CONTEXT("cuMemPoolGetAttribute");
 	counts.misuses += attribute != WF_CU_POOL_USED_CURRENT;
 	*(uint64_t *)value = (uint64_t)used[pool->device];
+	return WF_CU_SUCCESS;
+}
+
+static CUresult my_cuMemPoolSetAccess(CUmemoryPool pool, const CUmemAccessDesc *access, size_t n)
+{
+	ANSWER_IN_CONTEXT("cuMemPoolSetAccess");
+	counts.misuses += n != 1 || access->location.type != WF_CU_LOCATION_DEVICE ||
+		access->location.id == pool->device || access->flags != WF_CU_ACCESS_READ_WRITE;
+	pool->readers |= 1u << access->location.id;
+	counts.accesses++;
 	return WF_CU_SUCCESS;
 }
 
@@ -438,6 +466,16 @@ static CUresult my_cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t by
 	return WF_CU_SUCCESS;
 }
 
+static CUresult my_cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
+                                     CUcontext from_context, size_t bytes, CUstream s)
+{
+	ANSWER_IN_CONTEXT("cuMemcpyPeerAsync");
+	counts.misuses +=
+		s->context != current || to_context != current || from_context == to_context;
+	memmove((void *)(uintptr_t)to, (const void *)(uintptr_t)from, bytes);
+	return WF_CU_SUCCESS;
+}
+
 static CUresult my_cuMemsetD8Async(CUdeviceptr to, unsigned char byte, size_t bytes, CUstream s)
 {
 	ANSWER_IN_CONTEXT("cuMemsetD8Async");
@@ -510,6 +548,7 @@ struct CUgraphNode_st {
 	CUgraphNode before;
 	uint64_t words;
 	uint32_t n, add;
+	CUDA_MEMCPY3D copy; /* Depth 0: a launch */
 };
 struct CUgraph_st {
 	struct CUgraphNode_st node[8];
@@ -548,6 +587,29 @@ static CUresult my_cuGraphAddKernelNode(CUgraphNode *out, CUgraph graph, const C
 	return WF_CU_SUCCESS;
 }
 
+static CUresult my_cuGraphAddMemcpyNode(CUgraphNode *out, CUgraph graph, const CUgraphNode *before,
+                                        size_t n, const CUDA_MEMCPY3D *copy, CUcontext context)
+{
+	ANSWER_IN_CONTEXT("cuGraphAddMemcpyNode");
+	counts.misuses += n != (graph->count ? 1 : 0) || context != current || graph->count == 8 ||
+		(n && *before != &graph->node[graph->count - 1]) || copy->Height != 1 ||
+		copy->Depth != 1 || copy->srcMemoryType == copy->dstMemoryType;
+	*out = &graph->node[graph->count++];
+	(*out)->copy = *copy;
+	return WF_CU_SUCCESS;
+}
+
+static void copy_node(const CUDA_MEMCPY3D *copy)
+{
+	const void *from = copy->srcMemoryType == WF_CU_MEMORY_HOST
+		? copy->srcHost
+		: (const void *)(uintptr_t)copy->srcDevice;
+	void *to = copy->dstMemoryType == WF_CU_MEMORY_HOST ? copy->dstHost
+							    : (void *)(uintptr_t)copy->dstDevice;
+
+	memcpy(to, from, copy->WidthInBytes);
+}
+
 static CUresult my_cuGraphInstantiate(CUgraphExec *out, CUgraph graph, unsigned long long flags)
 {
 	ANSWER_IN_CONTEXT("cuGraphInstantiate");
@@ -572,7 +634,10 @@ static CUresult my_cuGraphLaunch(CUgraphExec exec, CUstream s)
 	for (size_t i = 0; i < exec->graph.count; i++) {
 		struct CUgraphNode_st *node = &exec->graph.node[i];
 
-		add((void *[]){ &node->words, &node->n, &node->add });
+		if (node->copy.Depth)
+			copy_node(&node->copy);
+		else
+			add((void *[]){ &node->words, &node->n, &node->add });
 	}
 	return WF_CU_SUCCESS;
 }

@@ -39,7 +39,7 @@ Test(cuda_open, options_are_checked)
 	refused(-EINVAL, HOW(.backend = "sim", .ahead_max = 65537));
 	refused(-EINVAL, HOW(.backend = "sim", .hang_ns = -1));
 	refused(-EINVAL, HOW(.backend = "sim", .reserved0 = 1));
-	refused(-EINVAL, HOW(.backend = "sim", .reserved = { 0, 0, 1 }));
+	refused(-EINVAL, HOW(.backend = "sim", .reserved = { 0, 1 }));
 	refused(-EINVAL, &(struct weft_cuda_options){ .struct_size = 1 });
 	refused(-ENODEV, HOW(.backend = "cuda:library=/nowhere/libcuda.so.1"));
 	longer.tail = 1;

@@ -194,3 +194,202 @@ Test(cuda_graph, misuse_is_told)
 	cr_assert_eq(api_end(t.rt, api_submit(t.rt, WEFT_TASK(no_device))), 0);
 	gpu_close(&t);
 }
+
+/* ---- Recorded -------------------------------------------------------------------------------- */
+
+#define STAGES 3u
+
+/* The bodies of a chain of tasks: each takes what is at the address, in order. */
+struct stages {
+	uint32_t *host, *back; /* pinned */
+	uint64_t address;
+	uint32_t times;
+	bool recorded;
+	uint32_t fails_at; /* this stage gives up */
+	weft_cuda_graph *graph;
+};
+
+static int affine_launch(weft_task *self, uint64_t address, uint64_t factor, uint64_t add)
+{
+	void *args[] = { &address, &factor, &add };
+	const struct weft_cuda_launch launch = { .kernel = &affine,
+		                                 .grid = { 2 },
+		                                 .block = { 32 },
+		                                 .shared_bytes = 16,
+		                                 .n_args = 3,
+		                                 .args = args };
+
+	return weft_cuda_launch(self, &launch);
+}
+
+static int stage(weft_task *self, const struct stages *s, uint32_t i)
+{
+	int rc = s->fails_at == i ? -EPROTO : 0;
+
+	if (!rc && i == 0)
+		rc = weft_cuda_copy_in(self, s->address, s->host, WORDS * 4);
+	for (uint32_t k = 0; k < 2 && !rc; k++)
+		rc = affine_launch(self, s->address, 2 + i, k + 10 * i);
+	if (!rc && i == STAGES - 1)
+		rc = weft_cuda_copy_out(self, s->back, s->address, WORDS * 4);
+	return rc;
+}
+
+static int all_stages(weft_task *self, const struct stages *s)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < STAGES && !rc; i++)
+		rc = stage(self, s, i);
+	return rc;
+}
+
+/* Records once and replays, or does all of it each time. */
+static int staged(weft_task *self)
+{
+	struct stages *s = api_arg_pointer(self);
+	weft_cuda_graph *graph = NULL;
+	int rc = weft_cuda_alloc(self, WORDS * 4, &s->address);
+
+	if (!rc && s->recorded) {
+		rc = weft_cuda_record_begin(self);
+		if (!rc)
+			rc = all_stages(self, s);
+		/* What has failed is left to the end of the body. */
+		if (!rc)
+			rc = weft_cuda_record_end(self, &graph);
+	}
+	s->graph = graph;
+	for (uint32_t n = 0; n < s->times && !rc; n++)
+		rc = graph ? weft_cuda_graph_launch(self, graph) : all_stages(self, s);
+	return rc;
+}
+
+static int run_staged(struct gpu_test *t, struct stages *s)
+{
+	for (uint32_t i = 0; i < WORDS; i++) {
+		s->host[i] = i;
+		s->back[i] = 0;
+	}
+	s->graph = NULL;
+	int rc = api_end(t->rt,
+	                 api_submit(t->rt,
+	                            WEFT_TASK(staged, API_POINTER(s),
+	                                      .opts = WEFT_TASK_OPTIONS(.gpus = 1))));
+
+	weft_cuda_graph_destroy(s->graph);
+	return rc;
+}
+
+static struct stages stages_make(const struct gpu_test *t)
+{
+	struct stages s = { .times = 1, .fails_at = UINT32_MAX };
+	void *host = NULL, *back = NULL;
+
+	cr_assert_eq(weft_cuda_host_alloc(t->rt, WORDS * 4, &host), 0);
+	cr_assert_eq(weft_cuda_host_alloc(t->rt, WORDS * 4, &back), 0);
+	s.host = host;
+	s.back = back;
+	return s;
+}
+
+static void stages_free(const struct gpu_test *t, const struct stages *s)
+{
+	weft_cuda_host_free(t->rt, s->host);
+	weft_cuda_host_free(t->rt, s->back);
+}
+
+Test(cuda_record, a_chain_of_bodies_is_replayed_as_it_was)
+{
+	struct gpu_test t = gpu_open("sim", 2);
+	struct stages s = stages_make(&t);
+	uint32_t expected[WORDS];
+
+	cr_assert_eq(run_staged(&t, &s), 0);
+	memcpy(expected, s.back, sizeof expected);
+	cr_assert_neq(expected[1], 0);
+	s.recorded = true;
+	s.times = 0;
+	cr_assert_eq(run_staged(&t, &s), 0);
+	cr_assert_eq(s.back[1], 0, "what is recorded is not done");
+	/* Each time from the beginning, and the copies with it. */
+	for (s.times = 1; s.times < 4; s.times++) {
+		cr_assert_eq(run_staged(&t, &s), 0);
+		cr_assert_arr_eq(s.back, expected, sizeof expected);
+	}
+	stages_free(&t, &s);
+	gpu_close(&t);
+}
+
+Test(cuda_record, what_fails_or_is_not_ended_leaves_nothing)
+{
+	struct gpu_test t = gpu_open("sim", 2);
+	struct stages s = stages_make(&t);
+	uint32_t failures = 0;
+
+	s.recorded = true;
+	for (s.fails_at = 0; s.fails_at < STAGES; s.fails_at++)
+		cr_assert_eq(run_staged(&t, &s), WEFT_ETASK);
+	s.fails_at = UINT32_MAX;
+	for (uint64_t n = 1;; n++) {
+		wf_sim_fault(t.sim, WF_SIM_FAULT_CALL, n, -EIO);
+		int rc = run_staged(&t, &s);
+		bool was = wf_sim_fault_count(t.sim, WF_SIM_FAULT_CALL) >= n;
+
+		cr_assert(rc == 0 || rc == WEFT_ETASK, "%d", rc);
+		failures += rc != 0;
+		wf_sim_fault(t.sim, WF_SIM_FAULT_CALL, 0, 0);
+		if (!was)
+			break;
+		cr_assert_lt(n, 100);
+	}
+	cr_assert_geq(failures, 3);
+	stages_free(&t, &s);
+	gpu_close(&t);
+}
+
+static int record_misuses(weft_task *self)
+{
+	struct stages *s = api_arg_pointer(self);
+	weft_cuda_graph *poison = (weft_cuda_graph *)(uintptr_t)16, *out = poison, *good = NULL;
+	uint64_t at = 0;
+	uint32_t word = 0;
+
+	API_CHECK(weft_cuda_record_end(self, &out) == -EINVAL && out == poison);
+	API_CHECK(weft_cuda_record_begin(NULL) == -EINVAL);
+	API_CHECK(weft_cuda_record_end(NULL, &out) == -EINVAL);
+	API_CHECK(weft_cuda_alloc(self, WORDS * 4, &at) == 0);
+	API_CHECK(weft_cuda_record_begin(self) == 0);
+	API_CHECK(weft_cuda_record_begin(self) == -EBUSY);
+	API_CHECK(weft_cuda_record_end(self, &out) == -EINVAL && out == poison);
+	/* Nothing was noted, and it has ended. */
+	API_CHECK(weft_cuda_record_begin(self) == 0);
+	/* Memory that is not pinned would be the caller's again, and another device another's. */
+	API_CHECK(weft_cuda_copy_in(self, at, &word, 4) == -EINVAL);
+	API_CHECK(weft_cuda_copy_out(self, &word, at, 4) == -EINVAL);
+	API_CHECK(weft_cuda_use(self, 0) == -EINVAL);
+	API_CHECK(weft_cuda_copy_in(self, at, s->host, 0) == 0);
+	API_CHECK(weft_cuda_copy_in(self, at, s->host, WORDS * 4) == 0);
+	API_CHECK(weft_cuda_record_end(self, &good) == 0 && good);
+	API_CHECK(weft_cuda_record_begin(self) == 0);
+	API_CHECK(weft_cuda_graph_launch(self, good) == -EINVAL);
+	API_CHECK(weft_cuda_record_end(self, NULL) == 0);
+	API_CHECK(weft_cuda_graph_launch(self, good) == 0);
+	s->graph = good;
+	return 0;
+}
+
+Test(cuda_record, misuse_is_told)
+{
+	struct gpu_test t = gpu_open("sim", 1);
+	struct stages s = stages_make(&t);
+
+	cr_assert_eq(api_end(t.rt,
+	                     api_submit(t.rt,
+	                                WEFT_TASK(record_misuses, API_POINTER(&s),
+	                                          .opts = WEFT_TASK_OPTIONS(.gpus = 1)))),
+	             0);
+	weft_cuda_graph_destroy(s.graph);
+	stages_free(&t, &s);
+	gpu_close(&t);
+}

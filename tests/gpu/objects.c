@@ -192,7 +192,8 @@ static void on_the_other_device(const struct gpu_test *t, weft_ref ref)
 
 Test(cuda_objects, a_value_goes_to_the_device_where_it_is_wanted)
 {
-	struct gpu_test t = gpu_open("sim:2", 2);
+	/* How it goes there without the host is in peers.c. */
+	struct gpu_test t = gpu_open("sim:devices=2,peer_mbs=0", 2);
 	weft_ref ref = made(t.rt, 100);
 	const uint32_t from = gpu_info(&t, 0).resident ? 0 : 1;
 

@@ -102,7 +102,9 @@ static bool run_with(enum failure failure, uint64_t n, bool cancels)
 {
 	struct weft_cuda_options how = { .struct_size = sizeof how,
 		                         .hang_ns = failure == WORK_HANGS ? 50000000 : 0,
-		                         .staging_bytes = 4 * BYTES / 3 };
+		                         .staging_bytes = 4 * BYTES / 3,
+		                         /* Every other time without a detour on the way up. */
+		                         .pin_bytes = n % 2 ? 0 : 4u << 20 };
 	struct weft_options small = { .struct_size = sizeof small, .store_bytes = 4u << 20 };
 	struct field f = { .t = gpu_open_with("sim:devices=2,memory=256K,streams=2", 2, &small,
 		                              &how) };

@@ -49,22 +49,35 @@ VALUE(WF_CU_ALLOCATION_PINNED, CU_MEM_ALLOCATION_TYPE_PINNED);
 VALUE(WF_CU_LOCATION_DEVICE, CU_MEM_LOCATION_TYPE_DEVICE);
 VALUE(WF_CU_POOL_RELEASE_THRESHOLD, CU_MEMPOOL_ATTR_RELEASE_THRESHOLD);
 VALUE(WF_CU_POOL_USED_CURRENT, CU_MEMPOOL_ATTR_USED_MEM_CURRENT);
+VALUE(WF_CU_ACCESS_READ_WRITE, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
+VALUE(WF_CU_MEMORY_HOST, CU_MEMORYTYPE_HOST);
+VALUE(WF_CU_MEMORY_DEVICE, CU_MEMORYTYPE_DEVICE);
 
-extern const size_t weft_our_layout[8];
+extern const size_t weft_our_layout[15];
 
 int main(void)
 {
-	const size_t theirs[8] = { sizeof(CUmemPoolProps),
-		                   offsetof(CUmemPoolProps, location),
-		                   offsetof(CUmemPoolProps, maxSize),
-		                   sizeof(CUDA_KERNEL_NODE_PARAMS),
-		                   offsetof(CUDA_KERNEL_NODE_PARAMS, sharedMemBytes),
-		                   offsetof(CUDA_KERNEL_NODE_PARAMS, kernelParams),
-		                   offsetof(CUDA_KERNEL_NODE_PARAMS, ctx),
-		                   sizeof(CUdeviceptr) };
+	const size_t theirs[15] = { sizeof(CUmemPoolProps),
+		                    offsetof(CUmemPoolProps, location),
+		                    offsetof(CUmemPoolProps, maxSize),
+		                    sizeof(CUDA_KERNEL_NODE_PARAMS),
+		                    offsetof(CUDA_KERNEL_NODE_PARAMS, sharedMemBytes),
+		                    offsetof(CUDA_KERNEL_NODE_PARAMS, kernelParams),
+		                    offsetof(CUDA_KERNEL_NODE_PARAMS, ctx),
+		                    sizeof(CUdeviceptr),
+		                    sizeof(CUmemAccessDesc),
+		                    offsetof(CUmemAccessDesc, flags),
+		                    sizeof(CUDA_MEMCPY3D),
+		                    offsetof(CUDA_MEMCPY3D, srcHost),
+		                    offsetof(CUDA_MEMCPY3D, dstMemoryType),
+		                    offsetof(CUDA_MEMCPY3D, dstDevice),
+		                    offsetof(CUDA_MEMCPY3D, WidthInBytes) };
 	int bad = 0;
 
-	for (int i = 0; i < 8; i++) {
+	bad += (CUstream)WF_CU_STREAM_LEGACY != CU_STREAM_LEGACY;
+	bad += (CUstream)WF_CU_STREAM_PER_THREAD != CU_STREAM_PER_THREAD;
+
+	for (int i = 0; i < 15; i++) {
 		if (weft_our_layout[i] != theirs[i])
 			fprintf(stderr, "layout %d: %zu, NVIDIA's %zu\n", i, weft_our_layout[i],
 			        theirs[i]);

@@ -579,6 +579,81 @@ Test(sim, the_model_overlaps_copies_and_kernels)
 	}
 }
 
+/* ---- From device to device ------------------------------------------------------------------ */
+
+Test(sim, a_device_reads_another_and_is_lost_with_it)
+{
+	open_with("devices=2,threads=0,memory=1M");
+	struct wf_device_stream *a = stream_of(0, WF_DEVICE_COMPUTE);
+	struct wf_device_stream *b = stream_of(1, WF_DEVICE_UPLOAD);
+	uint32_t *words = pinned_words();
+	uint64_t from = device_words(a), to = device_words(b);
+
+	cr_assert_eq(ops->fill(dev, a, from, 3, WORDS * 4), 0);
+	run_all();
+	cr_assert_eq(ops->copy_peer(dev, b, to, 2, from, 64), -EINVAL);
+	cr_assert_eq(ops->copy_peer(dev, b, 0, 0, from, 64), -EINVAL);
+	cr_assert_eq(ops->copy_peer(dev, NULL, to, 0, from, 64), -EINVAL);
+	cr_assert_eq(ops->copy_peer(dev, b, to, 0, from, 0), 0);
+	cr_assert_eq(ops->copy_peer(dev, b, to, 0, from, WORDS * 4), 0);
+	cr_assert_eq(ops->copy_to_host(dev, b, words, to, WORDS * 4), 0);
+	run_all();
+	cr_assert_eq(words[0], 0x03030303);
+	cr_assert_eq(words[WORDS - 1], 0x03030303);
+	cr_assert_eq(stats().peer_copies, 1);
+	/* It is lost while a copy of its bytes waits. */
+	cr_assert_eq(ops->copy_peer(dev, b, to, 0, from, 64), 0);
+	wf_sim_fault(dev, WF_SIM_FAULT_CALL, 1, WF_DEVICE_LOST);
+	cr_assert_eq(ops->fill(dev, a, from, 3, 64), WF_DEVICE_LOST);
+	cr_assert_eq(ops->device_state(dev, 1), 0);
+	run_all();
+	cr_assert_eq(ops->device_state(dev, 1), WF_DEVICE_LOST);
+	cr_assert_not_null(strstr(ops->error_text(dev, 1), "other device"));
+	close_dev();
+}
+
+Test(sim, a_lost_device_is_not_read_and_takes_nobody_along)
+{
+	open_with("devices=2,threads=0,memory=1M");
+	struct wf_device_stream *a = stream_of(0, WF_DEVICE_COMPUTE);
+	struct wf_device_stream *b = stream_of(1, WF_DEVICE_UPLOAD);
+	uint64_t from = device_words(a), to = device_words(b);
+
+	wf_sim_fault(dev, WF_SIM_FAULT_CALL, 1, WF_DEVICE_LOST);
+	cr_assert_eq(ops->fill(dev, a, from, 3, 64), WF_DEVICE_LOST);
+	cr_assert_eq(ops->copy_peer(dev, b, to, 0, from, 64), -EIO);
+	run_all();
+	cr_assert_eq(ops->device_state(dev, 1), 0);
+	close_dev();
+	open_with("devices=2,threads=0,peer_mbs=0");
+	b = stream_of(1, WF_DEVICE_UPLOAD);
+	to = device_words(b);
+	cr_assert_eq(ops->copy_peer(dev, b, to, 0, to, 64), -ENOTSUP);
+	close_dev();
+}
+
+/* Both ways are busy for the time of a copy, and nothing else of the devices is. */
+Test(sim, copies_between_devices_have_their_own_time)
+{
+	open_with("devices=3,threads=0,memory=1M,launch_ns=1000,copy_mbs=1000,peer_mbs=10000");
+	struct wf_device_stream *s[3];
+	uint64_t at[3];
+
+	for (uint32_t i = 0; i < 3; i++) {
+		s[i] = stream_of(i, WF_DEVICE_UPLOAD);
+		at[i] = device_words(s[i]);
+	}
+	cr_assert_eq(ops->copy_peer(dev, s[1], at[1], 0, at[0], 10000 / 10), 0);
+	cr_assert_eq(stats().model_ns, 1000 + 100);
+	/* From the same one: behind it. */
+	cr_assert_eq(ops->copy_peer(dev, s[2], at[2], 0, at[0], 1000), 0);
+	cr_assert_eq(stats().model_ns, 2 * 1100);
+	cr_assert_eq(stats().engine_ns[3], 2 * 1100);
+	cr_assert_eq(stats().engine_ns[WF_DEVICE_UPLOAD], 0);
+	run_all();
+	close_dev();
+}
+
 static int64_t virtual_ns;
 
 static int64_t virtual_now(void *arg)

@@ -215,7 +215,10 @@ static void *work(void *arg)
 static void run(uint32_t workers, uint32_t n, enum trouble trouble)
 {
 	struct weft_options o = { .struct_size = sizeof o, .store_bytes = 8u << 20 };
-	struct weft_cuda_options how = { .struct_size = sizeof how, .staging_bytes = 3 * BYTES };
+	struct weft_cuda_options how = { .struct_size = sizeof how,
+		                         .staging_bytes = 3 * BYTES,
+		                         /* The other way up as well. */
+		                         .pin_bytes = workers == 2 ? 4u << 20 : 0 };
 	struct field field = {
 		.t = gpu_open_with("sim:devices=2,memory=96K,threads=2", workers, &o, &how),
 		.trouble = trouble,

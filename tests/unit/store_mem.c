@@ -518,6 +518,100 @@ Test(store_mem, held_chunks_stay_when_memory_is_short)
 	close_empty(mem);
 }
 
+/* Holds of a test, and how often it was asked to let them go. */
+struct lent {
+	struct wf_mem *mem;
+	uint64_t offset; /* WF_MEM_NONE: let go, or never held */
+	uint32_t asked;
+	bool keeps;
+};
+
+static void let_go(void *arg)
+{
+	struct lent *lent = arg;
+
+	lent->asked++;
+	if (lent->offset != WF_MEM_NONE && !lent->keeps) {
+		wf_mem_unhold(lent->mem, lent->offset, 1);
+		lent->offset = WF_MEM_NONE;
+	}
+}
+
+static struct wf_mem *open_lent(uint64_t limit, struct lent *lent)
+{
+	const struct wf_mem_options options = {
+		.limit_bytes = limit, .node_count = 1, .let_go = let_go, .arg = lent
+	};
+
+	cr_assert_eq(wf_mem_open(&lent->mem, &options), 0);
+	return lent->mem;
+}
+
+Test(store_mem, only_a_whole_chunk_is_held_as_one)
+{
+	struct wf_mem *mem = open_mem(8 * MIB, 1);
+	struct wf_mem_cache *cache = open_cache(mem, 0);
+	uint64_t a = wf_mem_alloc(mem, cache, 4 * MIB);
+
+	cr_assert_eq(a, 0);
+	cr_assert_not(wf_mem_hold_whole(mem, 6 * MIB), "nothing is there");
+	cr_assert(wf_mem_hold_whole(mem, 2 * MIB - 1));
+	cr_assert(wf_mem_hold_whole(mem, 0), "they are counted");
+	wf_mem_free(mem, cache, a, 4 * MIB);
+	cr_assert_eq(wf_mem_trim(mem, 0), 2 * MIB);
+	cr_assert_not(wf_mem_hold_whole(mem, 2 * MIB), "it is gone");
+	wf_mem_unhold(mem, 0, 1);
+	wf_mem_unhold(mem, 1, 1);
+	cr_assert_eq(wf_mem_trim(mem, 0), 2 * MIB);
+	wf_mem_cache_destroy(cache);
+	close_empty(mem);
+}
+
+/* As above, but whoever holds the third piece is asked. */
+Test(store_mem, who_holds_is_asked_before_a_request_is_refused)
+{
+	for (int keeps = 0; keeps < 2; keeps++) {
+		struct lent lent = { .offset = WF_MEM_NONE, .keeps = keeps };
+		struct wf_mem *mem = open_lent(12 * MIB, &lent);
+		struct wf_mem_cache *cache = open_cache(mem, 0);
+		uint64_t offset[3], big;
+
+		for (int i = 0; i < 3; i++)
+			offset[i] = wf_mem_alloc(mem, cache, 4 * MIB);
+		lent.offset = offset[1];
+		cr_assert(wf_mem_hold_whole(mem, lent.offset));
+		cr_assert_eq(wf_mem_alloc(mem, cache, 4 * MIB), WF_MEM_NONE);
+		cr_assert_eq(lent.asked, 0, "nothing is free: there is nothing to win");
+		wf_mem_free(mem, cache, offset[0], 4 * MIB);
+		wf_mem_free(mem, cache, offset[2], 4 * MIB);
+		/* 8 MiB are free, and no two of the pieces are neighbours: all is moved. */
+		big = wf_mem_alloc(mem, cache, 8 * MIB);
+		cr_assert_neq(big, WF_MEM_NONE);
+		cr_assert_eq(lent.asked, 0, "what is held was not needed");
+		wf_mem_free(mem, cache, offset[1], 4 * MIB);
+		offset[1] = wf_mem_alloc(mem, cache, 4 * MIB);
+		cr_assert_neq(offset[1], WF_MEM_NONE);
+		wf_mem_free(mem, cache, offset[1], 4 * MIB);
+		wf_mem_free(mem, cache, big, 8 * MIB);
+		big = wf_mem_alloc(mem, cache, 12 * MIB);
+		cr_assert_eq(lent.asked > 0, big == WF_MEM_NONE || lent.offset == WF_MEM_NONE);
+		if (!keeps)
+			cr_assert_neq(big, WF_MEM_NONE);
+		if (big != WF_MEM_NONE)
+			wf_mem_free(mem, cache, big, 12 * MIB);
+		lent.asked = 0;
+		(void)wf_mem_trim(mem, 0);
+		cr_assert_eq(lent.asked, 1);
+		cr_assert_eq(stats_of(mem).committed_bytes,
+		             lent.offset == WF_MEM_NONE ? 0 : 2 * MIB);
+		mem_oracle(mem);
+		lent.keeps = false;
+		let_go(&lent);
+		wf_mem_cache_destroy(cache);
+		close_empty(mem);
+	}
+}
+
 Test(store_mem, unheld_once_too_often_is_detected, .signal = SIGABRT)
 {
 	struct wf_mem *mem = open_mem(4 * MIB, 1);

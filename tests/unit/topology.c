@@ -455,6 +455,96 @@ Test(topology, a_machine_from_a_file_has_its_distances, .init = open_plain, .fin
 	cr_assert(topo.distance[0][1] == 31 && topo.distance[1][0] == 31);
 }
 
+/* ---- Devices ------------------------------------------------------------------------------- */
+
+Test(topology, a_device_is_near_the_node_that_sysfs_says, .init = open_plain, .fini = close_plain)
+{
+	uint16_t ids[WF_NODES_MAX];
+
+	topo.source = "sysfs";
+	give_cpus(0, 4);
+	for (uint32_t i = 0; i < 4; i++)
+		topo.cpus[i].node = i < 2 ? 3 : 5;
+	wf_topology_group(&topo, -1, ids);
+	cr_assert(topo.node_count == 2 && topo.node_id[0] == 3 && topo.node_id[1] == 5);
+	fake_file("/sys/bus/pci/devices/0000:c1:00.0/numa_node", "5\n");
+	fake_file("/sys/bus/pci/devices/0000:c2:00.0/numa_node", "-1\n");
+	fake_file("/sys/bus/pci/devices/0000:c3:00.0/numa_node", "4\n");
+	fake_file("/sys/bus/pci/devices/0000:c4:00.0/numa_node", "?\n");
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c1:00.0"), 1);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c2:00.0"), WF_NODE_UNKNOWN);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c3:00.0"), WF_NODE_UNKNOWN,
+	             "none of our CPUs is there");
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c4:00.0"), WF_NODE_UNKNOWN);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c5:00.0"), WF_NODE_UNKNOWN);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, ""), WF_NODE_UNKNOWN);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "../c1"), WF_NODE_UNKNOWN);
+	/* Another machine has not this one's devices. */
+	topo.source = "synthetic";
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c1:00.0"), WF_NODE_UNKNOWN);
+}
+
+#define XML_DEVICE(gp, bus) \
+	"<object type=\"Bridge\" gp_index=\"" gp "\" bridge_type=\"0-1\" depth=\"0\" " \
+	"bridge_pci=\"0000:[" bus "-" bus "]\"><object type=\"PCIDev\" gp_index=\"" gp \
+	"1\" pci_busid=\"0000:" bus ":00.0\" pci_type=\"0302 [10de:2330] [10de:16c1] a1\" " \
+	"pci_link_speed=\"63.0\"/></object>"
+#define XML_PUS_0    XML_PU("0", "0x1", "0x1") XML_PU("1", "0x2", "0x1")
+#define XML_PUS_1    XML_PU("2", "0x4", "0x2") XML_PU("3", "0x8", "0x2")
+#define XML_NEAR_0   XML_GROUP("0", "0x3", "0x1", "0", XML_PUS_0 XML_DEVICE("70", "17"))
+#define XML_NEAR_1   XML_GROUP("1", "0xc", "0x2", "1", XML_PUS_1 XML_DEVICE("80", "c1"))
+#define XML_NEAR_ALL XML_DEVICE("90", "e1")
+
+/* As above, with a device in each group and one beside them. */
+static const char devices_xml[] =
+	"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!DOCTYPE topology SYSTEM \"hwloc2.dtd\">\n"
+	"<topology version=\"2.0\"><object type=\"Machine\" os_index=\"0\" cpuset=\"0xf\" "
+	"complete_cpuset=\"0xf\" allowed_cpuset=\"0xf\" nodeset=\"0x3\" complete_nodeset=\"0x3\" "
+	"allowed_nodeset=\"0x3\" gp_index=\"1\">" XML_NEAR_0 XML_NEAR_1 XML_NEAR_ALL
+	"</object></topology>";
+
+Test(topology, a_device_of_a_machine_from_a_file, .init = open_plain, .fini = close_plain)
+{
+	char path[128];
+
+	if (!wf_topology_hwloc(&topo, NULL, "pu:1"))
+		test_skip("built without hwloc");
+	fake_file("/machine.xml", devices_xml);
+	snprintf(path, sizeof(path), "%s/machine.xml", fake_root);
+	setenv("HWLOC_XMLFILE", path, 1);
+	wf_topology_read(&topo, fake_root);
+	cr_assert_str_eq(topo.source, "hwloc");
+	cr_assert_eq(topo.node_count, 2);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:17:00.0"), 0);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c1:00.0"), 1);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:e1:00.0"), WF_NODE_UNKNOWN,
+	             "near both");
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c2:00.0"), WF_NODE_UNKNOWN);
+	wf_fault_arm(WF_FAULT_FILE, 1);
+	cr_assert_eq(wf_topology_pci_find(&topo, fake_root, "0000:c1:00.0"), WF_NODE_UNKNOWN);
+	wf_fault_arm(-1, 0);
+}
+
+Test(topology, memory_near_a_node_is_a_wish, .init = open_plain, .fini = close_plain)
+{
+	const struct wf_topology *here = wf_topology();
+	struct wf_memory_policy before = { .changed = true };
+
+	wf_memory_near_begin(&before, here->node_count);
+	cr_assert_not(before.changed, "there is no such node");
+	wf_memory_near_end(&before);
+	wf_memory_near_begin(&before, 0);
+	cr_assert(!before.changed || here->node_count > 1);
+	wf_memory_near_end(&before);
+	setenv("HWLOC_SYNTHETIC", "node:2 pu:2", 1);
+	wf_topology_reload();
+	wf_memory_near_begin(&before, 1);
+	cr_assert_not(before.changed, "another machine's node");
+	wf_memory_near_end(&before);
+	unsetenv("HWLOC_SYNTHETIC");
+	wf_topology_reload();
+}
+
 Test(topology, limits_are_kept_and_noted, .init = open_plain, .fini = close_plain)
 {
 	cr_assert(wf_topology_synthetic(&topo, "node:2 pu:600"));
