@@ -394,7 +394,7 @@ static void await_copies(struct wf_device_backend *backend, const struct sim_pin
 								  : 0;
 
 		if (host && host < end && host + work->bytes > begin) {
-			pthread_cond_wait(&backend->changed, &backend->lock);
+			sim_await_change(backend);
 			/* Streams may have come and gone. */
 			stream = backend->streams;
 		} else {
@@ -490,7 +490,7 @@ static void wait_for(struct wf_device_backend *backend, struct wf_device_stream 
 	backend->stats.pageable++;
 	while ((stream->head || stream->busy) && !stream->hung && !stream->device->lost) {
 		if (backend->started)
-			pthread_cond_wait(&backend->changed, &backend->lock);
+			sim_await_change(backend);
 		else if (!wf_sim_perform_one(backend))
 			break;
 	}

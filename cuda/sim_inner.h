@@ -103,7 +103,8 @@ struct sim_pinned {
 
 struct wf_device_backend {
 	pthread_mutex_t lock;
-	pthread_cond_t changed; /* work was submitted or performed, the end came */
+	struct wf_a32 changed; /* counts: work was submitted or performed, the end came */
+	uint32_t waiting;      /* for it to change */
 	struct sim_device device[SIM_DEVICES_MAX];
 	uint32_t devices, threads, streams_max;
 	struct wf_thread thread[SIM_THREADS_MAX];
@@ -132,6 +133,28 @@ static inline void sim_lock(struct wf_device_backend *backend)
 static inline void sim_unlock(struct wf_device_backend *backend)
 {
 	pthread_mutex_unlock(&backend->lock);
+}
+
+/* Under the lock: tell whoever waits. No condition variable: glibc's may lose a wake-up (25847). */
+static inline void sim_changed(struct wf_device_backend *backend)
+{
+	/* relaxed: under the lock. */
+	wf_store_relaxed(&backend->changed, wf_load_relaxed(&backend->changed) + 1);
+	if (backend->waiting)
+		wf_futex_wake(&backend->changed, INT32_MAX);
+}
+
+/* Under the lock, which is let go meanwhile: until something has changed, or for no reason. */
+static inline void sim_await_change(struct wf_device_backend *backend)
+{
+	/* relaxed: under the lock. */
+	uint32_t seen = wf_load_relaxed(&backend->changed);
+
+	backend->waiting++;
+	pthread_mutex_unlock(&backend->lock);
+	wf_futex_wait(&backend->changed, seen, WF_FOREVER);
+	pthread_mutex_lock(&backend->lock);
+	backend->waiting--;
 }
 
 /* sim_open.c; see the table. */

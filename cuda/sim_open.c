@@ -125,7 +125,6 @@ static void backend_free(struct wf_device_backend *b)
 			wf_free(pinned->at);
 		wf_free(pinned);
 	}
-	pthread_cond_destroy(&b->changed);
 	pthread_mutex_destroy(&b->lock);
 	wf_free(b);
 }
@@ -149,12 +148,12 @@ static void drain(struct wf_device_backend *b)
 		}
 		if (!waits)
 			break;
-		pthread_cond_broadcast(&b->changed);
+		sim_changed(b);
 		if (b->started)
-			pthread_cond_wait(&b->changed, &b->lock);
+			sim_await_change(b);
 	}
 	b->stopping = true;
-	pthread_cond_broadcast(&b->changed);
+	sim_changed(b);
 	sim_unlock(b);
 }
 
@@ -181,7 +180,7 @@ int wf_sim_open(const char *options, struct wf_device_backend **out)
 	if (!b)
 		return rc ? rc : -ENOMEM;
 	pthread_mutex_init(&b->lock, NULL);
-	pthread_cond_init(&b->changed, NULL);
+	wf_init(&b->changed, 0);
 	wf_random_init(&b->random, o.seed);
 	b->threads = (uint32_t)o.threads;
 	b->streams_max = (uint32_t)o.streams;

@@ -160,7 +160,7 @@ void wf_sim_submit(struct wf_device_stream *stream, struct sim_work *work)
 	work->next = NULL;
 	*stream->tail = work;
 	stream->tail = &work->next;
-	pthread_cond_broadcast(&stream->device->backend->changed);
+	sim_changed(stream->device->backend);
 }
 
 int wf_sim_submit_checked(struct wf_device_backend *backend, struct wf_device_stream *stream,
@@ -342,7 +342,7 @@ bool wf_sim_perform_one(struct wf_device_backend *backend)
 	if (!device->lost && fault_due(backend, WF_SIM_FAULT_HANG)) {
 		/* Whoever waits for this stream, or for all of them, waits for no more of it. */
 		stream->hung = true;
-		pthread_cond_broadcast(&backend->changed);
+		sim_changed(backend);
 		return true;
 	}
 	if (!device->lost && fault_due(backend, WF_SIM_FAULT_WORK))
@@ -367,7 +367,7 @@ bool wf_sim_perform_one(struct wf_device_backend *backend)
 		wf_sim_work_destroy(work);
 	}
 	wf_sim_stream_reap(stream);
-	pthread_cond_broadcast(&backend->changed);
+	sim_changed(backend);
 	return true;
 }
 
@@ -378,7 +378,7 @@ void *wf_sim_thread_main(void *arg)
 	pthread_mutex_lock(&backend->lock);
 	while (!backend->stopping) {
 		if (!wf_sim_perform_one(backend))
-			pthread_cond_wait(&backend->changed, &backend->lock);
+			sim_await_change(backend);
 	}
 	pthread_mutex_unlock(&backend->lock);
 	return NULL;
