@@ -74,11 +74,15 @@ bool wf_gpu_wanted(const struct weft_task *frame)
 
 static struct wf_gpu_run *run_of(const struct weft_task *frame)
 {
-	if (!frame || frame->borrowed || !frame->rt->gpus)
-		return NULL;
-	struct grant grant = grant_of(frame);
+	struct wf_ext *ext =
+		frame && !frame->borrowed && frame->rt->gpus ? wf_cell_ext(frame->cell) : NULL;
+	const struct wf_kept *kept = ext && ext->call ? wf_call_devices(frame->rt, ext) : NULL;
+	const struct wf_request *request = ext ? wf_ext_request(ext) : NULL;
 
-	return grant.run ? *grant.run : NULL;
+	/* Nothing else of them: who waits for a grant again may be given it right now. */
+	if (kept)
+		return kept->run;
+	return request ? request->run : NULL;
 }
 
 struct wf_ext *wf_gpu_leave(struct weft_task *frame)
