@@ -80,6 +80,8 @@ static bool jpeg_begin(struct image *image, uint32_t side)
 	if (setjmp(reader->landing))
 		return false;
 	jpeg_create_decompress(jpeg);
+	/* A progressive one is kept whole, at its full size, while it is read. */
+	jpeg->mem->max_memory_to_use = 8 * (long)IMAGE_BYTES;
 	jpeg_stdio_src(jpeg, reader->file);
 	jpeg_read_header(jpeg, TRUE);
 	jpeg->out_color_space = JCS_RGB;
@@ -282,14 +284,30 @@ static bool add(struct image_names *names, const char *path)
 static struct image_names *walk_names;
 static uint32_t walk_most;
 
+/* By its name one that this program was built to read. */
+static bool is_ours(const char *path)
+{
+	static const char *const ends[] = {
+#ifdef HAVE_JPEG
+		".jpg", ".jpeg",
+#endif
+#ifdef HAVE_PNG
+		".png",
+#endif
+		NULL
+	};
+	const char *end = strrchr(path, '.');
+	uint32_t i = 0;
+
+	while (end && ends[i] && strcasecmp(end, ends[i]))
+		i++;
+	return end && ends[i];
+}
+
 static int walk(const char *path, const struct stat *facts, int kind, struct FTW *place)
 {
-	const char *end = strrchr(path, '.');
-
 	(void)facts, (void)place;
-	if (kind != FTW_F || !end)
-		return 0;
-	if (strcasecmp(end, ".jpg") && strcasecmp(end, ".jpeg") && strcasecmp(end, ".png"))
+	if (kind != FTW_F || !is_ours(path))
 		return 0;
 	return walk_names->count >= walk_most || !add(walk_names, path);
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #define IMAGES_MAX    1024u
-#define IMAGE_BYTES   (64u << 20) /* of one image as RGB, at most */
+#define IMAGE_BYTES   (60u << 20) /* of one image as RGB, at most: eight of them in half a GiB */
 #define IMAGE_WHY_MAX 200
 
 /* An image that is being read. */
@@ -35,8 +35,8 @@ struct image_names {
 	uint32_t count, broken;
 };
 /*
- * Add the file, or JPEGs and PNGs below the directory while there are less than `most`. False: it
- * is not there, or there are IMAGES_MAX.
+ * Add the file, or below the directory those that are named as images that can be read, while there
+ * are less than `most`. False: it is not there, or there are IMAGES_MAX.
  */
 bool images_find(struct image_names *names, const char *path, uint32_t most);
 /*
