@@ -8,7 +8,7 @@
  *
  * In favour of hope: what idle actors hold (whoever has a handle may let it go), what bundles hold
  * and requests in them, what is more than there is at all (it waits by choice, see weft_options.h),
- * and whatever goes beyond WAITING_MOST or HOLDERS_MOST.
+ * requests of tasks with a deadline, and whatever goes beyond WAITING_MOST or HOLDERS_MOST.
  *
  * Shared: read under admit->mutex, from begin to end; the frames of sleepers under the locks of
  * their stacks, which the caller has. No order between those and the mutex but this one.
@@ -39,6 +39,13 @@ struct wf_scarce {
 	struct holding hold[HOLDERS_MOST];
 };
 
+static bool has_deadline(const struct wf_ext *ext)
+{
+	const struct wf_more *more = wf_ext_more((struct wf_ext *)(uintptr_t)ext);
+
+	return more && more->deadline.until;
+}
+
 /* Requests that wait, but for those in bundles and those that can never be met. */
 static void note_waiting(struct wf_scarce *s)
 {
@@ -51,7 +58,8 @@ static void note_waiting(struct wf_scarce *s)
 			for (; ext && s->waiting < WAITING_MOST;
 			     ext = wf_ext_request((struct wf_ext *)(uintptr_t)ext)->next) {
 				s->wait[s->waiting].cell = ext->cell;
-				s->wait[s->waiting++].class = c;
+				s->wait[s->waiting].class = c;
+				s->waiting += !has_deadline(ext);
 			}
 		}
 	}

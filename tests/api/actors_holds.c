@@ -486,17 +486,21 @@ static int wants_more(weft_task *self)
 	weft *rt = weft_task_runtime(self);
 	const struct weft_resource disks = { "disk", greed->disks };
 	weft_actor other = { 0 };
+	const weft_deadline until = greed->not_long ? weft_after_ms(rt, 200) : 0;
 	weft_ref ref;
 	struct weft_view view;
 
 	if (greed->by_actor) {
 		other = holding(rt, &bare, HOLDS(.resources = &disks, .n_resources = 1), NULL);
-		ref = act_call(rt, other, api_body_nothing, NULL, 0);
-	} else {
 		ref = api_submit(rt,
-		                 WEFT_TASK(api_body_nothing,
-		                           .opts = WEFT_TASK_OPTIONS(.resources = &disks,
-		                                                     .n_resources = 1)));
+		                 WEFT_TASK(api_body_nothing, .actor = other,
+		                           .opts = WEFT_TASK_OPTIONS(.deadline = until)));
+	} else {
+		ref = api_submit(
+			rt,
+			WEFT_TASK(api_body_nothing,
+		                  .opts = WEFT_TASK_OPTIONS(.resources = &disks, .n_resources = 1,
+		                                            .deadline = until)));
 	}
 	api_add(&greed->waits, 1);
 	greed->got = weft_get(rt, ref, WEFT_FOREVER, &view);
@@ -550,6 +554,22 @@ Test(actors_holds, who_waits_for_an_actor_that_waits_for_what_he_holds_is_told)
 		cr_assert_eq(greed.got, WEFT_EDEADLOCK, "%d: %d", how, greed.got);
 		/* Before anybody was woken. */
 		cr_assert_eq(api_read(&greed.told), 1);
+		if (actor.bits)
+			act_release(rt, actor);
+		await_all_back(rt);
+		close_empty(rt);
+	}
+}
+
+Test(actors_holds, who_waits_for_what_ends_at_its_deadline_is_not)
+{
+	for (int how = 0; how < 4; how++) {
+		struct greed greed = { .disks = 2, .by_actor = how & 1, .not_long = true };
+		weft *rt = open_with(2, NULL);
+		weft_actor actor = how & 2 ? holds_three(rt) : WEFT_ACTOR_NONE;
+
+		cr_assert_eq(api_end(rt, greedy(rt, actor, &greed)), 0);
+		cr_assert_eq(greed.got, WEFT_EDEADLINE, "%d: %d", how, greed.got);
 		if (actor.bits)
 			act_release(rt, actor);
 		await_all_back(rt);
