@@ -469,12 +469,58 @@ Test(actors_holds, close_ends_who_holds_what_a_placement_group_waits_for)
 	cr_assert_eq(weft_close(rt, WEFT_FOREVER), 0);
 }
 
+struct asker {
+	struct api_count asked;
+	struct api_count enough;
+};
+
+static int asks_again_and_again(weft_task *self)
+{
+	struct asker *asker = api_arg_pointer(self);
+	struct weft_task_info info = { .struct_size = sizeof info };
+
+	do {
+		API_CHECK(weft_task_info(self, &info) == 0);
+		API_CHECK(info.cpus == 1 && info.gpus == 0);
+		api_add(&asker->asked, 1);
+	} while (!api_read(&asker->enough));
+	return 0;
+}
+
+static int calls_once(weft_task *self)
+{
+	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
+
+	API_CHECK(weft_actor_call(weft_task_runtime(self), actor, api_body_nothing, NULL, 0,
+	                          NULL) == 0);
+	return 0;
+}
+
+Test(actors_holds, a_call_may_ask_while_others_come_to_its_actor)
+{
+	weft *rt = open_with(2, NULL);
+	weft_actor actor = act_create(rt, &bare, NULL, NULL);
+	struct asker asker = { 0 };
+	void *arg = &asker;
+	weft_ref ref = act_call(rt, actor, asks_again_and_again, &arg, sizeof arg);
+
+	api_await_count(&asker.asked, 1);
+	/* A second caller: the actor makes itself a list. */
+	cr_assert_eq(api_end(rt, api_spawn(rt, calls_once, &actor, sizeof actor)), 0);
+	api_add(&asker.enough, 1);
+	cr_assert_eq(api_end(rt, ref), 0);
+	act_release(rt, actor);
+	await_all_back(rt);
+	close_empty(rt);
+}
+
 /* ---- Deadlocks ------------------------------------------------------------------------------- */
 
 /* What a method or a task does that has some disks: it wants more, through somebody else. */
 struct greed {
 	double disks;          /* that the other is to hold */
 	bool by_actor;         /* else a task */
+	bool not_long;         /* what it waits for has a deadline */
 	struct api_count told; /* by the log */
 	struct api_count waits;
 	int got;
