@@ -26,6 +26,7 @@ struct holding {
 	const struct wf_class *class;
 	uint64_t gpus;
 	const struct wf_kept *kept; /* the actor's; NULL: its own */
+	uint32_t same;              /* the one before of the same actor, plus one; 0: none */
 };
 
 struct wf_scarce {
@@ -76,12 +77,15 @@ static void note_frame(struct wf_scarce *s, weft *rt, uint32_t fiber, const stru
 	if (s->holders == HOLDERS_MOST)
 		return;
 	if (kept)
-		*hold = (struct holding){ fiber, kept->class, kept->gpus, kept };
+		*hold = (struct holding){ fiber, kept->class, kept->gpus, kept, s->holders };
 	else if (request && request->state == WF_REQUEST_GRANTED)
-		*hold = (struct holding){ fiber, request->class, request->gpus, NULL };
+		*hold = (struct holding){ fiber, request->class, request->gpus, NULL, 0 };
 	else
 		return;
+	while (hold->same && s->hold[hold->same - 1].kept != kept)
+		hold->same--;
 	WF_DEBUG(hold->class);
+	WF_DEBUG(hold->same <= s->holders);
 	s->holders += !hold->class->pg;
 }
 
@@ -119,8 +123,8 @@ static bool is_stuck(const struct wf_scarce *s, uint32_t i)
 
 	if (s->hopeful[hold->fiber])
 		return false;
-	for (uint32_t j = 0; j < i && hold->kept; j++) {
-		if (s->hold[j].kept == hold->kept && !s->hopeful[s->hold[j].fiber])
+	for (uint32_t j = hold->same; j; j = s->hold[j - 1].same) {
+		if (!s->hopeful[s->hold[j - 1].fiber])
 			return false;
 	}
 	return true;

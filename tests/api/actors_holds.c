@@ -646,6 +646,34 @@ Test(actors_holds, who_waits_for_what_others_may_let_go_is_not)
 	}
 }
 
+Test(actors_holds, what_an_actor_holds_counts_once_for_all_its_calls)
+{
+	static const struct weft_actor_class wide = WEFT_ACTOR_CLASS(.max_concurrency = 2);
+	const struct weft_resource two = { "disk", 2 };
+	const struct weft_actor_holds *half = HOLDS(.resources = &two, .n_resources = 1);
+	weft *rt = open_with(2, NULL);
+	weft_actor idle = holding(rt, &bare, half, NULL), actor = holding(rt, &wide, half, NULL);
+	struct greed greed[2] = { { .disks = 2 }, { .disks = 2 } };
+	weft_ref refs[2];
+
+	for (int i = 0; i < 2; i++)
+		refs[i] = greedy(rt, actor, &greed[i]);
+	for (int i = 0; i < 2; i++)
+		api_await_count(&greed[i].waits, 1);
+	await_waiting(rt, 2);
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(weft_sleep_until(rt, weft_after_ms(rt, 3)), 0);
+	cr_assert(weft_peek(rt, refs[0]) == 0 && weft_peek(rt, refs[1]) == 0);
+	act_release(rt, idle);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(api_end(rt, refs[i]), 0);
+		cr_assert_eq(greed[i].got, 0);
+	}
+	act_release(rt, actor);
+	await_all_back(rt);
+	close_empty(rt);
+}
+
 Test(actors_holds, who_waits_for_more_than_there_is_waits)
 {
 	struct greed greed = { .disks = 5, .by_actor = true };
