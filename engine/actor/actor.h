@@ -56,6 +56,7 @@ struct wf_actor {
 	struct wf_a32 holds;
 	/* detached: has a handle of its own until it is dead. */
 	uint8_t exclusive : 1, any_order : 1, priority : 2, grouped : 1, detached : 1, device : 1;
+	uint8_t keeper : 1; /* is to hold something: has a cold part from the start */
 	uint8_t state_block;
 	uint16_t stuck; /* turns that no queue had room for; under the overflow mutex */
 	WF_ALIGNED(64) struct wf_link link; /* the first caller's */

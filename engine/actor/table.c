@@ -343,6 +343,7 @@ struct wf_actor *wf_actor_new(struct wf_local *self, const struct wf_actor_spec 
 	a->priority = (uint8_t)(c->priority & 3);
 	a->grouped = 0;
 	a->device = spec->device;
+	a->keeper = spec->hold != NULL;
 	a->detached = (c->flags & WEFT_ACTOR_DETACHED) != 0;
 	a->class_ = spec->class_;
 	a->cold = NULL;

@@ -290,8 +290,9 @@ struct wf_kept *wf_call_kept(const weft *rt, struct wf_ext *ext)
 {
 	const struct wf_actor *a = wf_actor_at(rt, wf_call_info(ext)->actor);
 
-	WF_DEBUG(ext->call && a->class_);
-	return a->cold && a->cold->kept.class ? &a->cold->kept : NULL;
+	/* Others may be making the cold part of one that holds nothing. */
+	WF_DEBUG(ext->call && (!a->keeper || a->cold));
+	return a->keeper && a->cold->kept.class ? &a->cold->kept : NULL;
 }
 
 struct wf_kept *wf_call_devices(const weft *rt, struct wf_ext *ext)

@@ -488,10 +488,10 @@ WEFT_API void weft_block_exit(weft *rt);
  *           class of the table; -EINVAL a zero, stale or foreign ref, or a NULL view;
  *           -EINTR the *calling* task was cancelled or interrupted (its own
  *           weft_task_cancelled() is true); WEFT_EDEADLOCK a task gets its own result, or
- *           tasks wait for each other, in a ring or for resources that they hold; -EAGAIN no
- *           stack is left; WEFT_ECORRUPT or WEFT_ELOST the value was spilled and cannot be read
- *           back; WEFT_ESTOREFULL it was spilled and nothing can make room for it. `*view`
- *           untouched.
+ *           tasks wait for each other, in a ring or for resources that they hold, and no
+ *           time-out or deadline of theirs will end it; -EAGAIN no stack is left; WEFT_ECORRUPT
+ *           or WEFT_ELOST the value was spilled and cannot be read back; WEFT_ESTOREFULL it was
+ *           spilled and nothing can make room for it. `*view` untouched.
  */
 WEFT_API WEFT_NODISC int weft_get(weft *rt, weft_ref ref, weft_deadline until,
                                   struct weft_view *view);

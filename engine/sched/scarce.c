@@ -8,7 +8,7 @@
  *
  * In favour of hope: what idle actors hold (whoever has a handle may let it go), what bundles hold
  * and requests in them, what is more than there is at all (it waits by choice, see weft_options.h),
- * and whatever goes beyond WAITING_MOST or HOLDERS_MOST.
+ * requests of tasks with a deadline, and whatever goes beyond WAITING_MOST or HOLDERS_MOST.
  *
  * Shared: read under admit->mutex, from begin to end; the frames of sleepers under the locks of
  * their stacks, which the caller has. No order between those and the mutex but this one.
@@ -26,6 +26,7 @@ struct holding {
 	const struct wf_class *class;
 	uint64_t gpus;
 	const struct wf_kept *kept; /* the actor's; NULL: its own */
+	uint32_t same;              /* the one before of the same actor, plus one; 0: none */
 };
 
 struct wf_scarce {
@@ -39,6 +40,13 @@ struct wf_scarce {
 	struct holding hold[HOLDERS_MOST];
 };
 
+static bool has_deadline(const struct wf_ext *ext)
+{
+	const struct wf_more *more = wf_ext_more((struct wf_ext *)(uintptr_t)ext);
+
+	return more && more->deadline.until;
+}
+
 /* Requests that wait, but for those in bundles and those that can never be met. */
 static void note_waiting(struct wf_scarce *s)
 {
@@ -51,7 +59,8 @@ static void note_waiting(struct wf_scarce *s)
 			for (; ext && s->waiting < WAITING_MOST;
 			     ext = wf_ext_request((struct wf_ext *)(uintptr_t)ext)->next) {
 				s->wait[s->waiting].cell = ext->cell;
-				s->wait[s->waiting++].class = c;
+				s->wait[s->waiting].class = c;
+				s->waiting += !has_deadline(ext);
 			}
 		}
 	}
@@ -68,12 +77,15 @@ static void note_frame(struct wf_scarce *s, weft *rt, uint32_t fiber, const stru
 	if (s->holders == HOLDERS_MOST)
 		return;
 	if (kept)
-		*hold = (struct holding){ fiber, kept->class, kept->gpus, kept };
+		*hold = (struct holding){ fiber, kept->class, kept->gpus, kept, s->holders };
 	else if (request && request->state == WF_REQUEST_GRANTED)
-		*hold = (struct holding){ fiber, request->class, request->gpus, NULL };
+		*hold = (struct holding){ fiber, request->class, request->gpus, NULL, 0 };
 	else
 		return;
+	while (hold->same && s->hold[hold->same - 1].kept != kept)
+		hold->same--;
 	WF_DEBUG(hold->class);
+	WF_DEBUG(hold->same <= s->holders);
 	s->holders += !hold->class->pg;
 }
 
@@ -111,8 +123,8 @@ static bool is_stuck(const struct wf_scarce *s, uint32_t i)
 
 	if (s->hopeful[hold->fiber])
 		return false;
-	for (uint32_t j = 0; j < i && hold->kept; j++) {
-		if (s->hold[j].kept == hold->kept && !s->hopeful[s->hold[j].fiber])
+	for (uint32_t j = hold->same; j; j = s->hold[j - 1].same) {
+		if (!s->hopeful[s->hold[j - 1].fiber])
 			return false;
 	}
 	return true;

@@ -307,9 +307,9 @@ void wf_service_stop(weft *rt)
 /*
  * Everything is idle and tasks are blocked. A task that waits only for tasks that can never go on
  * will wait for ever. Start from "nobody can go on" and mark, until nothing changes, what can:
- * a wait with a time-out or on something from outside; a wait of which enough nodes are done or
- * belong to a task that can go on. What is left is a deadlock. A task that waits for resources can
- * go on when those who cannot leave enough of them; see scarce.c.
+ * a wait with a time-out or on something from outside; what its deadline will end; a wait of which
+ * enough nodes are done or belong to a task that can go on. What is left is a deadlock. A task that
+ * waits for resources can go on when those who cannot leave enough of them; see scarce.c.
  *
  * What keeps the ground still: with its lock held a fiber stays in its wait, with all frames and
  * nodes on its stack, and so does a task that is BLOCKED on it. A WAITING task may be ended by a
@@ -348,6 +348,21 @@ static UNORDERED const struct wf_ext *ext_of(struct search *s, const struct wf_c
 static UNORDERED uint32_t source_of(const struct wf_ext *ext, uint32_t i)
 {
 	return *(const volatile uint32_t *)&ext->edges[i].src;
+}
+
+/* Whether it is cancelled at some time, of one that has not begun. */
+static UNORDERED bool has_deadline(struct search *s, const struct wf_cell *cell)
+{
+	uint32_t edges = 0;
+	const struct wf_ext *ext = ext_of(s, cell, &edges);
+
+	if (!ext || !(ext->flags & WF_EXT_MORE))
+		return false;
+	/* As wf_ext_more(), of what was looked at already. */
+	size_t at = sizeof(*ext) + edges * sizeof(ext->edges[0]) + ext->call * 16u;
+	const struct wf_more *more = (const void *)((const char *)ext + at);
+
+	return at + sizeof(*more) <= wf_block_room(&s->rt->arena, ext) && more->deadline.until;
 }
 
 static bool inputs_hopeful(struct search *s, const struct wf_cell *cell, uint32_t depth)
@@ -412,10 +427,12 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 		return true;
 	switch (wf_load_acquire(&cell->promise.state)) { /* acquire [C3] */
 	case WF_STATE_WAITING:
-		return inputs_hopeful(s, cell, depth) && call_hopeful(s, cell, depth);
+		return (inputs_hopeful(s, cell, depth) && call_hopeful(s, cell, depth)) ||
+			has_deadline(s, cell);
 	case WF_STATE_QUEUED:
-		return call_hopeful(s, cell, depth) &&
-			wf_scarce_hopeful(s->scarce, (uint32_t)(cell - s->rt->cells));
+		return (call_hopeful(s, cell, depth) &&
+		        wf_scarce_hopeful(s->scarce, (uint32_t)(cell - s->rt->cells))) ||
+			has_deadline(s, cell);
 	case WF_STATE_BLOCKED:
 		return wf_placed_fiber(cell) >= s->fibers || s->hopeful[wf_placed_fiber(cell)];
 	default:
@@ -440,11 +457,15 @@ bool wf_covered(weft *rt, struct wf_cell *cell, const uint8_t *hopeful, uint32_t
 	return false;
 }
 
-static bool fiber_hopeful(struct search *s, struct wf_wait *wait)
+static bool fiber_hopeful(struct search *s, const struct wf_fiber_user *user)
 {
+	struct wf_ext *ext = user->current ? wf_cell_ext(user->current->cell) : NULL;
+	const struct wf_more *more = ext ? wf_ext_more(ext) : NULL;
+	struct wf_wait *wait = user->wait;
 	uint32_t can = 0;
 
-	if (wait->timed || wait->external)
+	WF_DEBUG(wait->nodes || !wait->node_count);
+	if (wait->timed || wait->external || (more && more->deadline.until))
 		return true;
 	for (uint32_t i = 0; i < wait->node_count; i++) {
 		struct wf_wait_node *node = &wait->nodes[i];
@@ -467,7 +488,7 @@ static void mark_hopeful(struct search *s)
 		for (uint32_t i = 0; i < s->fibers; i++) {
 			struct wf_fiber_user *user = wf_fiber_user(wf_fiber_at(s->rt->stacks, i));
 
-			if (s->hopeful[i] || (user->wait && !fiber_hopeful(s, user->wait)))
+			if (s->hopeful[i] || (user->wait && !fiber_hopeful(s, user)))
 				continue;
 			s->hopeful[i] = 1;
 			changed = true;

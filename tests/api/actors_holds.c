@@ -469,12 +469,58 @@ Test(actors_holds, close_ends_who_holds_what_a_placement_group_waits_for)
 	cr_assert_eq(weft_close(rt, WEFT_FOREVER), 0);
 }
 
+struct asker {
+	struct api_count asked;
+	struct api_count enough;
+};
+
+static int asks_again_and_again(weft_task *self)
+{
+	struct asker *asker = api_arg_pointer(self);
+	struct weft_task_info info = { .struct_size = sizeof info };
+
+	do {
+		API_CHECK(weft_task_info(self, &info) == 0);
+		API_CHECK(info.cpus == 1 && info.gpus == 0);
+		api_add(&asker->asked, 1);
+	} while (!api_read(&asker->enough));
+	return 0;
+}
+
+static int calls_once(weft_task *self)
+{
+	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
+
+	API_CHECK(weft_actor_call(weft_task_runtime(self), actor, api_body_nothing, NULL, 0,
+	                          NULL) == 0);
+	return 0;
+}
+
+Test(actors_holds, a_call_may_ask_while_others_come_to_its_actor)
+{
+	weft *rt = open_with(2, NULL);
+	weft_actor actor = act_create(rt, &bare, NULL, NULL);
+	struct asker asker = { 0 };
+	void *arg = &asker;
+	weft_ref ref = act_call(rt, actor, asks_again_and_again, &arg, sizeof arg);
+
+	api_await_count(&asker.asked, 1);
+	/* A second caller: the actor makes itself a list. */
+	cr_assert_eq(api_end(rt, api_spawn(rt, calls_once, &actor, sizeof actor)), 0);
+	api_add(&asker.enough, 1);
+	cr_assert_eq(api_end(rt, ref), 0);
+	act_release(rt, actor);
+	await_all_back(rt);
+	close_empty(rt);
+}
+
 /* ---- Deadlocks ------------------------------------------------------------------------------- */
 
 /* What a method or a task does that has some disks: it wants more, through somebody else. */
 struct greed {
 	double disks;          /* that the other is to hold */
 	bool by_actor;         /* else a task */
+	bool not_long;         /* what it waits for has a deadline */
 	struct api_count told; /* by the log */
 	struct api_count waits;
 	int got;
@@ -486,17 +532,21 @@ static int wants_more(weft_task *self)
 	weft *rt = weft_task_runtime(self);
 	const struct weft_resource disks = { "disk", greed->disks };
 	weft_actor other = { 0 };
+	const weft_deadline until = greed->not_long ? weft_after_ms(rt, 200) : 0;
 	weft_ref ref;
 	struct weft_view view;
 
 	if (greed->by_actor) {
 		other = holding(rt, &bare, HOLDS(.resources = &disks, .n_resources = 1), NULL);
-		ref = act_call(rt, other, api_body_nothing, NULL, 0);
-	} else {
 		ref = api_submit(rt,
-		                 WEFT_TASK(api_body_nothing,
-		                           .opts = WEFT_TASK_OPTIONS(.resources = &disks,
-		                                                     .n_resources = 1)));
+		                 WEFT_TASK(api_body_nothing, .actor = other,
+		                           .opts = WEFT_TASK_OPTIONS(.deadline = until)));
+	} else {
+		ref = api_submit(
+			rt,
+			WEFT_TASK(api_body_nothing,
+		                  .opts = WEFT_TASK_OPTIONS(.resources = &disks, .n_resources = 1,
+		                                            .deadline = until)));
 	}
 	api_add(&greed->waits, 1);
 	greed->got = weft_get(rt, ref, WEFT_FOREVER, &view);
@@ -557,6 +607,22 @@ Test(actors_holds, who_waits_for_an_actor_that_waits_for_what_he_holds_is_told)
 	}
 }
 
+Test(actors_holds, who_waits_for_what_ends_at_its_deadline_is_not)
+{
+	for (int how = 0; how < 4; how++) {
+		struct greed greed = { .disks = 2, .by_actor = how & 1, .not_long = true };
+		weft *rt = open_with(2, NULL);
+		weft_actor actor = how & 2 ? holds_three(rt) : WEFT_ACTOR_NONE;
+
+		cr_assert_eq(api_end(rt, greedy(rt, actor, &greed)), 0);
+		cr_assert_eq(greed.got, WEFT_EDEADLINE, "%d: %d", how, greed.got);
+		if (actor.bits)
+			act_release(rt, actor);
+		await_all_back(rt);
+		close_empty(rt);
+	}
+}
+
 Test(actors_holds, who_waits_for_what_others_may_let_go_is_not)
 {
 	for (int by_actor = 0; by_actor < 2; by_actor++) {
@@ -578,6 +644,34 @@ Test(actors_holds, who_waits_for_what_others_may_let_go_is_not)
 		await_all_back(rt);
 		close_empty(rt);
 	}
+}
+
+Test(actors_holds, what_an_actor_holds_counts_once_for_all_its_calls)
+{
+	static const struct weft_actor_class wide = WEFT_ACTOR_CLASS(.max_concurrency = 2);
+	const struct weft_resource two = { "disk", 2 };
+	const struct weft_actor_holds *half = HOLDS(.resources = &two, .n_resources = 1);
+	weft *rt = open_with(2, NULL);
+	weft_actor idle = holding(rt, &bare, half, NULL), actor = holding(rt, &wide, half, NULL);
+	struct greed greed[2] = { { .disks = 2 }, { .disks = 2 } };
+	weft_ref refs[2];
+
+	for (int i = 0; i < 2; i++)
+		refs[i] = greedy(rt, actor, &greed[i]);
+	for (int i = 0; i < 2; i++)
+		api_await_count(&greed[i].waits, 1);
+	await_waiting(rt, 2);
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(weft_sleep_until(rt, weft_after_ms(rt, 3)), 0);
+	cr_assert(weft_peek(rt, refs[0]) == 0 && weft_peek(rt, refs[1]) == 0);
+	act_release(rt, idle);
+	for (int i = 0; i < 2; i++) {
+		cr_assert_eq(api_end(rt, refs[i]), 0);
+		cr_assert_eq(greed[i].got, 0);
+	}
+	act_release(rt, actor);
+	await_all_back(rt);
+	close_empty(rt);
 }
 
 Test(actors_holds, who_waits_for_more_than_there_is_waits)

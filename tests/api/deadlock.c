@@ -75,6 +75,32 @@ static void run_ring(uint32_t n, uint32_t workers)
 	api_close(rt);
 }
 
+Test(deadlock, a_ring_that_a_deadline_will_break_is_none)
+{
+	weft *rt = api_open(2);
+	struct api_gate gate = API_GATE_INIT;
+	const struct weft_error *error = NULL;
+	weft_ref refs[2];
+
+	for (uint32_t i = 0; i < 2; i++) {
+		const struct ring ring = { &gate, refs, 1 - i };
+
+		refs[i] = api_submit(
+			rt,
+			WEFT_TASK(gets_the_next, WEFT_ARG(ring),
+		                  .opts = WEFT_TASK_OPTIONS(.deadline = i ? weft_after_ms(rt, 200)
+		                                                          : 0)));
+	}
+	api_gate_open(&gate);
+	cr_assert_eq(api_get(rt, refs[1]), WEFT_EDEADLINE);
+	cr_assert_eq(api_get(rt, refs[0]), WEFT_ETASK);
+	cr_assert_eq(weft_ref_error(rt, refs[0], &error), 0);
+	cr_assert_eq(error->code, WEFT_EDEADLINE);
+	api_release(rt, refs[0]);
+	api_release(rt, refs[1]);
+	api_close(rt);
+}
+
 Test(deadlock, two_tasks_that_get_each_other_are_told)
 {
 	run_ring(2, 1);
