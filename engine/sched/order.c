@@ -118,6 +118,7 @@ static bool list_add(struct wf_order *order, uint32_t priority, void *item)
 {
 	struct wf_order_list *list = &order->ready[priority];
 
+	WF_DEBUG(priority < WF_PRIORITIES);
 	if (list->count == list->room) {
 		uint32_t room = list->room ? list->room * 2 : LIST_FIRST;
 		void **at = wf_malloc(room * sizeof(*at));

@@ -192,6 +192,8 @@ static WF_SUSPENDS int rebuild_inputs(struct weft_task *frame, struct wf_ext *ex
 	bool gives = request && !wf_shape_has_gpu(&request->class->shape), given = false;
 	int rc = 0;
 
+	WF_DEBUG(ext->n_inputs > 0);
+	WF_DEBUG(!request || request->class);
 	for (uint32_t i = 0; i < ext->n_inputs && rc >= 0; i++) {
 		struct wf_object *object = input_object(rt, ext, i);
 

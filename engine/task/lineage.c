@@ -285,7 +285,8 @@ static int take_place(weft *rt, struct wf_lineage *l, uint32_t i, struct wf_obje
 	pthread_mutex_lock(&lock);
 	struct wf_object *lost = l->objects[i];
 
-	WF_DEBUG(lost != fresh);
+	WF_DEBUG(i < l->n && lost != fresh);
+	WF_DEBUG(l->event && l->moved);
 	if (lost)
 		rc = wf_object_revive(wf_runtime_store(rt), self->store, lost, fresh);
 	if (rc == -EINVAL && l->objects[i])
