@@ -68,6 +68,9 @@ int wf_object_revive(struct wf_store *store, struct wf_store_local *local, struc
 	WF_DEBUG(store->table.entries != NULL);
 	if (lost->size != fresh->size || fresh->meta != NULL)
 		return -EINVAL;
+	/* Pinned as it is, it is sealed again when the write is over, and not written once more. */
+	if ((wf_object_word(fresh) & WF_OBJECT_STATE) == WF_OBJECT_SPILLING)
+		return -EAGAIN;
 	pthread_mutex_lock(&loss_lock);
 	bool begun = wf_object_begin_revive(lost);
 	bool taken = begun && take_bytes(store, lost, fresh, &was);

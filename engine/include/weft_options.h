@@ -36,7 +36,8 @@ enum weft_task_flags {
 	 * are, and rebuilt themselves where they have this flag), context and random stream. Each
 	 * attempt is one of `retries`, which must be given. A run that fails, or gives another
 	 * size, is the last one; then, and without this flag, such a value ends as WEFT_ECORRUPT or
-	 * WEFT_ELOST, and weft_ref_error() says why it was not rebuilt. Lists of refs are not.
+	 * WEFT_ELOST, and weft_ref_error() says why it was not rebuilt. Lists of refs are not. A
+	 * task whose input is being rebuilt waits without its resources, but for those of a device.
 	 * arg_drop is called when that all is not needed any more. Not with a key, an output
 	 * directory, items, WEFT_TASK_ABANDON; not for calls of actors (-ENOTSUP).
 	 */

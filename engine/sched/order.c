@@ -14,7 +14,8 @@
  * on mostly the newest is taken, which is the order of a worker's own deque. Any other one comes
  * with a chance of one to the number of stacks, so that nobody starves and the stacks hardly grow.
  *
- * Shared: nothing but `outside`. One thread at a time has the only helper's slot.
+ * Shared: nothing but `outside`, and `kept`, at which the store's thread looks as well. One thread
+ * at a time has the only helper's slot.
  */
 #include <errno.h>
 
@@ -66,11 +67,13 @@ uint32_t wf_order_below(struct wf_order *order, uint32_t n)
 
 uint32_t wf_order_count(const struct wf_order *order)
 {
-	uint32_t n = order->yielded != NULL;
+	return wf_load_relaxed(&order->kept); /* relaxed: one look of several. */
+}
 
-	for (uint32_t p = 0; p < WF_PRIORITIES; p++)
-		n += order->ready[p].count;
-	return n;
+/* One more, or less. relaxed: of the one thread that runs tasks; others only look. */
+static void keeps(struct wf_order *order, uint32_t by)
+{
+	wf_store_relaxed(&order->kept, wf_load_relaxed(&order->kept) + by);
 }
 
 uint64_t wf_order_ticks(const weft *rt)
@@ -106,12 +109,16 @@ void wf_order_yield(struct wf_local *self, struct wf_fiber *fiber)
 	WF_CHECK(!order->yielded);
 	WF_DEBUG(fiber != self->fiber);
 	order->yielded = (void *)((uintptr_t)fiber | WF_ITEM_FIBER);
+	keeps(order, 1);
 }
 
 /* ---- The lists ------------------------------------------------------------------------------ */
 
-static bool list_add(struct wf_order_list *list, void *item)
+static bool list_add(struct wf_order *order, uint32_t priority, void *item)
 {
+	struct wf_order_list *list = &order->ready[priority];
+
+	WF_DEBUG(priority < WF_PRIORITIES);
 	if (list->count == list->room) {
 		uint32_t room = list->room ? list->room * 2 : LIST_FIRST;
 		void **at = wf_malloc(room * sizeof(*at));
@@ -127,6 +134,7 @@ static bool list_add(struct wf_order_list *list, void *item)
 	WF_DEBUG(list->count < list->room);
 	WF_DEBUG(item != NULL);
 	list->at[list->count++] = item;
+	keeps(order, 1);
 	return true;
 }
 
@@ -141,17 +149,15 @@ static void *gather(struct wf_worker *worker)
 	/* Own things know their priority by their deque, others by the batch that they come in. */
 	for (;;) {
 		for (uint32_t p = 0; p < WF_PRIORITIES; p++) {
-			struct wf_order_list *list = &order->ready[p];
-
 			while ((item = wf_deque_pop_local(&worker->deque[p])) != NULL) {
-				if (!list_add(list, item))
+				if (!list_add(order, p, item))
 					return item;
 			}
 		}
 		item = wf_take_shared(worker);
 		if (!item)
 			return NULL;
-		if (!list_add(&order->ready[WEFT_PRIORITY_NORMAL], item))
+		if (!list_add(order, WEFT_PRIORITY_NORMAL, item))
 			return item;
 	}
 }
@@ -173,6 +179,7 @@ static void *draw(weft *rt)
 		WF_DEBUG(i < list->count);
 
 		list->at[i] = list->at[--list->count];
+		keeps(order, (uint32_t)-1);
 		WF_DEBUG(item);
 		return item;
 	}
@@ -191,6 +198,7 @@ static void *draw_fork(struct wf_order *order)
 		if (((uintptr_t)item & WF_ITEM_MASK) != WF_ITEM_FORK)
 			continue;
 		list->at[i] = list->at[--list->count];
+		keeps(order, (uint32_t)-1);
 		return item;
 	}
 	return NULL;
@@ -244,10 +252,11 @@ static void *take(struct wf_worker *worker)
 	if (!yielded)
 		return item;
 	order->yielded = NULL;
+	keeps(order, (uint32_t)-1);
 	/* Who helps one group leaves it to who comes after. */
 	if (!item && !worker->only)
 		return yielded;
-	if (list_add(&order->ready[WEFT_PRIORITY_NORMAL], yielded))
+	if (list_add(order, WEFT_PRIORITY_NORMAL, yielded))
 		return item;
 	/* Without memory it goes on at once, and what was drawn waits on the deque. */
 	if (item)
@@ -304,6 +313,8 @@ void *wf_order_next(struct wf_worker *worker)
 
 	WF_DEBUG(!rt->workers && worker->helper);
 	WF_DEBUG(!worker->local.current);
+	/* What was found before is not true of this wait: it may have a deadline, or be over. */
+	order->stuck = false;
 	for (bool searched = false;;) {
 		if (wf_must_stop(worker))
 			return NULL;
@@ -318,8 +329,10 @@ void *wf_order_next(struct wf_worker *worker)
 		}
 		if (worker->stretch.group)
 			wf_group_leave(worker);
-		if (wait_outside(worker) || time_goes_on(worker))
+		if (wait_outside(worker) || time_goes_on(worker)) {
+			order->stuck = false;
 			continue;
+		}
 		/* relaxed: as in wait_outside(). */
 		if (wf_load_relaxed(&order->outside))
 			continue;

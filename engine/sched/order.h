@@ -18,6 +18,7 @@ struct wf_order {
 	uint64_t hash;          /* of them and of the times, in their order */
 	uint32_t patience;      /* looks in vain while something is outside */
 	bool stuck;             /* nothing in the runtime will go on by itself */
+	struct wf_a32 kept;     /* items in the lists, and the one that has yielded */
 	struct wf_a32 outside;  /* waits that other threads will end: transfers, room */
 };
 

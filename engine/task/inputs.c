@@ -180,32 +180,48 @@ static struct wf_error *lost_input(weft *rt, const struct wf_ext *ext)
 	return NULL;
 }
 
-/* Have what is lost computed again, where its task allows it. 0, or what ends the wait. */
-static WF_SUSPENDS int rebuild_inputs(weft *rt, struct wf_ext *ext)
+/*
+ * Have what is lost computed again, where its task allows it. 0, or what ends the wait. That task
+ * may need what this one has been given, which goes back meanwhile, but for devices, on which there
+ * may be inputs already.
+ */
+static WF_SUSPENDS int rebuild_inputs(struct weft_task *frame, struct wf_ext *ext)
 {
+	weft *rt = frame->rt;
+	const struct wf_request *request = wf_ext_request(ext);
+	bool gives = request && !wf_shape_has_gpu(&request->class->shape), given = false;
 	int rc = 0;
 
+	WF_DEBUG(ext->n_inputs > 0);
+	WF_DEBUG(!request || request->class);
 	for (uint32_t i = 0; i < ext->n_inputs && rc >= 0; i++) {
 		struct wf_object *object = input_object(rt, ext, i);
 
-		while (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST) {
+		while (object && wf_lineage_may_rebuild(object)) {
+			if (gives && !given)
+				wf_admit_pause(wf_self(), ext);
+			given = gives;
 			rc = wf_lineage_rebuild(rt, object, WEFT_FOREVER);
 			if (rc)
 				break;
 		}
 	}
-	return rc < 0 ? rc : 0;
+	if (rc >= 0 && given)
+		rc = wf_admit_again(frame, 0);
+	return rc == -EINTR ? -ECANCELED : rc < 0 ? rc : 0;
 }
 
 /* 0 and pinned, or the status the task ends with; *cause: the lost input's error or NULL. */
-static WF_SUSPENDS int pin_inputs(weft *rt, struct wf_ext *ext, struct wf_object **objects,
-                                  struct wf_error **cause)
+static WF_SUSPENDS int pin_inputs(struct weft_task *frame, struct wf_ext *ext,
+                                  struct wf_object **objects, struct wf_error **cause)
 {
+	weft *rt = frame->rt;
+
 	for (;;) {
-		int rc = rebuild_inputs(rt, ext);
+		int rc = rebuild_inputs(frame, ext);
 
 		if (rc)
-			return rc == -EINTR ? -ECANCELED : rc;
+			return rc;
 		uint32_t n = input_objects(rt, ext, objects), failed;
 
 		*cause = ext->policy == WEFT_INPUT_FAIL_FAST ? lost_input(rt, ext) : NULL;
@@ -256,7 +272,7 @@ int wf_inputs_hold(struct weft_task *frame, struct wf_error **cause)
 	int rc = rt->gpus ? bring_inputs(rt, ext) : 0;
 
 	if (!rc)
-		rc = pin_inputs(rt, ext, objects, cause);
+		rc = pin_inputs(frame, ext, objects, cause);
 	else if (rc == -EINTR)
 		rc = -ECANCELED;
 

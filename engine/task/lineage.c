@@ -26,6 +26,7 @@
 
 #define REFS_ON_STACK 8
 #define WHY_BYTES     160
+#define WRITE_NS      INT64_C(1000000) /* until a write under way is looked at again */
 
 struct wf_lineage {
 	struct wf_setup setup;
@@ -275,6 +276,28 @@ static void mover_over(void *arg, size_t size)
 	run_over(self, l);
 }
 
+/* 0; -EAGAIN: not while `fresh` is being written to a file; -EINVAL: not at all. */
+static int take_place(weft *rt, struct wf_lineage *l, uint32_t i, struct wf_object *fresh)
+{
+	struct wf_local *self = wf_self();
+	int rc = -EINVAL;
+
+	pthread_mutex_lock(&lock);
+	struct wf_object *lost = l->objects[i];
+
+	WF_DEBUG(i < l->n && lost != fresh);
+	WF_DEBUG(l->event && l->moved);
+	if (lost)
+		rc = wf_object_revive(wf_runtime_store(rt), self->store, lost, fresh);
+	if (rc == -EINVAL && l->objects[i])
+		give_up(l, "its task gave a value of another size", "");
+	/* Its entry may be somebody else's soon, of whom it was not said. */
+	if (!rc)
+		wf_lost_forget(rt, lost);
+	pthread_mutex_unlock(&lock);
+	return rc;
+}
+
 /* Output i of the run takes the place of what was lost. */
 static WF_SUSPENDS void move_output(weft *rt, struct wf_lineage *l, uint32_t i, struct wf_cell *src)
 {
@@ -299,21 +322,22 @@ static WF_SUSPENDS void move_output(weft *rt, struct wf_lineage *l, uint32_t i, 
 		give_up(l, "the new value: ", weft_strerror(rc));
 		return;
 	}
+	while ((rc = take_place(rt, l, i, fresh)) == -EAGAIN) {
+		wf_outside_begin(rt);
+		rc = weft_sleep_until(rt, wf_clock_now(&rt->clock) + WRITE_NS);
+		wf_outside_end(rt);
+		if (rc) {
+			give_up(l, "the new value: ", weft_strerror(rc));
+			break;
+		}
+	}
 	struct wf_local *self = wf_self();
 
-	pthread_mutex_lock(&lock);
-	struct wf_object *lost = l->objects[i];
-
-	rc = lost ? wf_object_revive(wf_runtime_store(rt), self->store, lost, fresh) : -EINVAL;
-	if (rc && l->objects[i])
-		give_up(l, "its task gave a value of another size", "");
-	pthread_mutex_unlock(&lock);
 	if (rc) {
 		wf_value_unhold(self, fresh, WF_OBJECT_PIN);
 		return;
 	}
 	/* Nobody else has a ref of it. */
-	WF_DEBUG(!is_lost(lost));
 	wf_flags_drop(src, WF_CELL_BIG);
 	src->mark.size = 0;
 	wf_log(rt, WEFT_LOG_INFO, "a lost result was computed again by its task");
@@ -415,6 +439,13 @@ static struct wf_cell *join_run(struct wf_local *self, struct wf_lineage *l, boo
 	}
 	wf_promise_retain(&l->event->promise);
 	return l->event;
+}
+
+bool wf_lineage_may_rebuild(const struct wf_object *object)
+{
+	const struct wf_object_meta *meta = object->meta;
+
+	return is_lost(object) && meta && meta->lineage;
 }
 
 int wf_lineage_rebuild(weft *rt, struct wf_object *object, int64_t until)

@@ -25,6 +25,8 @@ void wf_lineage_gone(struct wf_local *self, const struct wf_object_meta *meta);
  * been begun), -EINTR, -ENOMEM, or what else ends a wait.
  */
 int wf_lineage_rebuild(weft *rt, struct wf_object *object, int64_t until) WF_SUSPENDS;
+/* Whether it is lost and there is what that needs, though perhaps no attempt left. */
+bool wf_lineage_may_rebuild(const struct wf_object *object);
 /* Why a lost value stays lost, in words; "" when it may still be rebuilt. */
 void wf_lineage_why(const struct wf_cell *cell, const struct wf_object *object, char *text,
                     size_t size);

@@ -439,6 +439,11 @@ struct wf_error *wf_object_lost_error(weft *rt, const struct wf_cell *cell,
 	pthread_mutex_lock(&rt->store_mutex);
 	for (lost = rt->lost; lost && lost->object != object;)
 		lost = lost->next;
+	if (!lost && wf_object_loss(object) != loss) {
+		/* It has bytes again since, and what was said of it has been forgotten. */
+		pthread_mutex_unlock(&rt->store_mutex);
+		return NULL;
+	}
 	if (!lost) {
 		lost = wf_malloc(sizeof(*lost));
 		if (lost) {

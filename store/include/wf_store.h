@@ -200,7 +200,8 @@ const struct wf_store_loss *wf_object_loss(const struct wf_object *object);
 /*
  * Give a lost object the bytes of `fresh`, of the same size, which nobody but the caller knows, and
  * he by one pin: `fresh` is gone then. 0; -EINVAL it is not lost (any more), the sizes differ, or
- * `fresh` is otherwise held or has something hung on it; then nothing has changed.
+ * `fresh` is otherwise held or has something hung on it; -EAGAIN `fresh` was just being written to
+ * a file when it was pinned, which ends soon; then nothing has changed.
  */
 int wf_object_revive(struct wf_store *store, struct wf_store_local *local, struct wf_object *lost,
                      struct wf_object *fresh);

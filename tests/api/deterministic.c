@@ -332,6 +332,26 @@ Test(deterministic, a_ring_is_told_and_so_is_who_waits_for_what_nobody_does)
 	api_close(rt);
 }
 
+/* That nothing would go on was true of the wait before. */
+Test(deterministic, a_time_limit_after_that_is_one)
+{
+	weft *rt = open_seed(test_seed());
+	const weft_deadline start = weft_now(rt);
+	struct weft_view view;
+	weft_ref event = api_event(rt);
+
+	for (int64_t i = 0; i < 3; i++) {
+		cr_assert_eq(api_get(rt, event), WEFT_EDEADLOCK);
+		cr_assert_eq(weft_run(rt, event, start + (2 * i + 1) * YEAR), -ETIMEDOUT);
+		cr_assert_eq(weft_run(rt, event, WEFT_FOREVER), WEFT_EDEADLOCK);
+		cr_assert_eq(weft_run(rt, event, weft_now(rt)), -ETIMEDOUT);
+		cr_assert_eq(weft_get(rt, event, start + (2 * i + 2) * YEAR, &view), -ETIMEDOUT);
+		cr_assert_eq(weft_now(rt), start + (2 * i + 2) * YEAR);
+	}
+	api_release(rt, event);
+	api_close(rt);
+}
+
 Test(deterministic, close_cancels_what_can_never_end)
 {
 	weft *rt = open_seed(test_seed());

@@ -19,10 +19,13 @@ static void open_runtime(void)
 {
 	api_set(&runs, 0);
 	api_set(&drops, 0);
+	static const struct weft_resource only = { "only", 1 };
+
 	/* Full from a tenth on, so that a few values push others out; all would fit. */
 	API_CHECK(weft_open(&rt,
 	                    WEFT_OPTIONS(.workers = 2, .store_bytes = 8u << 20, .spill_dirs = dir,
-	                                 .spill_high = 100, .spill_low = 50)) == 0);
+	                                 .spill_high = 100, .spill_low = 50, .resources = &only,
+	                                 .n_resources = 1)) == 0);
 }
 
 static struct weft_store_stats stats(void)
@@ -303,6 +306,31 @@ static void every_way_to_meet_it(void)
 	API_CHECK(stats().losses == stats().rebuilt);
 }
 
+/* Who waits for its input's task gives back meanwhile what that may need. */
+static void with_a_resource_of_which_there_is_one(void)
+{
+	static const struct weft_resource one = { "only", 1 };
+	const struct order order = { 70, WELL };
+	weft_ref a = api_submit(
+		rt,
+		WEFT_TASK(make, WEFT_ARG(order),
+	                  .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_REBUILD, .retries = 9,
+	                                            .resources = &one, .n_resources = 1)));
+
+	lose(a);
+	weft_ref b = api_submit(
+		rt,
+		WEFT_TASK(next, WEFT_INPUTS(a),
+	                  .opts = WEFT_TASK_OPTIONS(.resources = &one, .n_resources = 1)));
+
+	API_CHECK(api_get(rt, b) == 0);
+	wf_io_fault_arm(NULL);
+	look(b, 71);
+	API_CHECK(stats().rebuilt == 1);
+	api_release(rt, a);
+	api_release(rt, b);
+}
+
 /* An input that stays lost is what the policy says. */
 static void a_lost_input_fails_its_task(void)
 {
@@ -481,6 +509,7 @@ static void (*const cases[])(void) = {
 	a_chain,
 	every_way_to_meet_it,
 	a_lost_input_fails_its_task,
+	with_a_resource_of_which_there_is_one,
 	once_for_all,
 	the_ref_may_go_meanwhile,
 	it_has_what_it_had,

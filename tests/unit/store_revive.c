@@ -128,6 +128,34 @@ Test(store_revive, a_copy_of_the_fresh_one_goes, .init = open_4m, .fini = close_
 	drop(lost);
 }
 
+/* Pinned in the middle of a write it is not to be had until that is over. */
+Test(store_revive, one_that_is_being_written_comes_a_little_later, .init = open_4m,
+     .fini = close_empty)
+{
+	const uint64_t size = 3 * MIB + 512 * KIB;
+	struct wf_object *lost = put(size, 1);
+
+	spill_all();
+	fake_fail_reads(1, 1, -EBADMSG);
+	cr_assert_eq(store_pin(store, lost), -EIO);
+	struct wf_object *fresh = put(size, 1);
+
+	fake_hold(true);
+	/* Passes `high`. */
+	drop(put(64, 0));
+	fake_await_held(1);
+	cr_assert_eq(store_state(fresh), WF_OBJECT_SPILLING);
+	cr_assert_eq(store_pin(store, fresh), 0);
+	cr_assert_eq(wf_object_revive(store, local, lost, fresh), -EAGAIN);
+	cr_assert_eq(store_state(lost), WF_OBJECT_LOST);
+	fake_hold(false);
+	while (wf_object_revive(store, local, lost, fresh) == -EAGAIN)
+		usleep(100);
+	cr_assert_eq(store_state(fresh), WF_OBJECT_FREE);
+	check(lost, size, 1);
+	drop(lost);
+}
+
 Test(store_revive, a_revived_one_can_be_lost_again, .init = open_4m, .fini = close_empty)
 {
 	struct wf_object *lost = lose(1);
