@@ -115,7 +115,8 @@ Test(inputs_room, each_input_is_read_back_once, .init = make_inputs, .fini = dro
 	cr_assert_geq(in_files, 32);
 	run_tasks(1, 1);
 	cr_assert_geq(stats().restores - before, 32);
-	cr_assert_leq(stats().restores - before, INPUTS);
+	/* One that was brought ahead of its task may go again for room before it is read. */
+	cr_assert_leq(stats().restores - before, INPUTS + INPUTS / 8);
 }
 
 /*
