@@ -210,26 +210,32 @@ Test(cuda_pins, values_that_are_spilled_and_come_back_are_right)
 
 /* ---- Failures -------------------------------------------------------------------------------- */
 
+/* A sum of `ref`, whose upload is under way behind work that `*busy` holds back at the gate. */
+static weft_ref on_its_way(struct gpu_test *t, struct api_gate *gate, weft_ref ref, weft_ref *busy)
+{
+	*busy = api_submit(t->rt,
+	                   WEFT_TASK(values_make, VALUES_AT_GATE(16, 0, gate),
+	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 64)));
+	api_gate_await(gate, 1);
+	weft_ref sum =
+		api_submit(t->rt,
+	                   WEFT_TASK(values_add, VALUES_PLAN(WORDS, 1), WEFT_INPUTS(ref),
+	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 4 * BYTES)));
+	const int64_t start = api_now();
+
+	while (!gpu_info(t, 0).uploads)
+		api_polling(start, "the upload is under way");
+	return sum;
+}
+
 /* A value is let go while the device reads it: its bytes are nobody else's before that is over. */
 Test(cuda_pins, a_value_that_is_let_go_on_its_way_up_stays_until_it_is_there)
 {
 	struct gpu_test t = open_pinned("sim:threads=1", 64 * MIB, NULL);
 	struct api_gate gate = API_GATE_INIT;
 	weft_ref ref = values_put(t.rt, WORDS, 3);
-	weft_ref busy =
-		api_submit(t.rt,
-	                   WEFT_TASK(values_make, VALUES_AT_GATE(16, 0, &gate),
-	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 64)));
+	weft_ref busy, sum = on_its_way(&t, &gate, ref, &busy);
 
-	api_gate_await(&gate, 1);
-	weft_ref sum =
-		api_submit(t.rt,
-	                   WEFT_TASK(values_add, VALUES_PLAN(WORDS, 1), WEFT_INPUTS(ref),
-	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 4 * BYTES)));
-	const int64_t start = api_now();
-
-	while (!gpu_info(&t, 0).uploads)
-		api_polling(start, "the upload is under way");
 	api_release(t.rt, ref);
 	/* Others get memory meanwhile, and write to it. */
 	weft_ref others[4];
@@ -249,20 +255,8 @@ Test(cuda_pins, a_device_that_is_lost_on_the_way)
 	struct gpu_test t = open_pinned("sim:threads=1", 64 * MIB, NULL);
 	struct api_gate gate = API_GATE_INIT;
 	weft_ref ref = values_put(t.rt, WORDS, 3);
-	weft_ref busy =
-		api_submit(t.rt,
-	                   WEFT_TASK(values_make, VALUES_AT_GATE(16, 0, &gate),
-	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 64)));
+	weft_ref busy, sum = on_its_way(&t, &gate, ref, &busy);
 
-	api_gate_await(&gate, 1);
-	weft_ref sum =
-		api_submit(t.rt,
-	                   WEFT_TASK(values_add, VALUES_PLAN(WORDS, 1), WEFT_INPUTS(ref),
-	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 4 * BYTES)));
-	const int64_t start = api_now();
-
-	while (!gpu_info(&t, 0).uploads)
-		api_polling(start, "the upload is under way");
 	wf_sim_fault(t.sim, WF_SIM_FAULT_WORK, 1, -EIO);
 	api_gate_open(&gate);
 	cr_assert_eq(api_end(t.rt, sum), WEFT_EDEVICE);
