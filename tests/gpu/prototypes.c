@@ -10,6 +10,7 @@
 #include <cuda.h>
 #define WF_CUDA_TYPES
 #include "driver_api.h"
+#include "prototypes_layout.h"
 
 #define SAME(name, parameters) \
 	_Static_assert(__builtin_types_compatible_p(__typeof__(&name), CUresult(*) parameters), \
@@ -53,31 +54,15 @@ VALUE(WF_CU_ACCESS_READ_WRITE, CU_MEM_ACCESS_FLAGS_PROT_READWRITE);
 VALUE(WF_CU_MEMORY_HOST, CU_MEMORYTYPE_HOST);
 VALUE(WF_CU_MEMORY_DEVICE, CU_MEMORYTYPE_DEVICE);
 
-extern const size_t weft_our_layout[15];
-
 int main(void)
 {
-	const size_t theirs[15] = { sizeof(CUmemPoolProps),
-		                    offsetof(CUmemPoolProps, location),
-		                    offsetof(CUmemPoolProps, maxSize),
-		                    sizeof(CUDA_KERNEL_NODE_PARAMS),
-		                    offsetof(CUDA_KERNEL_NODE_PARAMS, sharedMemBytes),
-		                    offsetof(CUDA_KERNEL_NODE_PARAMS, kernelParams),
-		                    offsetof(CUDA_KERNEL_NODE_PARAMS, ctx),
-		                    sizeof(CUdeviceptr),
-		                    sizeof(CUmemAccessDesc),
-		                    offsetof(CUmemAccessDesc, flags),
-		                    sizeof(CUDA_MEMCPY3D),
-		                    offsetof(CUDA_MEMCPY3D, srcHost),
-		                    offsetof(CUDA_MEMCPY3D, dstMemoryType),
-		                    offsetof(CUDA_MEMCPY3D, dstDevice),
-		                    offsetof(CUDA_MEMCPY3D, WidthInBytes) };
+	const size_t theirs[LAYOUT_COUNT] = { LAYOUT };
 	int bad = 0;
 
 	bad += (CUstream)WF_CU_STREAM_LEGACY != CU_STREAM_LEGACY;
 	bad += (CUstream)WF_CU_STREAM_PER_THREAD != CU_STREAM_PER_THREAD;
 
-	for (int i = 0; i < 15; i++) {
+	for (int i = 0; i < LAYOUT_COUNT; i++) {
 		if (weft_our_layout[i] != theirs[i])
 			fprintf(stderr, "layout %d: %zu, NVIDIA's %zu\n", i, weft_our_layout[i],
 			        theirs[i]);
