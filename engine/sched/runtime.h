@@ -58,6 +58,7 @@ struct weft_task {
 #define WF_RT_NONE    ((weft *)UINTPTR_MAX) /* equals no argument, not even NULL */
 
 #include "group.h"
+#include "idle.h"
 
 /* ---- A thread's identity ------------------------------------------------------------------- */
 
@@ -105,13 +106,6 @@ struct wf_local {
 	struct wf_aptr *tls_at;     /* guests: their thread's wf_local_tls */
 };
 
-/* The only item of somebody's deque, as a thief last saw it. */
-struct wf_lone {
-	struct wf_deque *deque; /* NULL: none */
-	void *item;
-	uint64_t since; /* wf_ticks() */
-};
-
 struct wf_worker {
 	struct wf_local local;
 	WF_ALIGNED(64) struct wf_deque deque[WF_PRIORITIES];
@@ -139,6 +133,7 @@ struct wf_worker {
 	uint16_t victims_count;
 	uint16_t *victims; /* nearest first */
 	struct wf_lone lone;
+	struct wf_trickle trickle;
 	struct wf_stretch stretch;
 	struct wf_group *only; /* a helper: of this group alone */
 	struct wf_nap nap;

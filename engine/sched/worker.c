@@ -26,6 +26,10 @@
 #define SEARCH_POLL_US 1    /* the same of a worker that has nothing else to do */
 #define LONE_US        5    /* 0 (the same item at two looks) to 20 measured alike */
 #define CALL_NS        1000 /* shorter ones are not worth a second core: the queue costs more */
+#define TRICKLE_VISITS 128  /* so many before one gathers */
+#define TRICKLE_FEW    8    /* items are not worth a visit */
+#define TRICKLE_US     4    /* apart, at most */
+#define GATHER_US      1
 #define NAP_FIRST_US   100
 #define NAP_LAST_US    1000
 
@@ -60,8 +64,10 @@ static uint32_t batch_max(const struct wf_worker *worker, uint32_t priority)
 static void *keep_batch(struct wf_worker *worker, void **items, uint32_t n, uint32_t priority)
 {
 	/* In reverse: the oldest is the newest of the deque, so order is kept. */
-	for (uint32_t i = n; i-- > 1;)
+	for (uint32_t i = n; i-- > 1;) {
+		__builtin_prefetch((void *)((uintptr_t)items[i] & ~(uintptr_t)WF_ITEM_MASK), 1);
 		WF_CHECK(!wf_deque_push_local(&worker->deque[priority], items[i]));
+	}
 	if (n > 1)
 		wf_pushed(worker);
 	return items[0];
@@ -83,8 +89,10 @@ static void *take_injected(struct wf_worker *worker)
 				continue;
 			uint32_t n = wf_injector_pop_mt(q, items, batch_max(worker, priority));
 
-			if (n)
+			if (n) {
+				worker->trickle.taken = n;
 				return keep_batch(worker, items, n, priority);
+			}
 		}
 	}
 	return NULL;
@@ -532,6 +540,38 @@ void wf_batch_judge(struct wf_local *self, const struct wf_actor *actor, uint32_
 	}
 }
 
+/*
+ * A thread that submits, and a worker that takes each task as soon as it is there, pass cache lines
+ * to and fro for every one: the injector's, the cell's, the counts of the idle. So a worker that
+ * has found a few items at a time, soon, on many visits in a row lets some gather before the next.
+ * Whoever waits for each task before submitting another gains nothing by that: he is found out by
+ * the one item that has gathered, and left alone for as many visits again.
+ */
+static bool gather(struct wf_worker *worker)
+{
+	const struct wf_trickle *trickle = &worker->trickle;
+
+	if (trickle->visits < TRICKLE_VISITS || !trickle->taken || trickle->taken >= TRICKLE_FEW)
+		return false;
+	uint64_t begin = wf_ticks(), wait = GATHER_US * wf_ticks_per_us();
+
+	while (wf_ticks() - begin < wait && !must_leave(worker))
+		wf_cpu_relax();
+	return true;
+}
+
+/* The end of a visit that began then. */
+static void gathered(struct wf_worker *worker, uint64_t begin, bool waited)
+{
+	struct wf_trickle *trickle = &worker->trickle;
+
+	if (!trickle->taken || (waited && trickle->taken == 1) ||
+	    wf_ticks() - begin >= TRICKLE_US * wf_ticks_per_us())
+		trickle->visits = 0;
+	else if (trickle->visits < TRICKLE_VISITS)
+		trickle->visits++;
+}
+
 /* `item`, of which it is remembered that it was come by in idleness. */
 static void *found(struct wf_worker *worker, void *item)
 {
@@ -564,10 +604,16 @@ static void *find_item(struct wf_worker *worker)
 			wf_group_leave(worker);
 		nap(worker);
 	}
+	bool waited = gather(worker);
+	uint64_t begin = wf_ticks();
+
+	worker->trickle.taken = 0;
 	void *item = look(worker);
 
-	if (item || must_leave(worker))
+	if (item || must_leave(worker)) {
+		gathered(worker, begin, waited);
 		return found(worker, item);
+	}
 	if (WF_UNLIKELY(worker->stretch.group))
 		wf_group_leave(worker);
 	/* relaxed: [S1] decides. */
@@ -585,6 +631,7 @@ static void *find_item(struct wf_worker *worker)
 	worker->lone.deque = NULL;
 	if (item)
 		pass_on(worker);
+	gathered(worker, begin, waited);
 	return found(worker, item);
 }
 
