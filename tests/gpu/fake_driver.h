@@ -4,6 +4,7 @@
 #ifndef WEFT_TEST_FAKE_DRIVER_H
 #define WEFT_TEST_FAKE_DRIVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fake_counts {
@@ -28,6 +29,12 @@ typedef void fake_reset_fn(void);
 void fake_reset(void);
 typedef struct fake_counts fake_counts_fn(void);
 struct fake_counts fake_counts(void);
+/* The device whose context is current here; -1: none, -2: captures are not minded here. */
+typedef int fake_current_fn(void);
+int fake_current(void);
+/* As if somebody recorded a stream in the mode that other threads must mind. */
+typedef void fake_capture_fn(bool on);
+void fake_capture(bool on);
 /* As if users' code had made another context current; -1 none. */
 typedef void fake_set_current_fn(int device);
 void fake_set_current(int device);
