@@ -156,6 +156,8 @@ static void device_close(struct cuda_device *device)
 {
 	const struct wf_cuda_api *cu = &device->backend->cu;
 
+	WF_CHECK(!device->pool || device->context);
+	WF_DEBUG(!wf_cuda_is_ready(device) || device->pool);
 	if (device->context && !wf_cuda_is_lost(device)) {
 		if (device->pool)
 			cu->cuMemPoolDestroy(device->pool);
@@ -173,8 +175,7 @@ static void cuda_close(struct wf_device_backend *b)
 	for (uint32_t i = 0; i < b->count; i++) {
 		struct cuda_device *device = &b->device[i];
 
-		/* acquire [R1] */
-		if (wf_load_acquire(&device->ready) && !wf_cuda_enter(device, &visit))
+		if (wf_cuda_is_ready(device) && !wf_cuda_enter(device, &visit))
 			(void)wf_cuda_leave(&visit, b->cu.cuCtxSynchronize());
 	}
 	while (b->kernels) {
@@ -236,6 +237,7 @@ static CUresult prepare(struct cuda_device *device)
 	uint64_t keep = UINT64_MAX;
 	CUresult rc = WF_CU_SUCCESS;
 
+	WF_CHECK(!device->pool || device->context);
 	/* relaxed: under the lock. */
 	if (wf_load_relaxed(&device->ready))
 		return WF_CU_SUCCESS;
@@ -270,13 +272,13 @@ static CUresult arrive(struct cuda_visit *visit)
 	int mode = WF_CU_CAPTURE_RELAXED;
 	CUresult rc = WF_CU_SUCCESS;
 
-	/* acquire [R1]: the context and the pool. */
-	if (WF_UNLIKELY(!wf_load_acquire(&device->ready))) {
+	if (WF_UNLIKELY(!wf_cuda_is_ready(device))) {
 		visit->moved = true;
 		pthread_mutex_lock(&device->lock);
 		rc = prepare(device);
 		pthread_mutex_unlock(&device->lock);
 	}
+	WF_DEBUG(rc != WF_CU_SUCCESS || (device->context && device->pool));
 	if (rc == WF_CU_SUCCESS && visit->before != device->context) {
 		visit->moved = true;
 		rc = cu->cuCtxSetCurrent(device->context);
@@ -291,6 +293,7 @@ int wf_cuda_enter(struct cuda_device *device, struct cuda_visit *visit)
 {
 	const struct wf_cuda_api *cu = &device->backend->cu;
 
+	WF_DEBUG(visit && cu->cuCtxGetCurrent);
 	if (wf_cuda_is_lost(device))
 		return WF_DEVICE_LOST;
 	*visit = (struct cuda_visit){ .device = device };
@@ -402,6 +405,7 @@ static int cuda_device_enter(struct wf_device_backend *backend, uint32_t index)
 	WF_CHECK(backend);
 	if (index >= backend->count)
 		return -EINVAL;
+	WF_CHECK(!outside);
 	struct cuda_device *device = &backend->device[index];
 	struct cuda_visit visit;
 	int rc = wf_cuda_enter(device, &visit);

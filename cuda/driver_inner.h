@@ -82,8 +82,8 @@ struct wf_device_backend {
 /* What a driver's answer means for the caller; a sticky one loses the device. */
 int wf_cuda_status(struct cuda_device *device, CUresult rc);
 /*
- * Before each call: the device is not lost and its context current. On success wf_cuda_leave() makes
- * the thread as it was, and says what the driver's answer means.
+ * Before each call: the device is not lost and its context current. On success wf_cuda_leave()
+ * makes the thread as it was, and says what the driver's answer means.
  */
 int wf_cuda_enter(struct cuda_device *device, struct cuda_visit *visit);
 int wf_cuda_leave(struct cuda_visit *visit, CUresult rc);
@@ -91,6 +91,12 @@ static inline bool wf_cuda_is_lost(const struct cuda_device *device)
 {
 	/* acquire [L1]: see driver.c. */
 	return wf_load_acquire(&device->lost) != 0;
+}
+
+static inline bool wf_cuda_is_ready(const struct cuda_device *device)
+{
+	/* acquire [R1]: the context and the pool, see driver.c. */
+	return wf_load_acquire(&device->ready) != 0;
 }
 
 /* driver_memory.c; see the table. */

@@ -28,12 +28,18 @@ int wf_cuda_pool_limit(struct wf_device_backend *backend, uint32_t index, uint64
 int wf_cuda_pool_trim(struct wf_device_backend *backend, uint32_t index)
 {
 	struct cuda_visit visit;
-	int rc = index < backend->count ? wf_cuda_enter(&backend->device[index], &visit) : -EINVAL;
 
 	WF_CHECK(backend);
-	return rc ? rc
-		  : wf_cuda_leave(&visit,
-	                          backend->cu.cuMemPoolTrimTo(backend->device[index].pool, 0));
+	if (index >= backend->count)
+		return -EINVAL;
+	struct cuda_device *device = &backend->device[index];
+
+	/* A device that was never used has nothing, and a context of it would cost much. */
+	if (!wf_cuda_is_ready(device))
+		return 0;
+	int rc = wf_cuda_enter(device, &visit);
+
+	return rc ? rc : wf_cuda_leave(&visit, backend->cu.cuMemPoolTrimTo(device->pool, 0));
 }
 
 int wf_cuda_memory_alloc(struct wf_device_backend *backend, struct wf_device_stream *stream,
@@ -51,6 +57,7 @@ int wf_cuda_memory_alloc(struct wf_device_backend *backend, struct wf_device_str
 	uint64_t used = 0;
 
 	/* Looked at and taken under the lock: two callers never pass the limit together. */
+	WF_DEBUG(wf_cuda_is_ready(device));
 	pthread_mutex_lock(&device->lock);
 	CUresult result =
 		backend->cu.cuMemPoolGetAttribute(device->pool, WF_CU_POOL_USED_CURRENT, &used);
@@ -64,6 +71,7 @@ int wf_cuda_memory_alloc(struct wf_device_backend *backend, struct wf_device_str
 	int told = wf_cuda_leave(&visit, result);
 
 	rc = rc ? rc : told;
+	WF_DEBUG(rc || at);
 	if (!rc)
 		*address = at;
 	return rc;
@@ -90,14 +98,18 @@ int wf_cuda_memory_free(struct wf_device_backend *backend, struct wf_device_stre
 
 /* ---- Host memory ---------------------------------------------------------------------------- */
 
-/* Host memory belongs to no device: any context that works will do. */
+/* Host memory belongs to no device: any context that works will do, best one that is there. */
 static int enter_any(struct wf_device_backend *backend, struct cuda_visit *visit)
 {
 	int rc = -ENODEV;
 
 	WF_CHECK(backend);
-	for (uint32_t i = 0; i < backend->count && rc; i++)
-		rc = wf_cuda_enter(&backend->device[i], visit);
+	for (uint32_t i = 0; i < 2 * backend->count && rc; i++) {
+		struct cuda_device *device = &backend->device[i % backend->count];
+
+		if (i >= backend->count || wf_cuda_is_ready(device))
+			rc = wf_cuda_enter(device, visit);
+	}
 	return rc;
 }
 

@@ -203,6 +203,8 @@ static CUresult let_share(struct wf_device_kernel *kernel, uint32_t bytes)
 	const struct wf_cuda_api *cu = &kernel->device->backend->cu;
 	int fixed = 0;
 
+	WF_CHECK(wf_cuda_is_ready(kernel->device));
+	WF_DEBUG(kernel->function);
 	/* relaxed: asked for twice it is the same. */
 	if (bytes <= SHARED_GIVEN || wf_load_relaxed(&kernel->wide))
 		return WF_CU_SUCCESS;

@@ -39,6 +39,7 @@ static void lose(struct sim_device *device, const char *why, uint64_t address)
 
 void wf_sim_give_up(struct wf_device_backend *backend, struct sim_device *device, const char *why)
 {
+	WF_CHECK(device->backend == backend && why);
 	if (!device->lost)
 		snprintf(device->text, sizeof(device->text), "%s", why);
 	device->lost = WF_DEVICE_LOST;

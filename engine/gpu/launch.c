@@ -48,6 +48,7 @@ static int kernel_of(struct wf_gpu *gpu, const struct weft_cuda_kernel *key,
 		wf_free(entry);
 		return rc;
 	}
+	WF_CHECK(kernel);
 	*entry = (struct wf_gpu_kernel){ .key = key, .kernel = kernel };
 	pthread_mutex_lock(&gpu->mutex);
 	*out = kernel_known(gpu, key);

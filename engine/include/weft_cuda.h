@@ -245,7 +245,7 @@ struct weft_cuda_kernel {
 struct weft_cuda_launch {
 	const struct weft_cuda_kernel *kernel;
 	uint32_t grid[3], block[3]; /* 0 means 1 */
-	uint32_t shared_bytes;
+	uint32_t shared_bytes;      /* of a block, as many as the device can give */
 	uint32_t n_args;            /* at most 64 */
 	void *const *args;          /* pointers to the values; copied */
 	const uint16_t *args_bytes; /* the values' sizes; NULL: 8 each */

@@ -210,6 +210,7 @@ static CUresult my_cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
 {
 	ANSWER("cuDevicePrimaryCtxRetain");
 	counts.contexts++;
+	counts.retained++;
 	*out = &contexts[device];
 	return WF_CU_SUCCESS;
 }

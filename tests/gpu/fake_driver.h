@@ -11,6 +11,7 @@ struct fake_counts {
 	uint64_t calls, failed;
 	uint64_t misuses;  /* no or another context current, flags that are wrong */
 	uint64_t accesses; /* that pools were opened to other devices */
+	uint64_t retained; /* contexts, in all */
 	/* What was made and not given back. */
 	int64_t contexts, streams, events, pools, memory, pinned, registered, modules, graphs;
 };
