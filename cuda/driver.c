@@ -2,13 +2,18 @@
  * driver.c: CUDA devices, by the driver library that is loaded at run time.
  *
  * Each device has its primary context, retained at the first use and made current by every call
- * that names the device, so that users' code on the runtime API finds the same one. A failure
- * that CUDA calls sticky marks the device lost; from then on nothing is asked of the driver for it
- * but what gives things back. Memory comes from a pool of our own per device, whose limit is kept
- * here: the driver's is fixed when a pool is made.
+ * that names the device, so that users' code on the runtime API finds the same one. A call leaves
+ * its thread as it was: what is current there may be a program's own. While it lasts the thread
+ * does not mind captures: others may be recording a stream with the driver, in its strictest mode,
+ * where our questions would fail and end their recording.
  *
- * Shared: a device's `lost` is set once and read everywhere; its context, pool and limit, the lists
- * of modules and kernels are under `lock`. Streams, events and graphs are their callers'.
+ * A failure that CUDA calls sticky marks the device lost; from then on nothing is asked of the
+ * driver for it, not even to give things back.
+ *
+ * Shared: a device's `lost` is set once and read everywhere; its context and pool are fixed once it
+ * is `ready` [R1]; its limit, peers and text are under its `lock`. The lists of modules and kernels
+ * are under the back end's, which is held while the driver compiles. Streams, events and graphs are
+ * their callers', but for the lock of a graph.
  */
 #include "driver_inner.h"
 
@@ -37,6 +42,9 @@ static bool is_sticky(CUresult rc)
 	case WF_CU_LAUNCH_TIMEOUT:
 	case WF_CU_CONTEXT_DESTROYED:
 	case WF_CU_ASSERT:
+	case WF_CU_TENSOR_MEMORY_LEAK:
+	case WF_CU_MPS_TERMINATED:
+	case WF_CU_EXTERNAL_DEVICE:
 		return true;
 	default:
 		return rc >= WF_CU_HARDWARE_STACK && rc <= WF_CU_LAUNCH_FAILED;
@@ -71,14 +79,14 @@ static void note(struct cuda_device *device, CUresult rc)
 
 	if (device->backend->cu.cuGetErrorString(rc, &text) != WF_CU_SUCCESS || !text)
 		text = "unknown error";
-	pthread_mutex_lock(&device->backend->lock);
+	pthread_mutex_lock(&device->lock);
 	/* relaxed: under the lock. */
 	if (!wf_load_relaxed(&device->lost))
 		snprintf(device->text, sizeof(device->text), "CUDA error %d: %s", (int)rc, text);
 	if (is_sticky(rc))
 		/* release [L1]: the text, to whoever is told that the device is lost. */
 		wf_store_release(&device->lost, 1);
-	pthread_mutex_unlock(&device->backend->lock);
+	pthread_mutex_unlock(&device->lock);
 }
 
 int wf_cuda_status(struct cuda_device *device, CUresult rc)
@@ -132,26 +140,43 @@ static int find_devices(struct wf_device_backend *b)
 
 		device->backend = b;
 		device->limit = UINT64_MAX;
-		if (b->cu.cuDeviceGet(&device->id, i) == WF_CU_SUCCESS &&
-		    b->cu.cuDeviceGetAttribute(&pools, WF_CU_ATTRIBUTE_MEMORY_POOLS, device->id) ==
-		            WF_CU_SUCCESS &&
-		    pools)
-			b->count++;
+		if (b->cu.cuDeviceGet(&device->id, i) != WF_CU_SUCCESS ||
+		    b->cu.cuDeviceGetAttribute(&pools, WF_CU_ATTRIBUTE_MEMORY_POOLS, device->id) !=
+		            WF_CU_SUCCESS ||
+		    !pools)
+			continue;
+		pthread_mutex_init(&device->lock, NULL);
+		b->count++;
 	}
 	return b->count ? 0 : -ENODEV;
 }
 
+/* What nobody can tell to be over is left alone: the process takes it along. */
+static void device_close(struct cuda_device *device)
+{
+	const struct wf_cuda_api *cu = &device->backend->cu;
+
+	WF_CHECK(!device->pool || device->context);
+	WF_DEBUG(!wf_cuda_is_ready(device) || device->pool);
+	if (device->context && !wf_cuda_is_lost(device)) {
+		if (device->pool)
+			cu->cuMemPoolDestroy(device->pool);
+		cu->cuDevicePrimaryCtxRelease(device->id);
+	}
+	pthread_mutex_destroy(&device->lock);
+}
+
 static void cuda_close(struct wf_device_backend *b)
 {
+	struct cuda_visit visit;
+
 	if (!b)
 		return;
 	for (uint32_t i = 0; i < b->count; i++) {
 		struct cuda_device *device = &b->device[i];
 
-		if (!device->context || wf_cuda_is_lost(device))
-			continue;
-		b->cu.cuCtxSetCurrent(device->context);
-		b->cu.cuCtxSynchronize();
+		if (wf_cuda_is_ready(device) && !wf_cuda_enter(device, &visit))
+			(void)wf_cuda_leave(&visit, b->cu.cuCtxSynchronize());
 	}
 	while (b->kernels) {
 		struct wf_device_kernel *kernel = b->kernels;
@@ -163,22 +188,12 @@ static void cuda_close(struct wf_device_backend *b)
 		struct cuda_module *module = b->modules;
 
 		b->modules = module->next;
-		if (!wf_cuda_is_lost(module->device)) {
-			b->cu.cuCtxSetCurrent(module->device->context);
-			b->cu.cuModuleUnload(module->module);
-		}
+		if (!wf_cuda_enter(module->device, &visit))
+			(void)wf_cuda_leave(&visit, b->cu.cuModuleUnload(module->module));
 		wf_free(module);
 	}
-	for (uint32_t i = 0; i < b->count; i++) {
-		struct cuda_device *device = &b->device[i];
-
-		if (device->pool)
-			b->cu.cuMemPoolDestroy(device->pool);
-		if (device->context)
-			b->cu.cuDevicePrimaryCtxRelease(device->id);
-	}
-	if (b->count)
-		b->cu.cuCtxSetCurrent(NULL);
+	for (uint32_t i = 0; i < b->count; i++)
+		device_close(&b->device[i]);
 	/* The library stays: the driver has threads of its own. */
 	pthread_mutex_destroy(&b->lock);
 	wf_free(b);
@@ -214,42 +229,91 @@ static int cuda_open(const char *options, struct wf_device_backend **out)
 
 /* ---- Devices -------------------------------------------------------------------------------- */
 
-/* The first use of a device; with the lock held. */
+/* The first use of a device; with its lock held. */
 static CUresult prepare(struct cuda_device *device)
 {
 	const struct wf_cuda_api *cu = &device->backend->cu;
 	CUmemPoolProps props;
 	uint64_t keep = UINT64_MAX;
-	CUresult rc;
+	CUresult rc = WF_CU_SUCCESS;
 
-	if (device->pool)
-		return cu->cuCtxSetCurrent(device->context);
+	WF_CHECK(!device->pool || device->context);
+	/* relaxed: under the lock. */
+	if (wf_load_relaxed(&device->ready))
+		return WF_CU_SUCCESS;
 	memset(&props, 0, sizeof(props));
 	props.allocType = WF_CU_ALLOCATION_PINNED;
 	props.location.type = WF_CU_LOCATION_DEVICE;
 	props.location.id = device->id;
-	rc = device->context ? WF_CU_SUCCESS
-			     : cu->cuDevicePrimaryCtxRetain(&device->context, device->id);
+	if (!device->context)
+		rc = cu->cuDevicePrimaryCtxRetain(&device->context, device->id);
 	if (rc == WF_CU_SUCCESS)
 		rc = cu->cuCtxSetCurrent(device->context);
 	if (rc == WF_CU_SUCCESS)
 		rc = cu->cuCtxGetStreamPriorityRange(&device->priority_low, &device->priority_high);
 	if (rc == WF_CU_SUCCESS)
+		rc = cu->cuDeviceGetAttribute(&device->shared_most, WF_CU_ATTRIBUTE_SHARED_MOST,
+		                              device->id);
+	if (rc == WF_CU_SUCCESS && !device->pool)
 		rc = cu->cuMemPoolCreate(&device->pool, &props);
 	if (rc == WF_CU_SUCCESS)
 		rc = cu->cuMemPoolSetAttribute(device->pool, WF_CU_POOL_RELEASE_THRESHOLD, &keep);
+	if (rc == WF_CU_SUCCESS)
+		/* release [R1]: the context and the pool. */
+		wf_store_release(&device->ready, 1);
 	return rc;
 }
 
-int wf_cuda_enter(struct cuda_device *device)
+/* The device's context, and the thread's mode. */
+static CUresult arrive(struct cuda_visit *visit)
 {
+	struct cuda_device *device = visit->device;
+	const struct wf_cuda_api *cu = &device->backend->cu;
+	int mode = WF_CU_CAPTURE_RELAXED;
+	CUresult rc = WF_CU_SUCCESS;
+
+	if (WF_UNLIKELY(!wf_cuda_is_ready(device))) {
+		visit->moved = true;
+		pthread_mutex_lock(&device->lock);
+		rc = prepare(device);
+		pthread_mutex_unlock(&device->lock);
+	}
+	WF_DEBUG(rc != WF_CU_SUCCESS || (device->context && device->pool));
+	if (rc == WF_CU_SUCCESS && visit->before != device->context) {
+		visit->moved = true;
+		rc = cu->cuCtxSetCurrent(device->context);
+	}
+	if (rc == WF_CU_SUCCESS)
+		rc = cu->cuThreadExchangeStreamCaptureMode(&mode);
+	visit->mode = mode;
+	return rc;
+}
+
+int wf_cuda_enter(struct cuda_device *device, struct cuda_visit *visit)
+{
+	const struct wf_cuda_api *cu = &device->backend->cu;
+
+	WF_DEBUG(visit && cu->cuCtxGetCurrent);
 	if (wf_cuda_is_lost(device))
 		return WF_DEVICE_LOST;
-	pthread_mutex_lock(&device->backend->lock);
-	CUresult rc = prepare(device);
+	*visit = (struct cuda_visit){ .device = device };
+	CUresult rc = cu->cuCtxGetCurrent(&visit->before);
 
-	pthread_mutex_unlock(&device->backend->lock);
+	if (rc == WF_CU_SUCCESS)
+		rc = arrive(visit);
+	if (rc != WF_CU_SUCCESS && visit->moved)
+		cu->cuCtxSetCurrent(visit->before);
 	return wf_cuda_status(device, rc);
+}
+
+int wf_cuda_leave(struct cuda_visit *visit, CUresult rc)
+{
+	const struct wf_cuda_api *cu = &visit->device->backend->cu;
+
+	cu->cuThreadExchangeStreamCaptureMode(&visit->mode);
+	if (visit->moved)
+		cu->cuCtxSetCurrent(visit->before);
+	return wf_cuda_status(visit->device, rc);
 }
 
 static int cuda_device_count(struct wf_device_backend *backend, uint32_t *count)
@@ -288,9 +352,9 @@ static int cuda_device_info(struct wf_device_backend *backend, uint32_t index,
 	for (char *c = full.pci; *c; c++)
 		*c = (char)tolower((unsigned char)*c);
 	full.near = wf_topology_pci_node(wf_topology(), full.pci) + 1;
-	pthread_mutex_lock(&backend->lock);
+	pthread_mutex_lock(&device->lock);
 	device->near = full.near;
-	pthread_mutex_unlock(&backend->lock);
+	pthread_mutex_unlock(&device->lock);
 	full.struct_size = info->struct_size;
 	full.reserve_bytes = total / 20 > RESERVE_MIN ? total / 20 : RESERVE_MIN;
 	if (full.reserve_bytes > total)
@@ -309,9 +373,52 @@ static int cuda_device_state(struct wf_device_backend *backend, uint32_t device)
 	return wf_cuda_is_lost(&backend->device[device]) ? WF_DEVICE_LOST : 0;
 }
 
-static int cuda_device_enter(struct wf_device_backend *backend, uint32_t device)
+static void cuda_device_abandon(struct wf_device_backend *backend, uint32_t index)
 {
-	return device < backend->count ? wf_cuda_enter(&backend->device[device]) : -EINVAL;
+	WF_CHECK(backend);
+	if (index >= backend->count)
+		return;
+	struct cuda_device *device = &backend->device[index];
+
+	pthread_mutex_lock(&device->lock);
+	/* relaxed: under the lock. */
+	if (!wf_load_relaxed(&device->lost)) {
+		snprintf(device->text, sizeof(device->text), "it was given up");
+		/* release [L2]: before the loss is known. */
+		wf_store_release(&backend->abandoned, 1);
+		/* release [L1] */
+		wf_store_release(&device->lost, 1);
+	}
+	pthread_mutex_unlock(&device->lock);
+}
+
+/*
+ * What was current before the body that this thread runs. A body that leaves its thread leaves its
+ * device before, so between the two calls there is no third.
+ */
+static _Thread_local CUcontext outside;
+
+static int cuda_device_enter(struct wf_device_backend *backend, uint32_t index)
+{
+	CUcontext before = NULL;
+
+	WF_CHECK(backend);
+	if (index >= backend->count)
+		return -EINVAL;
+	WF_CHECK(!outside);
+	struct cuda_device *device = &backend->device[index];
+	struct cuda_visit visit;
+	int rc = wf_cuda_enter(device, &visit);
+
+	if (rc)
+		return rc;
+	before = visit.before;
+	rc = wf_cuda_leave(&visit, WF_CU_SUCCESS);
+	if (!rc)
+		rc = wf_cuda_status(device, backend->cu.cuCtxSetCurrent(device->context));
+	if (!rc)
+		outside = before;
+	return rc;
 }
 
 static int cuda_device_leave(struct wf_device_backend *backend, uint32_t index)
@@ -324,9 +431,10 @@ static int cuda_device_leave(struct wf_device_backend *backend, uint32_t index)
 	struct cuda_device *device = &backend->device[index];
 	CUresult rc = backend->cu.cuCtxGetCurrent(&context);
 
+	backend->cu.cuCtxSetCurrent(outside);
+	outside = NULL;
 	if (wf_cuda_is_lost(device) || rc != WF_CU_SUCCESS)
 		return wf_cuda_is_lost(device) ? WF_DEVICE_LOST : wf_cuda_status(device, rc);
-	backend->cu.cuCtxSetCurrent(NULL);
 	return context == device->context ? 0 : -EPERM;
 }
 
@@ -340,20 +448,23 @@ static int cuda_stream_create(struct wf_device_backend *backend, uint32_t index,
 	if (!out || index >= backend->count || kind > WF_DEVICE_DOWNLOAD || priority > 2)
 		return -EINVAL;
 	struct cuda_device *device = &backend->device[index];
-	int rc = wf_cuda_enter(device);
-	struct wf_device_stream *stream = rc ? NULL : wf_malloc(sizeof(*stream));
+	struct wf_device_stream *stream = wf_malloc(sizeof(*stream));
+	struct cuda_visit visit;
+	int rc = stream ? wf_cuda_enter(device, &visit) : -ENOMEM;
 
-	if (!stream)
-		return rc ? rc : -ENOMEM;
+	if (rc) {
+		wf_free(stream);
+		return rc;
+	}
 	/* Lower numbers come first; 0 lies between, or is one of the ends. */
 	int level = priority == 1 ? device->priority_high
 		: priority == 2   ? device->priority_low
 				  : 0;
 
 	stream->device = device;
-	rc = wf_cuda_status(device,
-	                    backend->cu.cuStreamCreateWithPriority(
-				    &stream->stream, WF_CU_STREAM_NON_BLOCKING, level));
+	rc = wf_cuda_leave(&visit,
+	                   backend->cu.cuStreamCreateWithPriority(
+				   &stream->stream, WF_CU_STREAM_NON_BLOCKING, level));
 	if (rc)
 		wf_free(stream);
 	else
@@ -365,10 +476,12 @@ static void cuda_stream_destroy(struct wf_device_backend *backend, struct wf_dev
 {
 	WF_CHECK(backend);
 	WF_CHECK(!stream || stream->device->backend == backend);
+	struct cuda_visit visit;
+
 	if (!stream)
 		return;
-	if (wf_cuda_enter(stream->device) == 0)
-		backend->cu.cuStreamDestroy(stream->stream);
+	if (!wf_cuda_enter(stream->device, &visit))
+		(void)wf_cuda_leave(&visit, backend->cu.cuStreamDestroy(stream->stream));
 	wf_free(stream);
 }
 
@@ -381,27 +494,27 @@ static void *cuda_stream_native(struct wf_device_backend *backend, struct wf_dev
 static int cuda_stream_wait(struct wf_device_backend *backend, struct wf_device_stream *stream,
                             struct wf_device_event *event)
 {
-	int rc = stream && event ? wf_cuda_enter(stream->device) : -EINVAL;
+	struct cuda_visit visit;
+	int rc = stream && event ? wf_cuda_enter(stream->device, &visit) : -EINVAL;
 
 	WF_CHECK(backend);
 	WF_CHECK(!stream || stream->device->backend == backend);
 	WF_CHECK(!event || event->device->backend == backend);
-	if (rc)
-		return rc;
-	return wf_cuda_status(stream->device,
-	                      backend->cu.cuStreamWaitEvent(stream->stream, event->event, 0));
+	return rc ? rc
+		  : wf_cuda_leave(&visit,
+	                          backend->cu.cuStreamWaitEvent(stream->stream, event->event, 0));
 }
 
 static int cuda_stream_doorbell(struct wf_device_backend *backend, struct wf_device_stream *stream,
                                 wf_device_doorbell_fn *fn, void *arg)
 {
-	int rc = stream && fn ? wf_cuda_enter(stream->device) : -EINVAL;
+	struct cuda_visit visit;
+	int rc = stream && fn ? wf_cuda_enter(stream->device, &visit) : -EINVAL;
 
 	WF_CHECK(backend);
 	WF_CHECK(!stream || stream->device->backend == backend);
 	return rc ? rc
-		  : wf_cuda_status(stream->device,
-	                           backend->cu.cuLaunchHostFunc(stream->stream, fn, arg));
+		  : wf_cuda_leave(&visit, backend->cu.cuLaunchHostFunc(stream->stream, fn, arg));
 }
 
 static int cuda_event_create(struct wf_device_backend *backend, uint32_t index,
@@ -410,15 +523,17 @@ static int cuda_event_create(struct wf_device_backend *backend, uint32_t index,
 	WF_CHECK(backend);
 	if (!out || index >= backend->count)
 		return -EINVAL;
-	struct cuda_device *device = &backend->device[index];
-	int rc = wf_cuda_enter(device);
-	struct wf_device_event *event = rc ? NULL : wf_calloc(1, sizeof(*event));
+	struct wf_device_event *event = wf_calloc(1, sizeof(*event));
+	struct cuda_visit visit;
+	int rc = event ? wf_cuda_enter(&backend->device[index], &visit) : -ENOMEM;
 
-	if (!event)
-		return rc ? rc : -ENOMEM;
-	event->device = device;
-	rc = wf_cuda_status(device,
-	                    backend->cu.cuEventCreate(&event->event, WF_CU_EVENT_DISABLE_TIMING));
+	if (rc) {
+		wf_free(event);
+		return rc;
+	}
+	event->device = visit.device;
+	rc = wf_cuda_leave(&visit,
+	                   backend->cu.cuEventCreate(&event->event, WF_CU_EVENT_DISABLE_TIMING));
 	if (rc)
 		wf_free(event);
 	else
@@ -430,10 +545,12 @@ static void cuda_event_destroy(struct wf_device_backend *backend, struct wf_devi
 {
 	WF_CHECK(backend);
 	WF_CHECK(!event || event->device->backend == backend);
+	struct cuda_visit visit;
+
 	if (!event)
 		return;
-	if (wf_cuda_enter(event->device) == 0)
-		backend->cu.cuEventDestroy(event->event);
+	if (!wf_cuda_enter(event->device, &visit))
+		(void)wf_cuda_leave(&visit, backend->cu.cuEventDestroy(event->event));
 	wf_free(event);
 }
 
@@ -445,11 +562,11 @@ static int cuda_event_record(struct wf_device_backend *backend, struct wf_device
 	WF_CHECK(!event || event->device->backend == backend);
 	if (!event || !stream || event->device != stream->device)
 		return -EINVAL;
-	int rc = wf_cuda_enter(stream->device);
+	struct cuda_visit visit;
+	int rc = wf_cuda_enter(stream->device, &visit);
 
 	if (!rc)
-		rc = wf_cuda_status(stream->device,
-		                    backend->cu.cuEventRecord(event->event, stream->stream));
+		rc = wf_cuda_leave(&visit, backend->cu.cuEventRecord(event->event, stream->stream));
 	event->recorded = event->recorded || !rc;
 	return rc;
 }
@@ -464,188 +581,37 @@ static int cuda_event_query(struct wf_device_backend *backend, struct wf_device_
 		return WF_DEVICE_LOST;
 	if (!event->recorded)
 		return 0;
-	int rc = wf_cuda_enter(event->device);
+	struct cuda_visit visit;
+	int rc = wf_cuda_enter(event->device, &visit);
 
-	return rc ? rc : wf_cuda_status(event->device, backend->cu.cuEventQuery(event->event));
+	return rc ? rc : wf_cuda_leave(&visit, backend->cu.cuEventQuery(event->event));
 }
 
-/* ---- Memory --------------------------------------------------------------------------------- */
+/* ---- Questions ------------------------------------------------------------------------------ */
 
-static int cuda_pool_limit(struct wf_device_backend *backend, uint32_t index, uint64_t bytes)
+/* Under a capture of others the legacy stream cannot be asked: then nothing is known of it. */
+static CUresult default_query(const struct wf_cuda_api *cu, uintptr_t stream)
 {
-	WF_CHECK(backend);
-	if (index >= backend->count)
-		return -EINVAL;
-	pthread_mutex_lock(&backend->lock);
-	backend->device[index].limit = bytes;
-	pthread_mutex_unlock(&backend->lock);
-	return cuda_device_state(backend, index);
-}
+	CUresult rc = cu->cuStreamQuery((CUstream)stream);
 
-static int cuda_pool_trim(struct wf_device_backend *backend, uint32_t index)
-{
-	int rc = index < backend->count ? wf_cuda_enter(&backend->device[index]) : -EINVAL;
-
-	WF_CHECK(backend);
-	if (rc)
-		return rc;
-	return wf_cuda_status(&backend->device[index],
-	                      backend->cu.cuMemPoolTrimTo(backend->device[index].pool, 0));
-}
-
-static int cuda_memory_alloc(struct wf_device_backend *backend, struct wf_device_stream *stream,
-                             uint64_t bytes, uint64_t *address)
-{
-	int rc = stream && address && bytes ? wf_cuda_enter(stream->device) : -EINVAL;
-
-	WF_CHECK(backend);
-	WF_CHECK(!stream || stream->device->backend == backend);
-	if (rc)
-		return rc;
-	struct cuda_device *device = stream->device;
-	CUdeviceptr at = 0;
-	uint64_t used = 0;
-
-	/* Looked at and taken under the lock: two callers never pass the limit together. */
-	pthread_mutex_lock(&backend->lock);
-	CUresult result =
-		backend->cu.cuMemPoolGetAttribute(device->pool, WF_CU_POOL_USED_CURRENT, &used);
-
-	if (result == WF_CU_SUCCESS && (bytes > device->limit || used > device->limit - bytes))
-		rc = -ENOMEM;
-	else if (result == WF_CU_SUCCESS)
-		result = backend->cu.cuMemAllocFromPoolAsync(&at, bytes, device->pool,
-		                                             stream->stream);
-	pthread_mutex_unlock(&backend->lock);
-	if (!rc)
-		rc = wf_cuda_status(device, result);
-	if (!rc)
-		*address = at;
-	return rc;
-}
-
-static int cuda_memory_free(struct wf_device_backend *backend, struct wf_device_stream *stream,
-                            uint64_t address)
-{
-	WF_CHECK(backend);
-	WF_CHECK(!stream || stream->device->backend == backend);
-	if (!address)
-		return 0;
-	if (!stream)
-		return -EINVAL;
-	/* With a lost device its memory is gone anyway. */
-	if (wf_cuda_is_lost(stream->device))
-		return 0;
-	int rc = wf_cuda_enter(stream->device);
-
-	return rc ? rc
-		  : wf_cuda_status(stream->device,
-	                           backend->cu.cuMemFreeAsync(address, stream->stream));
-}
-
-/* Host memory belongs to no device: any context that works will do. */
-static int enter_any(struct wf_device_backend *backend, struct cuda_device **out)
-{
-	int rc = -ENODEV;
-
-	WF_CHECK(backend);
-	for (uint32_t i = 0; i < backend->count && rc; i++) {
-		*out = &backend->device[i];
-		rc = wf_cuda_enter(*out);
-	}
-	return rc;
-}
-
-static int cuda_pinned_alloc(struct wf_device_backend *backend, uint64_t bytes, void **out)
-{
-	struct cuda_device *device = NULL;
-	int rc = out && bytes ? enter_any(backend, &device) : -EINVAL;
-
-	WF_CHECK(backend);
-	return rc ? rc
-		  : wf_cuda_status(device,
-	                           backend->cu.cuMemHostAlloc(out, bytes, WF_CU_HOST_PORTABLE));
-}
-
-static int cuda_pinned_alloc_near(struct wf_device_backend *backend, uint32_t index, uint64_t bytes,
-                                  void **out)
-{
-	struct wf_memory_policy before;
-
-	WF_CHECK(backend);
-	if (index >= backend->count || !out || !bytes)
-		return -EINVAL;
-	struct cuda_device *device = &backend->device[index];
-	int rc = wf_cuda_enter(device);
-
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&backend->lock);
-	uint32_t near = device->near;
-
-	pthread_mutex_unlock(&backend->lock);
-	/* The driver takes the pages here and now, for this thread. */
-	wf_memory_near_begin(&before, near - 1);
-	rc = wf_cuda_status(device, backend->cu.cuMemHostAlloc(out, bytes, WF_CU_HOST_PORTABLE));
-	wf_memory_near_end(&before);
-	return rc;
-}
-
-static void cuda_pinned_free(struct wf_device_backend *backend, void *memory)
-{
-	struct cuda_device *device = NULL;
-
-	if (memory && enter_any(backend, &device) == 0)
-		backend->cu.cuMemFreeHost(memory);
-}
-
-/* Whoever calls these may have a context of his own current: it stays so. */
-static int cuda_host_register(struct wf_device_backend *backend, void *memory, uint64_t bytes)
-{
-	struct cuda_device *device = NULL;
-	CUcontext before = NULL;
-
-	WF_CHECK(backend);
-	if (!memory || !bytes)
-		return -EINVAL;
-	CUresult asked = backend->cu.cuCtxGetCurrent(&before);
-	int rc = enter_any(backend, &device);
-
-	if (!rc)
-		rc = wf_cuda_status(
-			device, backend->cu.cuMemHostRegister(memory, bytes, WF_CU_HOST_PORTABLE));
-	if (asked == WF_CU_SUCCESS)
-		backend->cu.cuCtxSetCurrent(before);
-	return rc;
-}
-
-static int cuda_host_unregister(struct wf_device_backend *backend, void *memory)
-{
-	struct cuda_device *device = NULL;
-	CUcontext before = NULL;
-
-	WF_CHECK(backend);
-	if (!memory)
-		return -EINVAL;
-	CUresult asked = backend->cu.cuCtxGetCurrent(&before);
-	int rc = enter_any(backend, &device);
-
-	if (!rc)
-		rc = wf_cuda_status(device, backend->cu.cuMemHostUnregister(memory));
-	if (asked == WF_CU_SUCCESS)
-		backend->cu.cuCtxSetCurrent(before);
-	return rc;
+	return rc >= WF_CU_CAPTURE_UNSUPPORTED && rc <= WF_CU_CAPTURE_WRONG_THREAD ? WF_CU_SUCCESS
+										   : rc;
 }
 
 static int cuda_default_idle(struct wf_device_backend *backend, uint32_t index)
 {
 	static const uintptr_t streams[] = { WF_CU_STREAM_LEGACY, WF_CU_STREAM_PER_THREAD };
-	int rc = index < backend->count ? wf_cuda_enter(&backend->device[index]) : -EINVAL;
+	struct cuda_visit visit;
+	int rc = index < backend->count ? wf_cuda_enter(&backend->device[index], &visit) : -EINVAL;
 
 	WF_CHECK(backend);
-	for (int i = 0; i < 2 && !rc; i++)
-		rc = wf_cuda_status(&backend->device[index],
-		                    backend->cu.cuStreamQuery((CUstream)streams[i]));
+	if (rc)
+		return rc;
+	CUresult result = WF_CU_SUCCESS;
+
+	for (int i = 0; i < 2 && result == WF_CU_SUCCESS; i++)
+		result = default_query(&backend->cu, streams[i]);
+	rc = wf_cuda_leave(&visit, result);
 	return rc == -EAGAIN ? -EBUSY : rc;
 }
 
@@ -673,14 +639,14 @@ static const struct wf_device_ops cuda_ops = {
 	.event_destroy = cuda_event_destroy,
 	.event_record = cuda_event_record,
 	.event_query = cuda_event_query,
-	.pool_limit = cuda_pool_limit,
-	.pool_trim = cuda_pool_trim,
-	.memory_alloc = cuda_memory_alloc,
-	.memory_free = cuda_memory_free,
-	.pinned_alloc = cuda_pinned_alloc,
-	.pinned_free = cuda_pinned_free,
-	.host_register = cuda_host_register,
-	.host_unregister = cuda_host_unregister,
+	.pool_limit = wf_cuda_pool_limit,
+	.pool_trim = wf_cuda_pool_trim,
+	.memory_alloc = wf_cuda_memory_alloc,
+	.memory_free = wf_cuda_memory_free,
+	.pinned_alloc = wf_cuda_pinned_alloc,
+	.pinned_free = wf_cuda_pinned_free,
+	.host_register = wf_cuda_host_register,
+	.host_unregister = wf_cuda_host_unregister,
 	.copy_to_device = wf_cuda_copy_to_device,
 	.copy_to_host = wf_cuda_copy_to_host,
 	.copy_on_device = wf_cuda_copy_on_device,
@@ -691,10 +657,11 @@ static const struct wf_device_ops cuda_ops = {
 	.graph_destroy = wf_cuda_graph_destroy,
 	.graph_launch = wf_cuda_graph_launch,
 	.error_text = cuda_error_text,
-	.pinned_alloc_near = cuda_pinned_alloc_near,
+	.pinned_alloc_near = wf_cuda_pinned_alloc_near,
 	.copy_peer = wf_cuda_copy_peer,
 	.graph_record = wf_cuda_graph_record,
 	.default_idle = cuda_default_idle,
+	.device_abandon = cuda_device_abandon,
 };
 
 const struct wf_device_ops *wf_device_cuda(void)

@@ -30,6 +30,8 @@ typedef struct CUmemPoolHandle_st *CUmemoryPool;
 typedef void (*CUhostFn)(void *arg);
 typedef int CUdevice_attribute;
 typedef int CUmemPool_attribute;
+typedef int CUstreamCaptureMode;
+typedef int CUfunction_attribute;
 
 typedef struct {
 	int allocType, handleTypes;
@@ -98,7 +100,12 @@ enum wf_cuda_value {
 	WF_CU_ASSERT = 710,
 	WF_CU_HARDWARE_STACK = 714,
 	WF_CU_LAUNCH_FAILED = 719,
+	WF_CU_TENSOR_MEMORY_LEAK = 721,
 	WF_CU_NOT_SUPPORTED = 801,
+	WF_CU_MPS_TERMINATED = 810,
+	WF_CU_CAPTURE_UNSUPPORTED = 900, /* the first, */
+	WF_CU_CAPTURE_WRONG_THREAD = 908, /* and the last, of those about captures */
+	WF_CU_EXTERNAL_DEVICE = 911,
 
 	WF_CU_STREAM_NON_BLOCKING = 1,
 	WF_CU_EVENT_DISABLE_TIMING = 2,
@@ -113,6 +120,10 @@ enum wf_cuda_value {
 	WF_CU_ACCESS_READ_WRITE = 3,
 	WF_CU_MEMORY_HOST = 1,
 	WF_CU_MEMORY_DEVICE = 2,
+	WF_CU_CAPTURE_RELAXED = 2,
+	WF_CU_ATTRIBUTE_SHARED_MOST = 97,
+	WF_CU_FUNCTION_SHARED = 1,
+	WF_CU_FUNCTION_SHARED_MOST = 8,
 	WF_CU_STREAM_LEGACY = 1,
 	WF_CU_STREAM_PER_THREAD = 2,
 };
@@ -139,6 +150,7 @@ enum wf_cuda_value {
 	X(cuStreamDestroy, (CUstream)) \
 	X(cuStreamWaitEvent, (CUstream, CUevent, unsigned int)) \
 	X(cuStreamQuery, (CUstream)) \
+	X(cuThreadExchangeStreamCaptureMode, (CUstreamCaptureMode *)) \
 	X(cuLaunchHostFunc, (CUstream, CUhostFn, void *)) \
 	X(cuEventCreate, (CUevent *, unsigned int)) \
 	X(cuEventDestroy, (CUevent)) \
@@ -164,6 +176,8 @@ enum wf_cuda_value {
 	X(cuModuleLoadData, (CUmodule *, const void *)) \
 	X(cuModuleUnload, (CUmodule)) \
 	X(cuModuleGetFunction, (CUfunction *, CUmodule, const char *)) \
+	X(cuFuncGetAttribute, (int *, CUfunction_attribute, CUfunction)) \
+	X(cuFuncSetAttribute, (CUfunction, CUfunction_attribute, int)) \
 	X(cuLaunchKernel, \
 	  (CUfunction, unsigned int, unsigned int, unsigned int, unsigned int, unsigned int, \
 	   unsigned int, unsigned int, CUstream, void **, void **)) \

@@ -6,7 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
-#define GRAPH_MAX 65536u
+#define GRAPH_MAX    65536u
+#define SHARED_GIVEN 49152u /* bytes that a block may share without being asked for */
 
 /* ---- Copies --------------------------------------------------------------------------------- */
 
@@ -17,12 +18,13 @@ int wf_cuda_copy_to_device(struct wf_device_backend *backend, struct wf_device_s
 	WF_CHECK(!stream || stream->device->backend == backend);
 	if (!stream || (bytes && (!to || !from)))
 		return -EINVAL;
-	int rc = bytes ? wf_cuda_enter(stream->device) : 0;
+	struct cuda_visit visit;
+	int rc = bytes ? wf_cuda_enter(stream->device, &visit) : 0;
 
 	if (rc || !bytes)
 		return rc;
-	return wf_cuda_status(stream->device,
-	                      backend->cu.cuMemcpyHtoDAsync(to, from, bytes, stream->stream));
+	return wf_cuda_leave(&visit,
+	                     backend->cu.cuMemcpyHtoDAsync(to, from, bytes, stream->stream));
 }
 
 int wf_cuda_copy_to_host(struct wf_device_backend *backend, struct wf_device_stream *stream,
@@ -32,12 +34,13 @@ int wf_cuda_copy_to_host(struct wf_device_backend *backend, struct wf_device_str
 	WF_CHECK(!stream || stream->device->backend == backend);
 	if (!stream || (bytes && (!to || !from)))
 		return -EINVAL;
-	int rc = bytes ? wf_cuda_enter(stream->device) : 0;
+	struct cuda_visit visit;
+	int rc = bytes ? wf_cuda_enter(stream->device, &visit) : 0;
 
 	if (rc || !bytes)
 		return rc;
-	return wf_cuda_status(stream->device,
-	                      backend->cu.cuMemcpyDtoHAsync(to, from, bytes, stream->stream));
+	return wf_cuda_leave(&visit,
+	                     backend->cu.cuMemcpyDtoHAsync(to, from, bytes, stream->stream));
 }
 
 int wf_cuda_copy_on_device(struct wf_device_backend *backend, struct wf_device_stream *stream,
@@ -47,15 +50,16 @@ int wf_cuda_copy_on_device(struct wf_device_backend *backend, struct wf_device_s
 	WF_CHECK(!stream || stream->device->backend == backend);
 	if (!stream || (bytes && (!to || !from)))
 		return -EINVAL;
-	int rc = bytes ? wf_cuda_enter(stream->device) : 0;
+	struct cuda_visit visit;
+	int rc = bytes ? wf_cuda_enter(stream->device, &visit) : 0;
 
 	if (rc || !bytes)
 		return rc;
-	return wf_cuda_status(stream->device,
-	                      backend->cu.cuMemcpyDtoDAsync(to, from, bytes, stream->stream));
+	return wf_cuda_leave(&visit,
+	                     backend->cu.cuMemcpyDtoDAsync(to, from, bytes, stream->stream));
 }
 
-/* Once for each two: may the one read the other's pool. With the lock held. */
+/* Once for each two: may the one read the other's pool. With the other's lock held. */
 static int let_read(struct cuda_device *device, struct cuda_device *from)
 {
 	const struct wf_cuda_api *cu = &device->backend->cu;
@@ -86,20 +90,24 @@ int wf_cuda_copy_peer(struct wf_device_backend *backend, struct wf_device_stream
 	if (!stream || from_device >= backend->count || (bytes && (!to || !from)))
 		return -EINVAL;
 	struct cuda_device *peer = &backend->device[from_device];
-	int rc = bytes ? wf_cuda_enter(stream->device) : 0;
-
-	if (rc || !bytes)
-		return rc;
+	if (!bytes)
+		return 0;
 	if (wf_cuda_is_lost(peer))
-		return -EIO;
-	pthread_mutex_lock(&backend->lock);
+		return wf_cuda_is_lost(stream->device) ? WF_DEVICE_LOST : -EIO;
+	struct cuda_visit visit;
+	int rc = wf_cuda_enter(stream->device, &visit);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&peer->lock);
 	rc = let_read(stream->device, peer);
-	pthread_mutex_unlock(&backend->lock);
-	return rc ? rc
-		  : wf_cuda_status(stream->device,
-	                           backend->cu.cuMemcpyPeerAsync(to, stream->device->context, from,
-	                                                         peer->context, bytes,
-	                                                         stream->stream));
+	pthread_mutex_unlock(&peer->lock);
+	CUresult result = rc ? WF_CU_SUCCESS
+			     : backend->cu.cuMemcpyPeerAsync(to, stream->device->context, from,
+	                                                     peer->context, bytes, stream->stream);
+	int told = wf_cuda_leave(&visit, result);
+
+	return rc ? rc : told;
 }
 
 int wf_cuda_fill(struct wf_device_backend *backend, struct wf_device_stream *stream, uint64_t to,
@@ -109,12 +117,12 @@ int wf_cuda_fill(struct wf_device_backend *backend, struct wf_device_stream *str
 	WF_CHECK(!stream || stream->device->backend == backend);
 	if (!stream || (bytes && !to))
 		return -EINVAL;
-	int rc = bytes ? wf_cuda_enter(stream->device) : 0;
+	struct cuda_visit visit;
+	int rc = bytes ? wf_cuda_enter(stream->device, &visit) : 0;
 
 	if (rc || !bytes)
 		return rc;
-	return wf_cuda_status(stream->device,
-	                      backend->cu.cuMemsetD8Async(to, byte, bytes, stream->stream));
+	return wf_cuda_leave(&visit, backend->cu.cuMemsetD8Async(to, byte, bytes, stream->stream));
 }
 
 /* ---- Launches ------------------------------------------------------------------------------- */
@@ -152,24 +160,26 @@ int wf_cuda_kernel_get(struct wf_device_backend *backend, uint32_t index, const 
 	WF_CHECK(backend);
 	if (!out || !image || !image_bytes || !name || index >= backend->count)
 		return -EINVAL;
-	struct cuda_device *device = &backend->device[index];
-	int rc = wf_cuda_enter(device);
-	struct wf_device_kernel *kernel = rc ? NULL : wf_calloc(1, sizeof(*kernel));
+	struct wf_device_kernel *kernel = wf_calloc(1, sizeof(*kernel));
+	struct cuda_visit visit;
+	int rc = kernel ? wf_cuda_enter(&backend->device[index], &visit) : -ENOMEM;
 
-	if (!kernel)
-		return rc ? rc : -ENOMEM;
+	if (rc) {
+		wf_free(kernel);
+		return rc;
+	}
 	pthread_mutex_lock(&backend->lock);
-	CUresult result = module_of(device, image, &module);
+	CUresult result = module_of(visit.device, image, &module);
 
 	if (result == WF_CU_SUCCESS)
 		result = backend->cu.cuModuleGetFunction(&kernel->function, module, name);
 	if (result == WF_CU_SUCCESS) {
-		kernel->device = device;
+		kernel->device = visit.device;
 		kernel->next = backend->kernels;
 		backend->kernels = kernel;
 	}
 	pthread_mutex_unlock(&backend->lock);
-	rc = wf_cuda_status(device, result);
+	rc = wf_cuda_leave(&visit, result);
 	if (rc)
 		wf_free(kernel);
 	else
@@ -177,23 +187,35 @@ int wf_cuda_kernel_get(struct wf_device_backend *backend, uint32_t index, const 
 	return rc;
 }
 
-/* Read a launch of any version and check it. */
 static int launch_read(struct cuda_device *device, const struct wf_device_launch *launch,
                        struct wf_device_launch *l)
 {
-	if (!launch || launch->struct_size < sizeof(size_t))
-		return -EINVAL;
-	memset(l, 0, sizeof(*l));
-	memcpy(l, launch, launch->struct_size < sizeof(*l) ? launch->struct_size : sizeof(*l));
-	if (!l->kernel)
-		return -ENOTSUP;
-	for (int i = 0; i < 3; i++) {
-		if (!l->grid[i] || !l->block[i])
-			return -EINVAL;
-	}
-	if (l->kernel->device != device || (l->args_count && !l->args))
-		return -EINVAL;
-	return 0;
+	int rc = wf_device_launch_read(launch, l);
+
+	if (!rc && !l->kernel)
+		rc = -ENOTSUP;
+	return rc ? rc : l->kernel->device == device ? 0 : -EINVAL;
+}
+
+/* More than SHARED_GIVEN has to be asked for, once; all that there can be beside what is fixed. */
+static CUresult let_share(struct wf_device_kernel *kernel, uint32_t bytes)
+{
+	const struct wf_cuda_api *cu = &kernel->device->backend->cu;
+	int fixed = 0;
+
+	WF_CHECK(wf_cuda_is_ready(kernel->device));
+	WF_DEBUG(kernel->function);
+	/* relaxed: asked for twice it is the same. */
+	if (bytes <= SHARED_GIVEN || wf_load_relaxed(&kernel->wide))
+		return WF_CU_SUCCESS;
+	CUresult rc = cu->cuFuncGetAttribute(&fixed, WF_CU_FUNCTION_SHARED, kernel->function);
+
+	if (rc == WF_CU_SUCCESS)
+		rc = cu->cuFuncSetAttribute(kernel->function, WF_CU_FUNCTION_SHARED_MOST,
+		                            kernel->device->shared_most - fixed);
+	if (rc == WF_CU_SUCCESS)
+		wf_store_relaxed(&kernel->wide, 1); /* relaxed: as above */
+	return rc;
 }
 
 static void **parameters(const struct wf_device_launch *l)
@@ -206,19 +228,22 @@ int wf_cuda_launch(struct wf_device_backend *backend, struct wf_device_stream *s
                    const struct wf_device_launch *launch)
 {
 	struct wf_device_launch l;
+	struct cuda_visit visit;
 	int rc = stream ? launch_read(stream->device, launch, &l) : -EINVAL;
 
 	WF_CHECK(backend);
 	WF_CHECK(!stream || stream->device->backend == backend);
 	if (!rc)
-		rc = wf_cuda_enter(stream->device);
+		rc = wf_cuda_enter(stream->device, &visit);
 	if (rc)
 		return rc;
-	return wf_cuda_status(stream->device,
-	                      backend->cu.cuLaunchKernel(l.kernel->function, l.grid[0], l.grid[1],
-	                                                 l.grid[2], l.block[0], l.block[1],
-	                                                 l.block[2], l.shared_bytes, stream->stream,
-	                                                 parameters(&l), NULL));
+	CUresult result = let_share(l.kernel, l.shared_bytes);
+
+	if (result == WF_CU_SUCCESS)
+		result = backend->cu.cuLaunchKernel(
+			l.kernel->function, l.grid[0], l.grid[1], l.grid[2], l.block[0], l.block[1],
+			l.block[2], l.shared_bytes, stream->stream, parameters(&l), NULL);
+	return wf_cuda_leave(&visit, result);
 }
 
 /* ---- Graphs ---------------------------------------------------------------------------------- */
@@ -233,9 +258,11 @@ struct chain {
 static int add_launch(struct chain *chain, const struct wf_device_launch *launch)
 {
 	struct wf_device_launch l;
-	int rc = launch_read(chain->device, launch, &l);
 	CUgraphNode before = chain->last;
+	int rc = launch_read(chain->device, launch, &l);
 
+	if (!rc)
+		rc = wf_cuda_status(chain->device, let_share(l.kernel, l.shared_bytes));
 	if (rc)
 		return rc;
 	CUDA_KERNEL_NODE_PARAMS params = { .func = l.kernel->function,
@@ -290,11 +317,14 @@ static int graph_build(struct wf_device_backend *backend, uint32_t index,
 	if (!out || !(steps || launches) || !count || count > GRAPH_MAX || index >= backend->count)
 		return -EINVAL;
 	struct chain chain = { .device = &backend->device[index] };
-	int rc = wf_cuda_enter(chain.device);
-	struct wf_device_graph *graph = rc ? NULL : wf_calloc(1, sizeof(*graph));
+	struct wf_device_graph *graph = wf_calloc(1, sizeof(*graph));
+	struct cuda_visit visit;
+	int rc = graph ? wf_cuda_enter(chain.device, &visit) : -ENOMEM;
 
-	if (!graph)
-		return rc ? rc : -ENOMEM;
+	if (rc) {
+		wf_free(graph);
+		return rc;
+	}
 	graph->device = chain.device;
 	rc = wf_cuda_status(chain.device, backend->cu.cuGraphCreate(&chain.graph, 0));
 	for (uint32_t i = 0; i < count && !rc; i++) {
@@ -308,11 +338,14 @@ static int graph_build(struct wf_device_backend *backend, uint32_t index,
 		                    backend->cu.cuGraphInstantiate(&graph->exec, chain.graph, 0));
 	if (chain.graph)
 		backend->cu.cuGraphDestroy(chain.graph);
-	if (rc)
+	(void)wf_cuda_leave(&visit, WF_CU_SUCCESS);
+	if (rc) {
 		wf_free(graph);
-	else
-		*out = graph;
-	return rc;
+		return rc;
+	}
+	pthread_mutex_init(&graph->lock, NULL);
+	*out = graph;
+	return 0;
 }
 
 int wf_cuda_graph_create(struct wf_device_backend *backend, uint32_t index,
@@ -333,23 +366,33 @@ void wf_cuda_graph_destroy(struct wf_device_backend *backend, struct wf_device_g
 {
 	WF_CHECK(backend);
 	WF_CHECK(!graph || graph->device->backend == backend);
+	struct cuda_visit visit;
+
 	if (!graph)
 		return;
-	if (wf_cuda_enter(graph->device) == 0)
-		backend->cu.cuGraphExecDestroy(graph->exec);
+	if (!wf_cuda_enter(graph->device, &visit))
+		(void)wf_cuda_leave(&visit, backend->cu.cuGraphExecDestroy(graph->exec));
+	pthread_mutex_destroy(&graph->lock);
 	wf_free(graph);
 }
 
 int wf_cuda_graph_launch(struct wf_device_backend *backend, struct wf_device_stream *stream,
                          struct wf_device_graph *graph)
 {
-	int rc = stream && graph && graph->device == stream->device ? wf_cuda_enter(stream->device)
-								    : -EINVAL;
+	struct cuda_visit visit;
+	int rc = stream && graph && graph->device == stream->device
+		? wf_cuda_enter(stream->device, &visit)
+		: -EINVAL;
 
 	WF_CHECK(backend);
 	WF_CHECK(!stream || stream->device->backend == backend);
 	WF_CHECK(!graph || graph->device->backend == backend);
-	return rc ? rc
-		  : wf_cuda_status(stream->device,
-	                           backend->cu.cuGraphLaunch(graph->exec, stream->stream));
+	if (rc)
+		return rc;
+	/* "Graph objects are not internally synchronized": tasks may launch one at once. */
+	pthread_mutex_lock(&graph->lock);
+	CUresult result = backend->cu.cuGraphLaunch(graph->exec, stream->stream);
+
+	pthread_mutex_unlock(&graph->lock);
+	return wf_cuda_leave(&visit, result);
 }

@@ -99,6 +99,17 @@ static int sim_default_idle(struct wf_device_backend *backend, uint32_t device)
 	return rc;
 }
 
+static void sim_device_abandon(struct wf_device_backend *backend, uint32_t device)
+{
+	WF_CHECK(backend);
+	if (device >= backend->devices)
+		return;
+	sim_lock(backend);
+	wf_sim_give_up(backend, &backend->device[device], "given up");
+	sim_changed(backend);
+	sim_unlock(backend);
+}
+
 /* ---- Streams and events --------------------------------------------------------------------- */
 
 static int sim_stream_create(struct wf_device_backend *backend, uint32_t device,
@@ -333,8 +344,6 @@ static int sim_memory_free(struct wf_device_backend *backend, struct wf_device_s
 		return 0;
 	if (!stream)
 		return -EINVAL;
-	/* As a driver's: it makes the context current and leaves it so. */
-	wf_sim_set_current((int)(stream->device - backend->device));
 	struct sim_work *work = wf_sim_work_create(SIM_FREE, 0);
 
 	if (work)
@@ -646,6 +655,7 @@ static const struct wf_device_ops sim_ops = {
 	.copy_peer = sim_copy_peer,
 	.graph_record = wf_sim_graph_record,
 	.default_idle = sim_default_idle,
+	.device_abandon = sim_device_abandon,
 };
 
 const struct wf_device_ops *wf_device_sim(void)

@@ -179,6 +179,8 @@ int wf_sim_graph_launch(struct wf_device_backend *backend, struct wf_device_stre
 /* sim_work.c; called with the lock held. */
 /* Whether this call fails instead: its code, or 0. */
 int wf_sim_call(struct wf_device_backend *backend, struct sim_device *device);
+/* It is lost, with what hangs there. */
+void wf_sim_give_up(struct wf_device_backend *backend, struct sim_device *device, const char *why);
 /* The same for a kind of calls that fail from one on. */
 int wf_sim_call_from(struct wf_device_backend *backend, enum wf_sim_fault kind);
 /* A zeroed piece with room for `bytes` of values; NULL: no memory. */

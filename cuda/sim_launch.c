@@ -34,20 +34,16 @@ static size_t arg_bytes(const struct wf_device_launch *launch, uint32_t i)
 /* A launch with its arguments copied. */
 static int launch_create(const struct wf_device_launch *launch, struct sim_work **out)
 {
-	struct wf_device_launch l = { 0 };
+	struct wf_device_launch l;
 	size_t bytes = 0;
+	int rc = wf_device_launch_read(launch, &l);
 
-	if (!launch || launch->struct_size < sizeof(size_t))
-		return -EINVAL;
-	memcpy(&l, launch, launch->struct_size < sizeof(l) ? launch->struct_size : sizeof(l));
-	if (!l.twin)
-		return -ENOTSUP;
-	for (int i = 0; i < 3; i++) {
-		if (!l.grid[i] || !l.block[i])
-			return -EINVAL;
-	}
-	if (l.args_count > SIM_ARGS_MAX || (l.args_count && !l.args))
-		return -EINVAL;
+	if (!rc && !l.twin)
+		rc = -ENOTSUP;
+	if (!rc && l.args_count > SIM_ARGS_MAX)
+		rc = -EINVAL;
+	if (rc)
+		return rc;
 	for (uint32_t i = 0; i < l.args_count; i++)
 		bytes += (arg_bytes(&l, i) + 15) & ~(size_t)15;
 	struct sim_work *work = wf_sim_work_create(SIM_LAUNCH, bytes);

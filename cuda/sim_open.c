@@ -139,11 +139,8 @@ static void drain(struct wf_device_backend *b)
 		bool waits = false;
 
 		for (struct wf_device_stream *s = b->streams; s; s = s->next) {
-			if (s->hung && !s->device->lost) {
-				s->device->lost = WF_DEVICE_LOST;
-				strcpy(s->device->text, "closed while work hung");
-			}
-			s->hung = false;
+			if (s->hung)
+				wf_sim_give_up(b, s->device, "closed while work hung");
 			waits = waits || s->head || s->busy;
 		}
 		if (!waits)

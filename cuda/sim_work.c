@@ -37,6 +37,19 @@ static void lose(struct sim_device *device, const char *why, uint64_t address)
 	         (unsigned long long)address);
 }
 
+void wf_sim_give_up(struct wf_device_backend *backend, struct sim_device *device, const char *why)
+{
+	WF_CHECK(device->backend == backend && why);
+	if (!device->lost)
+		snprintf(device->text, sizeof(device->text), "%s", why);
+	device->lost = WF_DEVICE_LOST;
+	/* What hangs is dropped as all the rest. */
+	for (struct wf_device_stream *s = backend->streams; s; s = s->next) {
+		if (s->device == device)
+			s->hung = false;
+	}
+}
+
 int wf_sim_call(struct wf_device_backend *backend, struct sim_device *device)
 {
 	if (device && device->lost)

@@ -11,7 +11,8 @@
  *   Owned     what a create or alloc call writes through its last parameter is the engine's; the
  *             destroy or free call of the same noun takes it back and accepts NULL (or 0).
  *   Context   any thread; the back end makes the device's context current by itself and leaves
- *             it current. Never suspends a task and never waits for the device.
+ *             the thread's own, but for device_enter(). Never suspends a task and never waits for
+ *             the device.
  *   Order     work of one stream runs in the order of the calls. Streams are ordered among each
  *             other only by stream_wait(). What the host wrote before a call is visible to the
  *             work; what the work wrote is visible to the host once an event recorded after it
@@ -128,7 +129,10 @@ struct wf_device_ops {
 	int (*device_state)(struct wf_device_backend *backend, uint32_t device);
 	/* Make the device's context current for the body that the calling thread runs next. */
 	int (*device_enter)(struct wf_device_backend *backend, uint32_t device);
-	/* Undo it. -EPERM: the body left another context or device current. */
+	/*
+	 * Undo it, on the same thread, before another enter: what was current there is so again.
+	 * -EPERM: the body left another context or device current.
+	 */
 	int (*device_leave)(struct wf_device_backend *backend, uint32_t device);
 
 	/* Never synchronises with the device's default stream. `priority` 0, 1 high, 2 low. */
@@ -173,10 +177,7 @@ struct wf_device_ops {
 	/* Host memory that copies can use without a bounce. -ENOMEM. */
 	int (*pinned_alloc)(struct wf_device_backend *backend, uint64_t bytes, void **out);
 	void (*pinned_free)(struct wf_device_backend *backend, void *memory);
-	/*
-	 * The same for memory that exists: not to be punched, moved or unmapped until undone. They
-	 * leave the thread's current device alone.
-	 */
+	/* The same for memory that exists: not to be punched, moved or unmapped until undone. */
 	int (*host_register)(struct wf_device_backend *backend, void *memory, uint64_t bytes);
 	int (*host_unregister)(struct wf_device_backend *backend, void *memory);
 
@@ -232,6 +233,12 @@ struct wf_device_ops {
 	 * any. For builds that look for bodies that stray.
 	 */
 	int (*default_idle)(struct wf_device_backend *backend, uint32_t device);
+	/*
+	 * The engine has given the device up, as one whose work does not end: it is lost from now
+	 * on. Nothing waits for what it may still do, close neither; what it may still use is given
+	 * back to nobody. No device: nothing happens.
+	 */
+	void (*device_abandon)(struct wf_device_backend *backend, uint32_t device);
 };
 
 /* The table's size in its first version: a back end that has less is refused. */
@@ -249,6 +256,12 @@ struct wf_device_ops {
  * Owned: `ops` borrowed for the call. Context: any thread. Errors: -EINVAL.
  */
 int wf_device_ops_check(const struct wf_device_ops *ops);
+
+/*
+ * For back ends: a launch of any version, checked but for its kernel and twin, of which one is
+ * there. `*out` is written also on an error. Any thread. Errors: -EINVAL.
+ */
+int wf_device_launch_read(const struct wf_device_launch *launch, struct wf_device_launch *out);
 
 /*
  * The null device: opens everywhere, has zero devices. Calls that name a device or a stream

@@ -1,6 +1,6 @@
 /*
  * device_null.c: the device of a machine without devices, and what all device rooms share: the
- * check of a table and the classes of errors.
+ * check of a table, the classes of errors, the reading of a launch.
  *
  * The null device is a full table and not a NULL pointer, so that the engine has one path: it
  * asks how many devices there are and is told none. Every entry exists and answers at once.
@@ -8,6 +8,7 @@
 #include "device.h"
 
 #include <errno.h>
+#include <string.h>
 
 struct wf_device_backend {
 	char unused; /* only its address matters: open() must give something that is not NULL */
@@ -45,6 +46,20 @@ int wf_device_ops_check(const struct wf_device_ops *ops)
 		ops->launch && ops->graph_create && ops->graph_destroy && ops->graph_launch &&
 		ops->error_text;
 	return complete ? 0 : -EINVAL;
+}
+
+int wf_device_launch_read(const struct wf_device_launch *launch, struct wf_device_launch *out)
+{
+	memset(out, 0, sizeof(*out));
+	if (!launch || launch->struct_size < sizeof(launch->struct_size))
+		return -EINVAL;
+	memcpy(out, launch,
+	       launch->struct_size < sizeof(*out) ? launch->struct_size : sizeof(*out));
+	for (int i = 0; i < 3; i++) {
+		if (!out->grid[i] || !out->block[i])
+			return -EINVAL;
+	}
+	return out->args_count && !out->args ? -EINVAL : 0;
 }
 
 static int null_open(const char *options, struct wf_device_backend **out)

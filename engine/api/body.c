@@ -89,6 +89,9 @@ int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
 
 	if (!src)
 		return -EINVAL;
+	/* Of a task that began ahead: on a device, and not done. */
+	if (WF_UNLIKELY(self->rt->gpus != NULL) && !wf_promise_is_done(&src->promise))
+		return -EREMOTE;
 	struct wf_object *object = wf_cell_object(src);
 	int status = wf_cell_status(src);
 
@@ -106,6 +109,9 @@ int weft_input(const weft_task *self, uint32_t i, struct weft_view *view)
 	}
 	if (wf_cell_ext(self->cell)->policy == WEFT_INPUT_AS_VALUE)
 		return status;
+	/* Of a task that fails fast only one that began ahead, of what has failed since. */
+	if (wf_cell_ext(self->cell)->policy == WEFT_INPUT_FAIL_FAST)
+		return -EREMOTE;
 	*view = (struct weft_view){ NULL, 0 };
 	return 0;
 }

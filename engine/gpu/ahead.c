@@ -2,9 +2,11 @@
  * ahead.c: tasks that begin while what they come after is still on a device.
  *
  * A task whose body has returned and whose work is marked in a stream is published, by its cell,
- * until the work was found done. A GPU task may begin ahead when every edge that is not done is a
- * control edge from a published one: its stream waits for the other's mark (in the same stream not
- * even that), so the device keeps the order and no host is woken in between. Two look for such
+ * until the work was found done. A GPU task may begin ahead when every edge that is not done comes
+ * from a published one, and is a control edge or brings a value that is on a device: its stream
+ * waits for the other's mark (in the same stream not even that), so the device keeps the order and
+ * no host is woken in between. Such a value is found through whom it comes from, as its cell has
+ * none before the end; on another device it is waited for by the host. Two look for such
  * tasks: who is published, among its waiters; and who has linked its edges, among the published. As
  * each has made its half known first, one of them finds the other.
  *
@@ -69,7 +71,25 @@ static bool wants_gpu(struct wf_ext *ext)
 		wf_shape_has_gpu(&wf_ext_request(ext)->class->shape) && !ext->call;
 }
 
-/* Every edge is done, or a control edge from something that is published. Mutex held. */
+/* Whether its body may find values before their end, when it learns whether they have failed. */
+static bool may_take_early(struct wf_ext *ext)
+{
+	const struct wf_more *more = wf_ext_more(ext);
+
+	/* A thread that cannot suspend might have to wait for one. */
+	return ext->policy == WEFT_INPUT_FAIL_FAST && !(ext->flags & WEFT_TASK_BLOCKING) &&
+		!(more && more->keyed);
+}
+
+/* What the published one leaves on a device as its value; NULL: it is elsewhere. Mutex held. */
+static struct wf_gpu_value *early_value(const struct wf_gpu_run *run)
+{
+	const struct wf_payload *payload = run->frame->payload;
+
+	return wf_payload_is_remote(payload) ? wf_gpu_value_of(payload) : NULL;
+}
+
+/* Every edge is done, or from something that is published. Mutex held. */
 static bool edges_allow(struct wf_gpus *gpus, struct wf_ext *ext)
 {
 	uint32_t edges = wf_ext_edge_count(ext);
@@ -77,10 +97,12 @@ static bool edges_allow(struct wf_gpus *gpus, struct wf_ext *ext)
 	WF_DEBUG(ext->n_inputs <= edges);
 	for (uint32_t i = 0; i < edges; i++) {
 		struct wf_cell *src = &gpus->rt->cells[ext->edges[i].src];
+		const struct wf_gpu_run *run;
 
 		if (wf_promise_is_done(&src->promise))
 			continue;
-		if (i < ext->n_inputs || !published(gpus, src))
+		run = published(gpus, src);
+		if (!run || (i < ext->n_inputs && !(may_take_early(ext) && early_value(run))))
 			return false;
 	}
 	return true;
@@ -257,24 +279,30 @@ void wf_gpu_unpublish(struct wf_gpu_run *run)
 void wf_gpu_linked(struct wf_local *self, struct wf_ext *ext)
 {
 	struct wf_gpus *gpus = self->rt->gpus;
-	struct wf_gpu_run *run = NULL;
+	struct wf_gpu_run *run = NULL, *last = NULL;
 	bool taken = false;
 
-	if (!gpus || !ext->n_after || !wants_gpu(ext))
+	if (!gpus || !wants_gpu(ext))
+		return;
+	uint32_t edges = wf_ext_edge_count(ext);
+
+	if (!edges)
 		return;
 	pthread_mutex_lock(&gpus->ahead_mutex);
 	bool ok = claim(gpus, ext);
 
 	WF_DEBUG(!ok || wf_ext_is_ahead(ext));
-	uint32_t edges = wf_ext_edge_count(ext);
-
-	for (uint32_t i = ext->n_inputs; i < edges && ok && !taken; i++) {
+	for (uint32_t i = 0; i < edges && ok && !taken; i++) {
 		run = published(gpus, &gpus->rt->cells[ext->edges[i].src]);
-		taken = run && take_over(run, ext);
+		if (!run)
+			continue;
+		taken = take_over(run, ext);
+		last = run;
 		/* Who else waits is not looked at: the host is told of both. */
-		if (run)
-			note_chained(run, taken || i + 1 == edges, taken, false);
+		note_chained(run, 0, false, false);
 	}
+	if (last)
+		note_chained(last, 1, taken, false);
 	pthread_mutex_unlock(&gpus->ahead_mutex);
 	if (ok)
 		start(self, &ext, 1, taken);
@@ -291,10 +319,10 @@ int wf_gpu_wait_inputs(struct wf_gpu_run *run, struct wf_gpu_part *part)
 
 	if (!wf_ext_is_ahead(ext))
 		return 0;
-	WF_DEBUG(part->queue && ext->n_after);
+	WF_DEBUG(part->queue && edges);
 	/* Under the mutex nobody lets go of its event. */
 	pthread_mutex_lock(&gpus->ahead_mutex);
-	for (uint32_t i = ext->n_inputs; i < edges && !rc; i++) {
+	for (uint32_t i = 0; i < edges && !rc; i++) {
 		struct wf_gpu_run *other = published(gpus, &gpus->rt->cells[ext->edges[i].src]);
 
 		for (uint32_t j = 0; other && j < other->n && !rc; j++) {
@@ -308,6 +336,26 @@ int wf_gpu_wait_inputs(struct wf_gpu_run *run, struct wf_gpu_part *part)
 	}
 	pthread_mutex_unlock(&gpus->ahead_mutex);
 	return wf_gpu_status(&gpus->gpu[part->device], rc);
+}
+
+struct wf_gpu_value *wf_gpu_early_input(struct wf_gpus *gpus, const struct wf_cell *src)
+{
+	struct wf_gpu_value *value = NULL;
+
+	pthread_mutex_lock(&gpus->ahead_mutex);
+	const struct wf_gpu_run *run = published(gpus, src);
+
+	if (run)
+		value = early_value(run);
+	if (value) {
+		wf_gpu_objects_lock(gpus);
+		WF_CHECK(value->own && !value->dead);
+		value->users++;
+		wf_gpu_objects_unlock(gpus);
+	}
+	pthread_mutex_unlock(&gpus->ahead_mutex);
+	WF_DEBUG(!value || value->size);
+	return value;
 }
 
 void wf_gpu_inputs_done(struct wf_local *self, struct wf_ext *ext)

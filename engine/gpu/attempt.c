@@ -226,8 +226,6 @@ static void look_for_strays(struct wf_gpu_run *run)
 		uint32_t device = run->part[i].device;
 		int rc = gpus->ops->default_idle(gpus->backend, device);
 
-		/* The call has made the device's context current. */
-		(void)gpus->ops->device_leave(gpus->backend, device);
 		if (rc == -EBUSY)
 			weft_log(run->frame, WEFT_LOG_ERROR,
 			         "work is in the default stream of device %u: a body has not used "

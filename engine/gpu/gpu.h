@@ -275,6 +275,11 @@ void wf_gpu_unpublish(struct wf_gpu_run *run);
 void wf_gpu_linked(struct wf_local *self, struct wf_ext *ext);
 /* Have the stream wait for the inputs that are on devices. 0 or an error. */
 int wf_gpu_wait_inputs(struct wf_gpu_run *run, struct wf_gpu_part *part);
+/*
+ * The value that a task which is not done leaves on a device, with a use of the caller's; NULL: it
+ * is about to be done, or was.
+ */
+struct wf_gpu_value *wf_gpu_early_input(struct wf_gpus *gpus, const struct wf_cell *src);
 /* A task that began ahead is over but for its inputs: wait. Then their failure, or code. */
 int wf_gpu_ahead_end(struct weft_task *frame, int code) WF_SUSPENDS;
 /* Its last input is done. */

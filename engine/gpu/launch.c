@@ -12,36 +12,55 @@
 #define ARGS_MAX  64u
 #define GRAPH_MAX 65536u
 
-/* The kernel on this device: found once. */
+/* With the mutex held; NULL: not found yet. */
+static struct wf_device_kernel *kernel_known(const struct wf_gpu *gpu,
+                                             const struct weft_cuda_kernel *key)
+{
+	const struct wf_gpu_kernel *entry = gpu->kernels;
+
+	while (entry && entry->key != key)
+		entry = entry->next;
+	return entry ? entry->kernel : NULL;
+}
+
+/*
+ * The kernel on this device: found once. Without the mutex meanwhile, as the driver may compile it:
+ * whoever comes second to its end takes what the first has found.
+ */
 static int kernel_of(struct wf_gpu *gpu, const struct weft_cuda_kernel *key,
                      struct wf_device_kernel **out)
 {
 	struct wf_gpus *gpus = gpu->gpus;
-	struct wf_gpu_kernel *entry;
-	int rc = 0;
+	struct wf_device_kernel *kernel;
 
 	WF_DEBUG(key && key->name);
 	pthread_mutex_lock(&gpu->mutex);
-	for (entry = gpu->kernels; entry && entry->key != key;)
-		entry = entry->next;
-	if (!entry) {
-		entry = wf_malloc(sizeof(*entry));
-		rc = !entry ? -ENOMEM
-			    : gpus->ops->kernel_get(gpus->backend, gpu->index, key->image,
-		                                    key->image_bytes, key->name, &entry->kernel);
-		if (rc) {
-			wf_free(entry);
-			entry = NULL;
-		} else {
-			entry->key = key;
-			entry->next = gpu->kernels;
-			gpu->kernels = entry;
-		}
-	}
-	if (entry)
-		*out = entry->kernel;
+	*out = kernel_known(gpu, key);
 	pthread_mutex_unlock(&gpu->mutex);
-	return rc;
+	if (*out)
+		return 0;
+	struct wf_gpu_kernel *entry = wf_malloc(sizeof(*entry));
+	int rc = !entry ? -ENOMEM
+			: gpus->ops->kernel_get(gpus->backend, gpu->index, key->image,
+	                                        key->image_bytes, key->name, &kernel);
+
+	if (rc) {
+		wf_free(entry);
+		return rc;
+	}
+	WF_CHECK(kernel);
+	*entry = (struct wf_gpu_kernel){ .key = key, .kernel = kernel };
+	pthread_mutex_lock(&gpu->mutex);
+	*out = kernel_known(gpu, key);
+	if (!*out) {
+		entry->next = gpu->kernels;
+		gpu->kernels = entry;
+		*out = kernel;
+		entry = NULL;
+	}
+	pthread_mutex_unlock(&gpu->mutex);
+	wf_free(entry);
+	return 0;
 }
 
 /* A twin as the back end calls it: on one of its threads. */

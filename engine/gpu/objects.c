@@ -43,13 +43,7 @@ static WF_SUSPENDS int wait_here(weft *rt, struct wf_cell *cell, int64_t until)
 	int64_t interval = HERE_FIRST_NS;
 
 	for (;;) {
-		struct wf_local *self = wf_local_of(rt);
-		/* What is looked at may be another device's. */
-		const struct wf_ext *away = wf_gpu_leave(self->current);
-
-		wf_gpu_poll(self);
-		if (away)
-			wf_gpu_back(self->current);
+		wf_gpu_poll(wf_local_of(rt));
 		/* Without marks it sleeps as any other, and who looks for deadlocks sees that. */
 		int64_t next = wf_gpus_pending(rt) ? wf_clock_now(NULL) + interval : WEFT_FOREVER;
 		int rc = wf_wait_cell(rt, cell, until < next ? until : next);

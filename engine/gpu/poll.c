@@ -28,6 +28,8 @@ void wf_gpu_lose(struct wf_gpu *gpu, const char *why)
 
 	if (wf_gpu_is_lost(gpu))
 		return;
+	if (why && WF_DEVICE_HAS(gpus->ops, device_abandon))
+		gpus->ops->device_abandon(gpus->backend, gpu->index);
 	if (!why)
 		why = gpus->ops->error_text(gpus->backend, gpu->index);
 	WF_CHECK(why);

@@ -334,33 +334,38 @@ static WF_SUSPENDS int input_copy(struct wf_gpu_run *run, struct wf_gpu_part *pa
 	return 0;
 }
 
-/* A value of the store, or of a device. */
-static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *part,
-                                   const struct wf_cell *src, uint64_t *address)
+/* The value of an input that is done, with a use of the caller's; NULL: no memory. */
+static struct wf_gpu_value *value_of_input(struct wf_gpus *gpus, const struct wf_cell *src)
 {
-	struct wf_gpus *gpus = run->gpus;
-	struct wf_gpu *gpu = &gpus->gpu[part->device];
 	struct wf_object *object = wf_cell_object(src);
-	struct wf_gpu_use *use = wf_malloc(sizeof(*use));
-	struct wf_gpu_copy *copy = NULL;
-	int rc = use ? 0 : -ENOMEM;
 
 	wf_gpu_objects_lock(gpus);
 	struct wf_gpu_value *value = wf_cell_is_remote(src) ? wf_gpu_value_of(src->u.payload)
 							    : wf_gpu_value_find(gpus, object);
 
-	if (!rc && !value)
+	if (!value)
 		value = wf_gpu_value_create(gpus, object->size, object);
-	if (!value) {
-		wf_gpu_objects_unlock(gpus);
-		wf_free(use);
-		return -ENOMEM;
-	}
-	copy = wf_gpu_copy_find(value, gpu);
+	if (value)
+		value->users++;
+	wf_gpu_objects_unlock(gpus);
+	return value;
+}
+
+/* A value of the store, or of a device; the caller's use of it is consumed. */
+static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                   struct wf_gpu_value *value, uint64_t *address)
+{
+	struct wf_gpus *gpus = run->gpus;
+	struct wf_gpu *gpu = &gpus->gpu[part->device];
+	struct wf_gpu_use *use = wf_malloc(sizeof(*use));
+	int rc = use ? 0 : -ENOMEM;
+
+	WF_CHECK(value->users > 0);
+	wf_gpu_objects_lock(gpus);
+	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, gpu);
 	/* Asked for before: it is in use by this attempt already. */
 	bool again = copy && uses(part, copy), host_only = false;
 
-	value->users++;
 	if (!again && value->size > wf_gpu_budget_left(part))
 		rc = -ENOMEM;
 	for (copy = again ? copy : NULL; !copy && !rc;)
@@ -379,35 +384,65 @@ static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	return rc;
 }
 
+static int input_failed(weft_task *self, struct wf_error *cause)
+{
+	wf_frame_set_error(self, wf_input_error(wf_local_of(self->rt), self->cell, cause));
+	return WEFT_EDEP;
+}
+
 /* What the body is told: its own cancel, the end of a value that is gone. */
 static int input_status(weft_task *self, const struct wf_cell *src, int rc)
 {
 	struct wf_error *lost = rc == WEFT_EDEVICE ? wf_remote_lost(self->rt, src) : NULL;
 
 	WF_DEBUG(rc < 0);
-	if (!lost)
-		return rc == -EINTR ? -ECANCELED : rc;
-	wf_frame_set_error(self, wf_input_error(wf_local_of(self->rt), self->cell, lost));
-	return WEFT_EDEP;
+	if (lost)
+		return input_failed(self, lost);
+	return rc == -EINTR ? -ECANCELED : rc;
 }
 
-int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address, size_t *bytes)
+/*
+ * An input from a task whose work is not done: 1 and its value, if that is on this device. Else
+ * what it comes from is waited for: 0, it is done by now; -ECANCELED.
+ */
+static WF_SUSPENDS int early_input(struct wf_gpu_run *run, const struct wf_gpu_part *part,
+                                   struct wf_cell *src, struct wf_gpu_value **value)
 {
-	struct wf_gpu_run *run;
-	struct wf_gpu_part *part = self && address ? wf_gpu_part_of(self, &run) : NULL;
+	struct wf_gpus *gpus = run->gpus;
+	struct wf_gpu_value *early = wf_gpu_early_input(gpus, src);
+
+	if (early) {
+		wf_gpu_objects_lock(gpus);
+		if (wf_gpu_copy_find(early, &gpus->gpu[part->device])) {
+			wf_gpu_objects_unlock(gpus);
+			*value = early;
+			return 1;
+		}
+		/* Nothing may be copied from where it is before it was written. */
+		early->users--;
+		wf_gpu_value_settle_unlock(gpus, early);
+	}
+	int rc = wf_wait_cell(gpus->rt, src, WEFT_FOREVER);
+
+	WF_DEBUG(rc || wf_promise_is_done(&src->promise));
+	return rc == -EINTR ? -ECANCELED : rc;
+}
+
+/* An input that is done. */
+static WF_SUSPENDS int done_input(weft_task *self, struct wf_gpu_run *run, struct wf_gpu_part *part,
+                                  uint32_t i, uint64_t *at, size_t *bytes)
+{
+	const struct wf_cell *src = &self->rt->cells[wf_cell_ext(self->cell)->edges[i].src];
 	struct weft_view view = { NULL, 0 };
 
-	if (!part || i >= weft_input_count(self))
-		return -EINVAL;
-	if (wf_gpu_is_lost(&run->gpus->gpu[part->device]))
-		return WEFT_EDEVICE;
-	const struct wf_cell *src = &self->rt->cells[wf_cell_ext(self->cell)->edges[i].src];
-	uint64_t at = 0;
-
-	/* Lost since the task began: what fails fast does so now. */
-	if (wf_cell_ext(self->cell)->policy == WEFT_INPUT_FAIL_FAST &&
-	    wf_remote_lost(self->rt, src))
-		return input_status(self, src, WEFT_EDEVICE);
+	WF_CHECK(wf_promise_is_done(&src->promise));
+	/* Lost since the task began, or failed after all: what fails fast does so now. */
+	if (wf_cell_ext(self->cell)->policy == WEFT_INPUT_FAIL_FAST) {
+		if (wf_flags(src) & WF_CELL_ERROR)
+			return input_failed(self, src->u.error);
+		if (wf_remote_lost(self->rt, src))
+			return input_status(self, src, WEFT_EDEVICE);
+	}
 	int rc = weft_input(self, i, &view);
 
 	/* A failed input is as weft_input() says it. */
@@ -416,14 +451,44 @@ int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address, size_t *byte
 	if (rc == -EREMOTE)
 		view.size = wf_cell_size(src);
 	rc = 0;
-	if (view.size && wf_cell_is_outside(src))
-		rc = large_input(run, part, src, &at);
-	else if (view.size)
-		rc = small_input(run, part, i, view, &at);
+	if (view.size && wf_cell_is_outside(src)) {
+		struct wf_gpu_value *value = value_of_input(run->gpus, src);
+
+		rc = value ? large_input(run, part, value, at) : -ENOMEM;
+	} else if (view.size) {
+		rc = small_input(run, part, i, view, at);
+	}
+	*bytes = view.size;
+	return rc ? input_status(self, src, rc) : 0;
+}
+
+int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address, size_t *bytes)
+{
+	struct wf_gpu_run *run;
+	struct wf_gpu_part *part = self && address ? wf_gpu_part_of(self, &run) : NULL;
+	struct wf_gpu_value *value = NULL;
+
+	if (!part || i >= weft_input_count(self))
+		return -EINVAL;
+	if (wf_gpu_is_lost(&run->gpus->gpu[part->device]))
+		return WEFT_EDEVICE;
+	struct wf_cell *src = &self->rt->cells[wf_cell_ext(self->cell)->edges[i].src];
+	uint64_t at = 0;
+	size_t size = 0;
+	int rc = wf_promise_is_done(&src->promise) ? 0 : early_input(run, part, src, &value);
+
+	WF_DEBUG(rc <= 1 && (rc > 0) == !!value);
+	if (value) {
+		size = value->size;
+		rc = large_input(run, part, value, &at);
+		rc = rc == -EINTR ? -ECANCELED : rc;
+	} else if (!rc) {
+		rc = done_input(self, run, part, i, &at, &size);
+	}
 	if (rc)
-		return input_status(self, src, rc);
+		return rc;
 	*address = at;
 	if (bytes)
-		*bytes = view.size;
+		*bytes = size;
 	return 0;
 }

@@ -19,11 +19,14 @@
  * What is enforced: the memory that is taken here. What is not: how much of a device's time a share
  * gets, and memory that other libraries take.
  *
- * A GPU task that comes after another one (n_after of weft_call) is started as soon as that one is
- * submitted: their order is kept on the device, and the host learns of the last. With an equal
- * request it takes over the other's grant and stream. Not so after a task with retries, or one
- * that gives outputs one by one, or when ahead_max tasks' work waits in the stream. When the first
- * fails after all, what came after it fails as WEFT_EDEP, whatever it has returned.
+ * A GPU task that comes after another one (n_after of weft_call), or has its first output as input
+ * when that stays on a device, is started as soon as that one is submitted: their order is kept on
+ * the device, and the host learns of the last. With an equal request it takes over the other's
+ * grant and stream, unless the other has values on the device in use. Not so after a task with
+ * retries, or one that gives outputs one by one, or when ahead_max tasks' work waits in the stream;
+ * nor for such an input when the task is WEFT_TASK_BLOCKING, has a key, or takes failures as
+ * values. When the first fails after all, what came after it fails as WEFT_EDEP, whatever it has
+ * returned.
  *
  * A result may stay on its device (weft_cuda_output), and a body finds an input there
  * (weft_cuda_input): the reference is as any other, its value is in up to three places, a device,
@@ -217,15 +220,17 @@ WEFT_API WEFT_NODISC int weft_cuda_output(weft_task *self, uint32_t i, size_t by
  * some task's output or because another task has asked for it, is just named; else it is copied up,
  * in a stream of its own, through pinned memory, and stays for who asks next. Must not be written:
  * others read the same bytes. weft_input() of a task with a device answers -EREMOTE for a value
- * that was born on a device, and works for all others.
+ * that was born on a device, or is to be, and works for all others.
  *
  * Owned:    `*address` is borrowed until the task has ended: nothing of it moves or goes before the
  *           device has done this task's work. `bytes` may be NULL. For an empty value both are 0.
  * Suspends: may, until the bytes are under way: for a free piece of pinned memory, for room on the
- *           device, for a value that is in a file or on another device. It counts for the grant.
+ *           device, for a value that is in a file or on another device, where the task that makes
+ *           it may not be done yet. It counts for the grant.
  * Errors:   -EINVAL also no such input; -ENOMEM more than the grant has left, or no room; of an
- *           input that has failed as weft_input(); WEFT_EDEP it was on a device that is lost (a
- *           body that returns this code ends with that as cause); WEFT_ESTOREFULL; -ECANCELED.
+ *           input that has failed as weft_input(); WEFT_EDEP it was on a device that is lost, or
+ *           has failed after all (a body that returns this code ends with that as cause);
+ *           WEFT_ESTOREFULL; -ECANCELED.
  */
 WEFT_API WEFT_NODISC int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address,
                                          size_t *bytes);
@@ -245,7 +250,7 @@ struct weft_cuda_kernel {
 struct weft_cuda_launch {
 	const struct weft_cuda_kernel *kernel;
 	uint32_t grid[3], block[3]; /* 0 means 1 */
-	uint32_t shared_bytes;
+	uint32_t shared_bytes;      /* of a block, as many as the device can give */
 	uint32_t n_args;            /* at most 64 */
 	void *const *args;          /* pointers to the values; copied */
 	const uint16_t *args_bytes; /* the values' sizes; NULL: 8 each */

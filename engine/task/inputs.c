@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "admit_state.h"
+#include "gpu.h"
 #include "lineage.h"
 #include "room.h"
 #include "runtime.h"
@@ -108,11 +109,19 @@ bool wf_inputs_on_device(const weft *rt, struct wf_ext *ext)
 	return request && wf_shape_has_gpu(&request->class->shape);
 }
 
+/* Of a task that began ahead: still on a device, where it stays. Nothing of it may be read. */
+static bool is_early(const struct wf_ext *ext, const struct wf_cell *src)
+{
+	return WF_UNLIKELY(wf_ext_is_ahead(ext)) && !wf_promise_is_done(&src->promise);
+}
+
 /* What lies in the store of an input that the body reads on the host, or NULL. */
 static struct wf_object *input_object(weft *rt, struct wf_ext *ext, uint32_t i)
 {
 	const struct wf_cell *src = &rt->cells[ext->edges[i].src];
 
+	if (is_early(ext, src))
+		return NULL;
 	if (wf_cell_is_remote(src) && wf_inputs_on_device(rt, ext))
 		return NULL;
 	return wf_cell_object(src);
@@ -158,7 +167,9 @@ static uint32_t input_objects(weft *rt, struct wf_ext *ext, struct wf_object **a
 static bool has_object(const weft *rt, const struct wf_ext *ext)
 {
 	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		if (wf_cell_is_outside(&rt->cells[ext->edges[i].src]))
+		const struct wf_cell *src = &rt->cells[ext->edges[i].src];
+
+		if (!is_early(ext, src) && wf_cell_is_outside(src))
 			return true;
 	}
 	return false;
@@ -168,11 +179,15 @@ static bool has_object(const weft *rt, const struct wf_ext *ext)
 static struct wf_error *lost_input(weft *rt, const struct wf_ext *ext)
 {
 	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		struct wf_object *object = wf_cell_object(&rt->cells[ext->edges[i].src]);
+		const struct wf_cell *src = &rt->cells[ext->edges[i].src];
+
+		if (is_early(ext, src))
+			continue;
+		struct wf_object *object = wf_cell_object(src);
 
 		if (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_LOST)
-			return wf_object_lost_error(rt, &rt->cells[ext->edges[i].src], object);
-		struct wf_error *lost = wf_remote_lost(rt, &rt->cells[ext->edges[i].src]);
+			return wf_object_lost_error(rt, src, object);
+		struct wf_error *lost = wf_remote_lost(rt, src);
 
 		if (lost)
 			return lost;
@@ -303,7 +318,8 @@ void wf_inputs_unhold(struct wf_local *self, struct wf_ext *ext)
 void wf_inputs_prefetch(weft *rt, const struct wf_ext *ext)
 {
 	for (uint32_t i = 0; i < ext->n_inputs; i++) {
-		struct wf_object *object = wf_cell_object(&rt->cells[ext->edges[i].src]);
+		const struct wf_cell *src = &rt->cells[ext->edges[i].src];
+		struct wf_object *object = is_early(ext, src) ? NULL : wf_cell_object(src);
 
 		if (object && (wf_object_word(object) & WF_OBJECT_STATE) == WF_OBJECT_SPILLED)
 			wf_store_prefetch(wf_runtime_store(rt), object);

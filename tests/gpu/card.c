@@ -6,6 +6,7 @@
  * second word nothing is done that a checker of memory would report; without a card it says so and
  * exits 77. Figures with a bound are in figures.c.
  */
+#include <dlfcn.h>
 #include <inttypes.h>
 #include <stdarg.h>
 
@@ -329,6 +330,33 @@ static void loss(weft *rt)
 	row("a bad address", "lost: %s", info.failure);
 }
 
+/* Why there is no card: the driver's own words, or those of the loader. */
+static void say_why(void)
+{
+	int (*init)(unsigned int) = NULL, (*count)(int *) = NULL, (*version)(int *) = NULL;
+	void *driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+	int n = 0, of = 0, rc;
+
+	if (!driver) {
+		printf("no card was found: no driver (%s)\n", dlerror());
+		return;
+	}
+	*(void **)&init = dlsym(driver, "cuInit");
+	*(void **)&count = dlsym(driver, "cuDeviceGetCount");
+	*(void **)&version = dlsym(driver, "cuDriverGetVersion");
+	if (!init || !count || !version) {
+		printf("no card was found: libcuda.so.1 is no driver\n");
+		return;
+	}
+	(void)version(&of);
+	rc = init(0);
+	if (!rc)
+		rc = count(&n);
+	printf("no card was found: the driver, of version %d.%d, answers %d and counts %d cards; "
+	       "12.0 and one with memory pools are needed\n",
+	       of / 1000, of % 1000 / 10, rc, n);
+}
+
 int main(int argc, char **argv)
 {
 	const struct weft_cuda_options how = { .struct_size = sizeof how,
@@ -342,7 +370,8 @@ int main(int argc, char **argv)
 	unsetenv("WEFT_GPU");
 	rc = weft_cuda_open(&cuda, &how);
 	if (rc == -ENODEV) {
-		printf("no card was found: nothing was checked on one\n");
+		say_why();
+		printf("nothing was checked on a card\n");
 		return 77;
 	}
 	API_CHECK(rc == 0 && weft_cuda_count(cuda) > 0);

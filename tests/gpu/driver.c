@@ -25,6 +25,8 @@ static fake_event_queries_fn *event_queries;
 static fake_counts_fn *counts;
 static fake_reset_fn *reset;
 static fake_set_current_fn *set_current;
+static fake_current_fn *get_current;
+static fake_capture_fn *capture;
 static char options[1024];
 
 static void find_fake(void)
@@ -42,7 +44,10 @@ static void find_fake(void)
 	*(void **)&counts = dlsym(library, "fake_counts");
 	*(void **)&reset = dlsym(library, "fake_reset");
 	*(void **)&set_current = dlsym(library, "fake_set_current");
-	cr_assert(fail && event_queries && counts && reset && set_current);
+	*(void **)&get_current = dlsym(library, "fake_current");
+	*(void **)&capture = dlsym(library, "fake_capture");
+	cr_assert(fail && event_queries && counts && reset && set_current && get_current &&
+	          capture);
 	reset();
 }
 
@@ -120,6 +125,12 @@ Test(driver, devices_are_described)
 	cr_assert_eq(ops->device_enter(dev, 1), 0);
 	set_current(0);
 	cr_assert_eq(ops->device_leave(dev, 1), -EPERM);
+	cr_assert_eq(get_current(), -1);
+	set_current(0);
+	cr_assert_eq(ops->device_enter(dev, 1), 0);
+	cr_assert_eq(get_current(), 1);
+	cr_assert_eq(ops->device_leave(dev, 1), 0);
+	cr_assert_eq(get_current(), 0, "what the thread had before");
 	close_fake();
 }
 
@@ -231,6 +242,67 @@ Test(driver, work_goes_through_and_everything_is_given_back)
 	close_fake();
 }
 
+/* Whoever calls may have a context of his own; and may be called while others record. */
+Test(driver, calls_leave_their_thread_as_it_was)
+{
+	struct kit kit = { 0 };
+
+	open_fake();
+	for (int current = -1; current < 2; current++) {
+		set_current(current);
+		capture(current == 1);
+		cr_assert_eq(make(&kit), 0);
+		cr_assert_eq(get_current(), current);
+		cr_assert_eq(work(&kit), 0);
+		cr_assert_eq(ops->host_register(dev, options, sizeof(options)), 0);
+		cr_assert_eq(ops->host_unregister(dev, options), 0);
+		cr_assert_eq(get_current(), current);
+		fail("cuLaunchKernel", 999, 0);
+		cr_assert_eq(work(&kit), -EIO);
+		cr_assert_eq(get_current(), current);
+		unmake(&kit);
+		cr_assert_eq(get_current(), current);
+		kit = (struct kit){ 0 };
+	}
+	fail("cuStreamQuery", WF_CU_CAPTURE_UNSUPPORTED, 0);
+	cr_assert_eq(ops->default_idle(dev, 0), 0, "under a capture nothing is known");
+	set_current(1);
+	close_fake();
+	cr_assert_eq(get_current(), 1);
+}
+
+Test(driver, a_device_that_was_given_up_is_not_waited_for)
+{
+	struct kit kit = { 0 };
+	void *memory = NULL;
+
+	open_fake();
+	cr_assert_eq(make(&kit), 0);
+	ops->device_abandon(dev, 7);
+	cr_assert_eq(ops->host_register(dev, options, sizeof(options)), 0);
+	cr_assert_eq(ops->device_state(dev, 0), 0);
+	ops->device_abandon(dev, 0);
+	ops->device_abandon(dev, 0);
+	cr_assert_eq(ops->device_state(dev, 0), WF_DEVICE_LOST);
+	cr_assert_str_eq(ops->error_text(dev, 0), "it was given up");
+	cr_assert_eq(ops->device_enter(dev, 0), WF_DEVICE_LOST);
+	cr_assert_eq(ops->pinned_alloc(dev, 64, &memory), 0, "by the other");
+	uint64_t pinned = (uint64_t)counts().pinned;
+
+	/* It may still write there. */
+	ops->pinned_free(dev, memory);
+	cr_assert_eq(ops->host_unregister(dev, options), WF_DEVICE_LOST);
+	cr_assert_eq((uint64_t)counts().pinned, pinned);
+	cr_assert_eq(counts().registered, 1);
+	unmake(&kit);
+	fail("cuCtxSynchronize", 999, 0);
+	uint64_t failed = counts().failed;
+
+	ops->close(dev);
+	cr_assert_eq(counts().failed, failed + 1, "only the other is waited for");
+	cr_assert_eq(counts().misuses, 0);
+}
+
 Test(driver, memory_has_the_limit_that_was_set)
 {
 	struct kit kit = { 0 };
@@ -273,6 +345,22 @@ Test(driver, kernels_and_launches_are_checked)
 	l.block[1] = 1;
 	cr_assert_eq(ops->stream_create(dev, 1, WF_DEVICE_COMPUTE, 0, &other), 0);
 	cr_assert_eq(ops->launch(dev, other, &l), -EINVAL, "another device's kernel");
+	uint32_t none = 0;
+	void *args[] = { &kit.at, &none, &none };
+
+	l.args_count = 3;
+	l.args = args;
+	static const char *const asks[] = { "cuFuncGetAttribute", "cuFuncSetAttribute" };
+
+	l.shared_bytes = 60000;
+	for (int i = 0; i < 2; i++) {
+		fail(asks[i], WF_CU_INVALID_VALUE, 0);
+		cr_assert_eq(ops->launch(dev, kit.stream, &l), -EINVAL);
+	}
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(ops->launch(dev, kit.stream, &l), 0, "more than unasked");
+	l.shared_bytes = 99001;
+	cr_assert_eq(ops->launch(dev, kit.stream, &l), -EINVAL, "more than there is");
 	ops->stream_destroy(dev, other);
 	unmake(&kit);
 	close_fake();

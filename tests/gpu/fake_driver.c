@@ -29,6 +29,8 @@ static struct CUctx_st {
 	int device;
 } contexts[DEVICES] = { { 0 }, { 1 }, { 2 } };
 static _Thread_local CUcontext current;
+static _Thread_local int mode; /* of captures */
+static bool capturing;         /* somebody, in the strictest mode */
 
 EXPORT void fake_fail(const char *name, int code, int after)
 {
@@ -58,6 +60,8 @@ EXPORT void fake_reset(void)
 	memset(used, 0, sizeof(used));
 	arena_used = 0;
 	current = NULL;
+	mode = 0;
+	capturing = false;
 	fake_fail(NULL, 0, 0);
 	fake_event_queries(0);
 }
@@ -75,6 +79,16 @@ EXPORT struct fake_counts fake_counts(void)
 EXPORT void fake_set_current(int device)
 {
 	current = device < 0 ? NULL : &contexts[device];
+}
+
+EXPORT int fake_current(void)
+{
+	return mode ? -2 : current ? current->device : -1;
+}
+
+EXPORT void fake_capture(bool on)
+{
+	capturing = on;
 }
 
 /* The failure planted for an entry, or success. */
@@ -99,6 +113,8 @@ static CUresult answer_in_context(const char *name)
 		counts.misuses++;
 		return 201;
 	}
+	if (capturing && mode != WF_CU_CAPTURE_RELAXED)
+		return WF_CU_CAPTURE_UNSUPPORTED;
 	return answer(name);
 }
 
@@ -170,6 +186,7 @@ static CUresult my_cuDeviceGetAttribute(int *value, CUdevice_attribute attribute
 	ANSWER("cuDeviceGetAttribute");
 	*value = attribute == WF_CU_ATTRIBUTE_ASYNC_ENGINES ? 3
 		: attribute == WF_CU_ATTRIBUTE_MEMORY_POOLS ? device != 2
+		: attribute == WF_CU_ATTRIBUTE_SHARED_MOST  ? 100000
 							    : 0;
 	return WF_CU_SUCCESS;
 }
@@ -193,6 +210,7 @@ static CUresult my_cuDevicePrimaryCtxRetain(CUcontext *out, CUdevice device)
 {
 	ANSWER("cuDevicePrimaryCtxRetain");
 	counts.contexts++;
+	counts.retained++;
 	*out = &contexts[device];
 	return WF_CU_SUCCESS;
 }
@@ -274,6 +292,16 @@ static CUresult my_cuStreamQuery(CUstream stream)
 	/* Only those that have no handle are asked. */
 	counts.misuses += (uintptr_t)stream != WF_CU_STREAM_LEGACY &&
 		(uintptr_t)stream != WF_CU_STREAM_PER_THREAD;
+	return WF_CU_SUCCESS;
+}
+
+static CUresult my_cuThreadExchangeStreamCaptureMode(CUstreamCaptureMode *at)
+{
+	int before = mode;
+
+	ANSWER("cuThreadExchangeStreamCaptureMode");
+	mode = *at;
+	*at = before;
 	return WF_CU_SUCCESS;
 }
 
@@ -490,6 +518,7 @@ struct CUmod_st {
 	CUcontext context;
 	struct CUfunc_st {
 		CUcontext context;
+		unsigned int shared; /* bytes that were asked for */
 	} add;
 };
 
@@ -521,6 +550,23 @@ static CUresult my_cuModuleGetFunction(CUfunction *out, CUmodule module, const c
 	return WF_CU_SUCCESS;
 }
 
+static CUresult my_cuFuncGetAttribute(int *value, CUfunction_attribute attribute, CUfunction f)
+{
+	(void)f;
+	ANSWER_IN_CONTEXT("cuFuncGetAttribute");
+	counts.misuses += attribute != WF_CU_FUNCTION_SHARED;
+	*value = 1000;
+	return WF_CU_SUCCESS;
+}
+
+static CUresult my_cuFuncSetAttribute(CUfunction f, CUfunction_attribute attribute, int value)
+{
+	ANSWER_IN_CONTEXT("cuFuncSetAttribute");
+	counts.misuses += attribute != WF_CU_FUNCTION_SHARED_MOST || value != 99000;
+	f->shared = (unsigned int)value;
+	return WF_CU_SUCCESS;
+}
+
 /* add(uint32_t *words, uint32_t n, uint32_t add) */
 static void add(void **args)
 {
@@ -534,8 +580,9 @@ static CUresult my_cuLaunchKernel(CUfunction f, unsigned int gx, unsigned int gy
                                   unsigned int bx, unsigned int by, unsigned int bz,
                                   unsigned int shared, CUstream s, void **args, void **extra)
 {
-	(void)shared;
 	ANSWER_IN_CONTEXT("cuLaunchKernel");
+	if (shared > 49152 && shared > f->shared)
+		return WF_CU_INVALID_VALUE;
 	counts.misuses += s->context != current || f->context != current || extra ||
 		!(gx && gy && gz && bx && by && bz);
 	add(args);

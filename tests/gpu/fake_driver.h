@@ -4,12 +4,14 @@
 #ifndef WEFT_TEST_FAKE_DRIVER_H
 #define WEFT_TEST_FAKE_DRIVER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fake_counts {
 	uint64_t calls, failed;
 	uint64_t misuses;  /* no or another context current, flags that are wrong */
 	uint64_t accesses; /* that pools were opened to other devices */
+	uint64_t retained; /* contexts, in all */
 	/* What was made and not given back. */
 	int64_t contexts, streams, events, pools, memory, pinned, registered, modules, graphs;
 };
@@ -28,6 +30,12 @@ typedef void fake_reset_fn(void);
 void fake_reset(void);
 typedef struct fake_counts fake_counts_fn(void);
 struct fake_counts fake_counts(void);
+/* The device whose context is current here; -1: none, -2: captures are not minded here. */
+typedef int fake_current_fn(void);
+int fake_current(void);
+/* As if somebody recorded a stream in the mode that other threads must mind. */
+typedef void fake_capture_fn(bool on);
+void fake_capture(bool on);
 /* As if users' code had made another context current; -1 none. */
 typedef void fake_set_current_fn(int device);
 void fake_set_current(int device);

@@ -85,16 +85,49 @@ struct bench {
 	uint32_t long_loops; /* some 300 us */
 };
 
-static void row(struct bench *b, const char *name, double value, const char *unit, bool at_most,
-                double bound)
-{
-	const bool met = at_most ? value <= bound : value >= bound;
+/* What is promised, in the order in which it is measured. */
+enum figure {
+	START,
+	AWAKE,
+	ASLEEP,
+	IN_CHAIN,
+	DOORBELLS,
+	PIPELINE,
+	QUARTERS,
+	BUSY,
+	FIGURES,
+};
 
-	printf("%-44s %10.2f %-6s (%s %.2f) %s\n", name, value, unit, at_most ? "<=" : ">=", bound,
-	       !b->counts    ? "not a card"
-	               : met ? "met"
-	                     : "MISSED");
+static const struct {
+	const char *name, *unit;
+	bool at_most;
+	double bound;
+} promised[FIGURES] = {
+	[START] = { "from nothing to the first task's end", "ms", true, 300 },
+	[AWAKE] = { "done, a worker awake, above the back end", "us", true, 5 },
+	[ASLEEP] = { "done, all asleep, above host function + wake", "us", true, 5 },
+	[IN_CHAIN] = { "a task of a chain of 1000, above a launch", "us", true, 2 },
+	[DOORBELLS] = { "doorbells of that chain", "", true, 1 },
+	[PIPELINE] = { "batches up, a kernel, down: of the copies alone", "", false, 0.9 },
+	[QUARTERS] = { "four quarter grants beside whole ones", "x", false, 3.5 },
+	[BUSY] = { "processors busy while the device works", "", true, 0.05 },
+};
+
+static void print_row(enum figure i, const char *value, const char *what)
+{
+	printf("%-47s %10s %-2s (%s %.2f) %s\n", promised[i].name, value, promised[i].unit,
+	       promised[i].at_most ? "<=" : ">=", promised[i].bound, what);
 	fflush(stdout);
+}
+
+static void row(struct bench *b, enum figure i, double value)
+{
+	const bool met =
+		promised[i].at_most ? value <= promised[i].bound : value >= promised[i].bound;
+	char text[32];
+
+	snprintf(text, sizeof text, "%.2f", value);
+	print_row(i, text, !b->counts ? "not a card" : met ? "met" : "MISSED");
 	b->missed += b->counts && !met;
 }
 
@@ -419,28 +452,24 @@ static void measure(struct bench *b)
 		                             &b->kernel) == 0);
 	(void)raw_latency_us(b);
 	us = raw_latency_us(b);
-	row(b, "done, a worker awake, above the back end", latency_us(b, true) - us, "us", true, 5);
+	row(b, AWAKE, latency_us(b, true) - us);
 	us = raw_wake_us(b);
-	row(b, "done, all asleep, above host function + wake", latency_us(b, false) - us, "us",
-	    true, 5);
+	row(b, ASLEEP, latency_us(b, false) - us);
 	us = raw_chain_us(b);
 	(void)chain_us(b, &wakes);
-	row(b, "a task of a chain of 1000, above a launch", chain_us(b, &wakes) - us, "us", true,
-	    2);
-	row(b, "doorbells of that chain", wakes, "", true, 1);
+	row(b, IN_CHAIN, chain_us(b, &wakes) - us);
+	row(b, DOORBELLS, wakes);
 	API_CHECK(weft_cuda_host_alloc(b->rt, 6 * BATCH, &memory) == 0);
 	memset(memory, 1, 6 * BATCH);
 	const double bound = raw_copies(b, memory, (char *)memory + BATCH);
 
-	row(b, "batches up, a kernel, down: of the copies alone", pipeline(b, memory) / bound, "",
-	    false, 0.9);
+	row(b, PIPELINE, pipeline(b, memory) / bound);
 	weft_cuda_host_free(b->rt, memory);
 	calibrate(b);
 	(void)small_kernels_s(b, 1);
 	us = small_kernels_s(b, 1);
-	row(b, "four quarter grants beside whole ones", us / small_kernels_s(b, 0.25), "x", false,
-	    3.5);
-	row(b, "processors busy while the device works", busy_cpu(b), "", true, 0.05);
+	row(b, QUARTERS, us / small_kernels_s(b, 0.25));
+	row(b, BUSY, busy_cpu(b));
 	b->ops->event_destroy(b->dev, b->event);
 	b->ops->stream_destroy(b->dev, b->stream);
 	b->ops->stream_destroy(b->dev, b->other);
@@ -458,6 +487,8 @@ int main(int argc, char **argv)
 	const int rc = weft_cuda_open(&b.cuda, &how);
 
 	if (rc == -ENODEV) {
+		for (int i = 0; i < FIGURES; i++)
+			print_row((enum figure)i, "-", "not measured");
 		printf("no card was found: no figure was measured\n");
 		return 77;
 	}
@@ -467,8 +498,7 @@ int main(int argc, char **argv)
 	b.dev = b.cuda->backend;
 	API_CHECK(api_end(b.rt, api_submit(b.rt, WEFT_TASK(spins, WEFT_ARG(none), SHARE(1, 0)))) ==
 	          0);
-	row(&b, "from nothing to the first task's end", (double)(api_now() - start) / 1e6, "ms",
-	    true, 300);
+	row(&b, START, (double)(api_now() - start) / 1e6);
 	measure(&b);
 	api_close(b.rt);
 	API_CHECK(weft_cuda_close(b.cuda) == 0);

@@ -83,7 +83,7 @@ static int body(weft_task *self)
 	return rc;
 }
 
-static int run(struct gpu_test *t, uint32_t *host, bool one_by_one, uint32_t times)
+static int run(const struct gpu_test *t, uint32_t *host, bool one_by_one, uint32_t times)
 {
 	struct job job = { host, times, one_by_one, NULL };
 
@@ -114,27 +114,39 @@ Test(cuda_graph, it_does_what_its_launches_would)
 	gpu_close(&t);
 }
 
+static int run_twice(const struct gpu_test *t, void *host)
+{
+	return run(t, host, false, 2);
+}
+
+/* Each call of the back end fails in turn: the task fails, or does not need it. */
+static void each_call_fails(const struct gpu_test *t, int code,
+                            int (*fn)(const struct gpu_test *t, void *arg), void *arg)
+{
+	uint32_t failures = 0;
+	bool was = true;
+
+	for (uint64_t n = 1; was; n++) {
+		cr_assert_lt(n, 100);
+		wf_sim_fault(t->sim, WF_SIM_FAULT_CALL, n, code);
+		const int rc = fn(t, arg);
+
+		was = wf_sim_fault_count(t->sim, WF_SIM_FAULT_CALL) >= n;
+		cr_assert(rc == 0 || rc == WEFT_ETASK, "%d", rc);
+		failures += rc != 0;
+		wf_sim_fault(t->sim, WF_SIM_FAULT_CALL, 0, 0);
+	}
+	cr_assert_geq(failures, 3);
+}
+
 Test(cuda_graph, each_call_may_fail)
 {
 	struct gpu_test t = gpu_open("sim", 2);
-	uint32_t failures = 0;
 	void *host = NULL;
 
 	cr_assert_eq(weft_cuda_host_alloc(t.rt, WORDS * 4, &host), 0);
 	cr_assert_eq(run(&t, host, false, 2), 0);
-	for (uint64_t n = 1;; n++) {
-		wf_sim_fault(t.sim, WF_SIM_FAULT_CALL, n, -ENOMEM);
-		int rc = run(&t, host, false, 2);
-		bool was = wf_sim_fault_count(t.sim, WF_SIM_FAULT_CALL) >= n;
-
-		cr_assert(rc == 0 || rc == WEFT_ETASK, "%d", rc);
-		failures += rc != 0;
-		wf_sim_fault(t.sim, WF_SIM_FAULT_CALL, 0, 0);
-		if (!was)
-			break;
-		cr_assert_lt(n, 100);
-	}
-	cr_assert_geq(failures, 3);
+	each_call_fails(&t, -ENOMEM, run_twice, host);
 	weft_cuda_host_free(t.rt, host);
 	gpu_close(&t);
 }
@@ -265,7 +277,7 @@ static int staged(weft_task *self)
 	return rc;
 }
 
-static int run_staged(struct gpu_test *t, struct stages *s)
+static int run_staged(const struct gpu_test *t, struct stages *s)
 {
 	for (uint32_t i = 0; i < WORDS; i++) {
 		s->host[i] = i;
@@ -321,29 +333,21 @@ Test(cuda_record, a_chain_of_bodies_is_replayed_as_it_was)
 	gpu_close(&t);
 }
 
+static int run_again(const struct gpu_test *t, void *stages)
+{
+	return run_staged(t, stages);
+}
+
 Test(cuda_record, what_fails_or_is_not_ended_leaves_nothing)
 {
 	struct gpu_test t = gpu_open("sim", 2);
 	struct stages s = stages_make(&t);
-	uint32_t failures = 0;
 
 	s.recorded = true;
 	for (s.fails_at = 0; s.fails_at < STAGES; s.fails_at++)
 		cr_assert_eq(run_staged(&t, &s), WEFT_ETASK);
 	s.fails_at = UINT32_MAX;
-	for (uint64_t n = 1;; n++) {
-		wf_sim_fault(t.sim, WF_SIM_FAULT_CALL, n, -EIO);
-		int rc = run_staged(&t, &s);
-		bool was = wf_sim_fault_count(t.sim, WF_SIM_FAULT_CALL) >= n;
-
-		cr_assert(rc == 0 || rc == WEFT_ETASK, "%d", rc);
-		failures += rc != 0;
-		wf_sim_fault(t.sim, WF_SIM_FAULT_CALL, 0, 0);
-		if (!was)
-			break;
-		cr_assert_lt(n, 100);
-	}
-	cr_assert_geq(failures, 3);
+	each_call_fails(&t, -EIO, run_again, &s);
 	stages_free(&t, &s);
 	gpu_close(&t);
 }

@@ -76,3 +76,47 @@ Test(cuda_strays, a_default_stream_is_reported)
 	cr_assert_eq(said.text[0], 0);
 	gpu_close(&t);
 }
+
+/* ---- What runs on top of a body -------------------------------------------------------------- */
+
+static int sleeps(weft_task *self)
+{
+	weft *rt = weft_task_runtime(self);
+
+	return weft_sleep_until(rt, weft_after_ms(rt, 1));
+}
+
+/* Its children are run in place, on its stack, and take all of it along when they sleep. */
+static int gets_in_place(weft_task *self)
+{
+	weft *rt = weft_task_runtime(self);
+	weft_ref ref;
+
+	for (int i = 0; i < 20; i++) {
+		weft_task_fn *fn = i % 2 ? behaves : sleeps;
+
+		if (weft_submit(
+			    rt,
+			    WEFT_TASK(fn, .opts = i % 2 ? WEFT_TASK_OPTIONS(.gpus = 0.25) : NULL),
+			    &ref))
+			return weft_fail(self, -EIO, "no child");
+		if (api_end(rt, ref) || wf_sim_current() != 0)
+			return weft_fail(self, -EIO, "another device after child %d", i);
+	}
+	return 0;
+}
+
+Test(cuda_strays, a_body_has_its_device_again_after_what_it_ran_in_place)
+{
+	struct said said = { .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct gpu_test t = open_heard(&said);
+	weft_ref refs[3];
+
+	for (int i = 0; i < 3; i++)
+		refs[i] = api_submit(
+			t.rt, WEFT_TASK(gets_in_place, .opts = WEFT_TASK_OPTIONS(.gpus = 0.25)));
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(api_end(t.rt, refs[i]), 0);
+	cr_assert_eq(said.text[0], 0, "%s", said.text);
+	gpu_close(&t);
+}

@@ -4,8 +4,9 @@
  * than there is, every task ends once and for a reason, what succeeded ran after what it came
  * after, and the books are even in the end.
  * Method: threads submit tasks of random requests behind random earlier ones; their kernels count
- * and number themselves; calls of the devices fail now and then; in the last rounds a device is
- * lost. 10^5 tasks in all; 1, 2 and 8 workers.
+ * and number themselves; another thread makes actors that hold devices, calls them and has them
+ * die; calls of the devices fail now and then; in the last rounds a device is lost. 10^5 tasks in
+ * all; 1, 2 and 8 workers.
  */
 #include "../support/gpu_task.h"
 #include "stress.h"
@@ -173,6 +174,71 @@ static void *submit_all(void *arg)
 	return NULL;
 }
 
+/* ---- Actors ---------------------------------------------------------------------------------- */
+
+#define CALLS_MAX 4u
+
+/* How a call of an actor may end that holds devices. */
+static void check_call(const struct field *field, weft_ref ref, bool killed)
+{
+	const struct weft_error *error;
+
+	switch (api_get(field->t.rt, ref)) {
+	case 0:
+		break;
+	case WEFT_ETASK:
+		API_CHECK(weft_ref_error(field->t.rt, ref, &error) == 0);
+		API_CHECK(error->code == -EIO || error->code == -ENOMEM);
+		break;
+	case WEFT_EDEVICE:
+		API_CHECK(field->loses);
+		break;
+	default:
+		/* Without a device to hold it never lives. */
+		API_CHECK(api_get(field->t.rt, ref) == WEFT_EACTOR && (killed || field->loses));
+	}
+	api_release(field->t.rt, ref);
+}
+
+static void one_actor(struct field *field, struct item *item, uint64_t *random)
+{
+	static const struct weft_actor_class class_ = WEFT_ACTOR_CLASS(.name = "holder");
+	const struct weft_actor_holds holds = { .struct_size = sizeof holds,
+		                                .gpus = (1 + api_below(random, 10)) / 10.0,
+		                                .gpu_mem = 65536 };
+	const uint32_t calls = 1 + api_below(random, CALLS_MAX);
+	const bool killed = api_below(random, 3) == 0;
+	weft *rt = field->t.rt;
+	weft_ref refs[CALLS_MAX], died = WEFT_NONE;
+	weft_actor actor = { API_POISON };
+
+	API_CHECK(weft_actor_create(rt, &class_, WEFT_ACTOR_OPTIONS(.holds = &holds), NULL,
+	                            &actor) == 0);
+	for (uint32_t i = 0; i < calls; i++)
+		refs[i] = api_submit(rt, WEFT_TASK(body, .actor = actor, API_POINTER(item)));
+	if (killed)
+		API_CHECK(weft_actor_kill(rt, actor, WEFT_KILL_NOW) == 0);
+	for (uint32_t i = 0; i < calls; i++)
+		check_call(field, refs[i], killed);
+	API_CHECK(weft_actor_died(rt, actor, &died) == 0);
+	API_CHECK(weft_actor_release(rt, actor) == 0);
+	(void)api_get(rt, died);
+	api_release(rt, died);
+}
+
+static void *drive_actors(void *arg)
+{
+	struct field *field = arg;
+	struct item item = { .field = field, .kind = RETURNS, .pieces = 2, .piece_bytes = 1024 };
+	uint64_t random = test_seed() * 41 + field->n;
+
+	for (uint32_t i = 0; i < field->n / 64; i++)
+		one_actor(field, &item, &random);
+	return NULL;
+}
+
+/* ---- Tasks in the end ------------------------------------------------------------------------ */
+
 static void check_item(struct item *item)
 {
 	weft *rt = item->field->t.rt;
@@ -212,7 +278,7 @@ static void run(uint32_t workers, uint32_t n, bool loses)
 {
 	struct field *field = calloc(1, sizeof *field);
 	struct share shares[THREADS];
-	pthread_t threads[THREADS];
+	pthread_t threads[THREADS], actors;
 
 	API_CHECK(field != NULL);
 	field->t = gpu_open("sim:devices=3,memory=1M,threads=2", workers);
@@ -224,8 +290,10 @@ static void run(uint32_t workers, uint32_t n, bool loses)
 		shares[i] = (struct share){ field, i };
 		threads[i] = api_thread(submit_all, &shares[i]);
 	}
+	actors = api_thread(drive_actors, field);
 	for (uint32_t i = 0; i < THREADS; i++)
 		api_join(threads[i]);
+	api_join(actors);
 	for (uint32_t i = 0; i < THREADS; i++) {
 		for (uint32_t j = 0; j < n; j++)
 			check_item(&field->items[i][j]);
