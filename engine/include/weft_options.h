@@ -37,9 +37,12 @@ enum weft_task_flags {
 	 * attempt is one of `retries`, which must be given. A run that fails, or gives another
 	 * size, is the last one; then, and without this flag, such a value ends as WEFT_ECORRUPT or
 	 * WEFT_ELOST, and weft_ref_error() says why it was not rebuilt. Lists of refs are not. A
-	 * task whose input is being rebuilt waits without its resources, but for those of a device.
-	 * arg_drop is called when that all is not needed any more. Not with a key, an output
-	 * directory, items, WEFT_TASK_ABANDON; not for calls of actors (-ENOTSUP).
+	 * run for which there is no memory, or no room in the store, is told to who waits for it
+	 * (-ENOMEM, -EAGAIN, WEFT_ESTOREFULL), and tried again when somebody asks next. A task
+	 * whose input is being rebuilt waits without its resources; a body that waits in weft_get()
+	 * keeps them, and when the run needs those it is told WEFT_EDEADLOCK, as is the call of an
+	 * actor that holds them. arg_drop is called when that all is not needed any more. Not with
+	 * a key, an output directory, items, WEFT_TASK_ABANDON; not for calls of actors (-ENOTSUP).
 	 */
 	WEFT_TASK_REBUILD = 1u << 8,
 };
