@@ -22,9 +22,15 @@ enum weft_task_flags {
 	WEFT_TASK_EMITS = 1u << 2,    /* gives its outputs one by one, see weft_stream.h */
 	/* When one of its value inputs is empty the body does not run: all outputs are empty. */
 	WEFT_TASK_SKIP_EMPTY = 1u << 3,
-	WEFT_TASK_NO_EVENTS = 1u << 4,      /* reserved: -ENOTSUP */
-	WEFT_TASK_ISOLATED = 1u << 5,       /* reserved: -ENOTSUP */
-	WEFT_TASK_NO_SPECULATION = 1u << 6, /* reserved: -ENOTSUP */
+	/*
+	 * Nothing of it is recorded for its own sake: with WEFT_OPEN_TIMING weft_ref_info() has no
+	 * times of it, and nothing is kept of them when it has ended. Its errors are logged and
+	 * counters count as ever. What it submits has this flag only when it is given there.
+	 */
+	WEFT_TASK_NO_EVENTS = 1u << 4,
+	WEFT_TASK_ISOLATED = 1u << 5, /* in a process of its own: reserved, -ENOTSUP */
+	/* Never a second attempt beside one that runs. None is ever made so far: it holds anyway. */
+	WEFT_TASK_NO_SPECULATION = 1u << 6,
 	/*
 	 * With BLOCKING: may be given up while it runs, see weft_cancel_with(). One output, no
 	 * key; weft_task_ref() is zero.
