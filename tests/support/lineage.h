@@ -224,6 +224,9 @@ static inline void run_cases(void (*const cases[])(void), size_t n, bool opened)
 		for (size_t i = 0; i < n; i++) {
 			if (opened)
 				open_runtime();
+			/* What was begun last is what has failed. */
+			printf("%s: case %zu\n", backends[b], i);
+			fflush(stdout);
 			cases[i]();
 			if (opened)
 				close_runtime();
