@@ -29,7 +29,7 @@ enum weft_task_flags {
 	 */
 	WEFT_TASK_NO_EVENTS = 1u << 4,
 	WEFT_TASK_ISOLATED = 1u << 5, /* in a process of its own: reserved, -ENOTSUP */
-	/* Never a second attempt beside one that runs. None is ever made so far: it holds anyway. */
+	/* Never a second attempt beside one that runs. None is made so far: it holds anyway. */
 	WEFT_TASK_NO_SPECULATION = 1u << 6,
 	/*
 	 * With BLOCKING: may be given up while it runs, see weft_cancel_with(). One output, no
