@@ -32,7 +32,7 @@ int wf_options_read(void *to, size_t known, const void *from)
 	}
 	size_t head = size < known ? size : known;
 
-	/* A length that varies: the library's copy is quicker here than what a fixed one becomes. */
+	/* A length that varies: the library's copy is quicker than what a fixed one becomes. */
 	memcpy(to, from, head);
 	if (WF_UNLIKELY(head < known))
 		memset((char *)to + head, 0, known - head);
