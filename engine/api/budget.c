@@ -46,7 +46,17 @@ static void return_bytes(struct wf_group *group, uint64_t bytes)
 		group->reserved -= bytes;
 }
 
-/* Off the list whoever fits now, or only `who`, when it is in it: the ones taken off. */
+/* Whether it is to wait on. */
+static bool waits(const struct wf_group_waiter *waiter)
+{
+	WF_DEBUG(waiter->group->used);
+	return waiter->group->open && short_of(waiter->group, waiter->bytes);
+}
+
+/*
+ * Off the list whoever fits now, and whose group was destroyed; or only `who`, when it is in it:
+ * the ones taken off.
+ */
 static struct wf_group_waiter *waiters_take(struct wf_groups *gs, struct wf_group_waiter *who)
 {
 	struct wf_group_waiter **at = &gs->waiters, *last = NULL, *taken = NULL;
@@ -54,12 +64,13 @@ static struct wf_group_waiter *waiters_take(struct wf_groups *gs, struct wf_grou
 	while (*at) {
 		struct wf_group_waiter *waiter = *at;
 
-		if (who ? waiter != who : short_of(waiter->group, waiter->bytes) != NULL) {
+		if (who ? waiter != who : waits(waiter)) {
 			last = waiter;
 			at = &waiter->next;
 			continue;
 		}
-		if (!who)
+		waiter->refused = !who && !waiter->group->open;
+		if (!who && !waiter->refused)
 			take(waiter->group, waiter->bytes);
 		WF_DEBUG(waiter->signal && waiter->group->used);
 		*at = waiter->next;
@@ -150,10 +161,10 @@ static WF_SUSPENDS int await_memory(weft *rt, struct wf_group *group, uint64_t b
 		rc = rc ? rc : -EINTR;
 		wf_signal(self, signal, NULL);
 	} else {
-		/* Granted, whatever else has happened; the signal is about to come. */
+		/* Granted or refused, whatever else has happened; the signal is about to come. */
 		while (!wf_promise_is_done(&signal->promise))
 			wf_cpu_relax();
-		rc = 0;
+		rc = waiter.refused ? -EINVAL : 0;
 	}
 	wf_cell_release(self, signal);
 	return rc;

@@ -22,9 +22,15 @@ enum weft_task_flags {
 	WEFT_TASK_EMITS = 1u << 2,    /* gives its outputs one by one, see weft_stream.h */
 	/* When one of its value inputs is empty the body does not run: all outputs are empty. */
 	WEFT_TASK_SKIP_EMPTY = 1u << 3,
-	WEFT_TASK_NO_EVENTS = 1u << 4,      /* reserved: -ENOTSUP */
-	WEFT_TASK_ISOLATED = 1u << 5,       /* reserved: -ENOTSUP */
-	WEFT_TASK_NO_SPECULATION = 1u << 6, /* reserved: -ENOTSUP */
+	/*
+	 * Nothing of it is recorded for its own sake: with WEFT_OPEN_TIMING weft_ref_info() has no
+	 * times of it, and nothing is kept of them when it has ended. Its errors are logged and
+	 * counters count as ever. What it submits has this flag only when it is given there.
+	 */
+	WEFT_TASK_NO_EVENTS = 1u << 4,
+	WEFT_TASK_ISOLATED = 1u << 5, /* in a process of its own: reserved, -ENOTSUP */
+	/* Never a second attempt beside one that runs. None is made so far: it holds anyway. */
+	WEFT_TASK_NO_SPECULATION = 1u << 6,
 	/*
 	 * With BLOCKING: may be given up while it runs, see weft_cancel_with(). One output, no
 	 * key; weft_task_ref() is zero.
@@ -37,9 +43,12 @@ enum weft_task_flags {
 	 * attempt is one of `retries`, which must be given. A run that fails, or gives another
 	 * size, is the last one; then, and without this flag, such a value ends as WEFT_ECORRUPT or
 	 * WEFT_ELOST, and weft_ref_error() says why it was not rebuilt. Lists of refs are not. A
-	 * task whose input is being rebuilt waits without its resources, but for those of a device.
-	 * arg_drop is called when that all is not needed any more. Not with a key, an output
-	 * directory, items, WEFT_TASK_ABANDON; not for calls of actors (-ENOTSUP).
+	 * run for which there is no memory, or no room in the store, is told to who waits for it
+	 * (-ENOMEM, -EAGAIN, WEFT_ESTOREFULL), and tried again when somebody asks next. A task
+	 * whose input is being rebuilt waits without its resources; a body that waits in weft_get()
+	 * keeps them, and when the run needs those it is told WEFT_EDEADLOCK, as is the call of an
+	 * actor that holds them. arg_drop is called when that all is not needed any more. Not with
+	 * a key, an output directory, items, WEFT_TASK_ABANDON; not for calls of actors (-ENOTSUP).
 	 */
 	WEFT_TASK_REBUILD = 1u << 8,
 };

@@ -447,6 +447,8 @@ void wf_admit_pause(struct wf_local *self, struct wf_ext *ext)
 	copy_needs(&given, &request->class->shape);
 	wf_admit_give_back(self->rt, request);
 	request->state = WF_REQUEST_NEW;
+	/* It came with the device. */
+	request->stream = 0;
 	wf_admit_serve(self, &given);
 }
 

@@ -84,10 +84,12 @@ struct wf_request {
 	bool lent;       /* the worker that runs it counts as one that stands aside */
 	bool away;       /* blocked: its CPUs are free for others */
 	bool refused;    /* its devices are lost: it goes on to end */
-	bool slot;       /* one CPU of a bundle: the worker that runs it is that CPU; fixed */
-	bool capture;    /* as in its shape; fixed */
 	bool kept;       /* on its node, and on no other */
+	/* Two of a byte, which nobody writes later. */
+	bool slot : 1;    /* one CPU of a bundle: the worker that runs it is that CPU; fixed */
+	bool capture : 1; /* as in its shape; fixed */
 };
+_Static_assert(sizeof(struct wf_request) == 96, "with the cold block's head two cache lines");
 
 /* A grant that is an actor's now. */
 struct wf_kept {

@@ -83,6 +83,7 @@ struct wf_group_waiter {
 	struct wf_group *group;
 	uint64_t bytes;
 	struct wf_cell *signal; /* one count is the list's */
+	bool refused;           /* its group was destroyed: nothing is granted */
 };
 
 struct wf_groups {

@@ -380,7 +380,10 @@ static bool inputs_hopeful(struct search *s, const struct wf_cell *cell, uint32_
 	return true;
 }
 
-/* The task that a further output belongs to, or NULL when the cell has just become another. */
+/*
+ * The task that a further output belongs to, or that a signal of lineage.c stands for; NULL when
+ * there is none, or the cell has just become another.
+ */
 static UNORDERED struct wf_cell *main_of(struct search *s, const struct wf_cell *cell)
 {
 	struct wf_cell *main = *(struct wf_cell *const volatile *)&cell->main;
@@ -419,7 +422,7 @@ static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth)
 
 	if (wf_promise_is_done(&cell->promise) || depth > 64 || ++s->steps > SEARCH_STEPS)
 		return true;
-	if (kind == WF_CELL_OUTPUT)
+	if (kind == WF_CELL_OUTPUT || kind == WF_CELL_SIGNAL)
 		cell = main_of(s, cell);
 	else if (kind != WF_CELL_TASK)
 		return true;
@@ -496,9 +499,10 @@ static void mark_hopeful(struct search *s)
 	}
 }
 
-static void report(weft *rt, struct wf_fiber *fiber)
+static void report(struct search *s, struct wf_fiber *fiber)
 {
 	struct wf_fiber_user *user = wf_fiber_user(fiber);
+	weft *rt = s->rt;
 	struct weft_task *frame = user->current;
 	struct wf_wait *wait = user->wait;
 
@@ -507,8 +511,10 @@ static void report(weft *rt, struct wf_fiber *fiber)
 
 		if (!wait->nodes[i].pushed)
 			continue;
-		if ((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_OUTPUT)
-			cell = cell->main;
+		if ((wf_flags(cell) & WF_CELL_KIND_MASK) != WF_CELL_TASK)
+			cell = main_of(s, cell);
+		if (!cell)
+			continue;
 		/* acquire [C3]: the ext, and with it the name, of a blocked task stays. */
 		bool blocked = wf_load_acquire(&cell->promise.state) == WF_STATE_BLOCKED;
 
@@ -575,7 +581,7 @@ bool wf_deadlock_search(weft *rt)
 
 		if (s.hopeful[i])
 			continue;
-		report(rt, fiber);
+		report(&s, fiber);
 		wf_wait_wake(wf_fiber_user(fiber)->wait, WF_WAKE_DEADLOCK, self);
 	}
 	for (uint32_t i = 0; i < s.fibers; i++)

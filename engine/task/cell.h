@@ -325,6 +325,7 @@ struct wf_more {
 	void (*arg_drop)(void *arg, size_t size);
 	struct wf_timer deadline; /* until 0: none */
 	bool abandon;             /* WEFT_TASK_ABANDON: its getters have its only further output */
+	bool timed;               /* its times are kept */
 	int64_t submit_ns, start_ns, end_ns;
 	struct wf_keyed *keyed;   /* until the task has ended */
 	struct wf_lineage *lineage; /* likewise */

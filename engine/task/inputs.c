@@ -14,7 +14,9 @@
 #include "runtime.h"
 #include "wf_store.h"
 
-#define PINS_ON_STACK 16
+#define PINS_ON_STACK        16
+#define REBUILD_DELAY_NS     INT64_C(1000000) /* before an input is asked for again; doubled */
+#define REBUILD_DELAY_MAX_NS INT64_C(512000000)
 
 /* ---- Inputs ----------------------------------------------------------------- */
 
@@ -196,30 +198,61 @@ static struct wf_error *lost_input(weft *rt, const struct wf_ext *ext)
 }
 
 /*
+ * A task that has begun ahead may have its grant from one whose work is not done yet: nothing of it
+ * is given back before. 0, or what ends the wait.
+ */
+static WF_SUSPENDS int await_those_ahead(weft *rt, struct wf_ext *ext)
+{
+	uint32_t edges = wf_ext_is_ahead(ext) ? wf_ext_edge_count(ext) : 0;
+	int rc = 0;
+
+	for (uint32_t i = ext->n_inputs; i < edges && !rc; i++)
+		rc = wf_wait_cell(rt, &rt->cells[ext->edges[i].src], WEFT_FOREVER);
+	WF_DEBUG(rc <= 0);
+	return rc;
+}
+
+/* One input, as long as it is lost and may be rebuilt. For want of memory, a few times. */
+static WF_SUSPENDS int rebuild_input(weft *rt, struct wf_object *object)
+{
+	int64_t delay = REBUILD_DELAY_NS;
+	int rc = 0;
+
+	while (!rc && wf_lineage_may_rebuild(object)) {
+		rc = wf_lineage_rebuild(rt, object, WEFT_FOREVER);
+		if ((rc != -ENOMEM && rc != -EAGAIN) || delay > REBUILD_DELAY_MAX_NS)
+			continue;
+		rc = weft_sleep_until(rt, wf_clock_now(&rt->clock) + delay);
+		delay *= 2;
+	}
+	WF_DEBUG(delay >= REBUILD_DELAY_NS);
+	return rc;
+}
+
+/*
  * Have what is lost computed again, where its task allows it. 0, or what ends the wait. That task
- * may need what this one has been given, which goes back meanwhile, but for devices, on which there
- * may be inputs already.
+ * may need what this one has been given, which goes back meanwhile; an actor keeps what it has.
  */
 static WF_SUSPENDS int rebuild_inputs(struct weft_task *frame, struct wf_ext *ext)
 {
 	weft *rt = frame->rt;
-	const struct wf_request *request = wf_ext_request(ext);
-	bool gives = request && !wf_shape_has_gpu(&request->class->shape), given = false;
+	bool given = false;
 	int rc = 0;
 
 	WF_DEBUG(ext->n_inputs > 0);
-	WF_DEBUG(!request || request->class);
 	for (uint32_t i = 0; i < ext->n_inputs && rc >= 0; i++) {
 		struct wf_object *object = input_object(rt, ext, i);
 
-		while (object && wf_lineage_may_rebuild(object)) {
-			if (gives && !given)
-				wf_admit_pause(wf_self(), ext);
-			given = gives;
-			rc = wf_lineage_rebuild(rt, object, WEFT_FOREVER);
+		if (!object || !wf_lineage_may_rebuild(object))
+			continue;
+		if (!given && ext->parts & WF_PART_REQUEST) {
+			rc = await_those_ahead(rt, ext);
 			if (rc)
 				break;
+			wf_admit_pause(wf_self(), ext);
+			given = true;
 		}
+		rc = rebuild_input(rt, object);
 	}
 	if (rc >= 0 && given)
 		rc = wf_admit_again(frame, 0);

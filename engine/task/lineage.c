@@ -11,7 +11,13 @@
  * in the same way.
  *
  * Every attempt counts towards options.retries of the first run. A run that fails, or gives a
- * value of another size, is the last one.
+ * value of another size, is the last one. What was only short of memory or room is not said to be
+ * lost for good: whoever waits is told that, and who asks next has it tried again.
+ *
+ * An event stands for the run under way, and points to it, so that the search for deadlocks finds
+ * out what those who wait for it wait for. A run that has no mover, because that could not be
+ * submitted, is cancelled; it has the record's argument and name until it has ended, so only then
+ * the run is over.
  *
  * Shared: all of a record but its call, under `lock`; an object's `meta` is fixed before its cell
  * is done. The lock is recursive: an object that was deleted while it was being revived goes at
@@ -39,6 +45,8 @@ struct wf_lineage {
 	bool moved;                 /* the mover of this run has run */
 	struct wf_cell *event;      /* fires when the run under way is over; NULL: there is none */
 	struct wf_object **objects; /* [n] that lie in the store; NULL: that one does not */
+	int passing;                /* what the last run was short of; 0: nothing */
+	struct wf_waiter end;       /* of a run without a mover */
 	char why[WHY_BYTES];        /* there will be no further run; "": there may be */
 };
 
@@ -245,6 +253,19 @@ static void give_up(struct wf_lineage *l, const char *why, const char *more)
 	pthread_mutex_unlock(&lock);
 }
 
+/* What stood in the way: whether another try may do better. */
+static void note_failure(struct wf_lineage *l, const char *why, int rc)
+{
+	if (rc != -ENOMEM && rc != -EAGAIN && rc != WEFT_ESTOREFULL && rc != WEFT_EDEADLOCK &&
+	    rc != WEFT_ECLOSED) {
+		give_up(l, why, weft_strerror(rc));
+		return;
+	}
+	pthread_mutex_lock(&lock);
+	l->passing = rc;
+	pthread_mutex_unlock(&lock);
+}
+
 /* The run is over; what it has not moved stays lost. */
 static void run_over(struct wf_local *self, struct wf_lineage *l)
 {
@@ -252,7 +273,7 @@ static void run_over(struct wf_local *self, struct wf_lineage *l)
 	struct wf_cell *event = l->event;
 
 	WF_CHECK(event && l->users > 0);
-	if (!l->moved)
+	if (!l->moved && !l->passing)
 		give_up(l, "its task was cancelled", "");
 	/* What was said of them was said before this. */
 	for (uint32_t i = 0; i < l->n; i++) {
@@ -319,7 +340,7 @@ static WF_SUSPENDS void move_output(weft *rt, struct wf_lineage *l, uint32_t i, 
 	int rc = wf_values_hold(rt, &fresh, 1, WF_OBJECT_PIN, WEFT_FOREVER, &failed);
 
 	if (rc) {
-		give_up(l, "the new value: ", weft_strerror(rc));
+		note_failure(l, "the new value: ", rc);
 		return;
 	}
 	while ((rc = take_place(rt, l, i, fresh)) == -EAGAIN) {
@@ -327,7 +348,7 @@ static WF_SUSPENDS void move_output(weft *rt, struct wf_lineage *l, uint32_t i, 
 		rc = weft_sleep_until(rt, wf_clock_now(&rt->clock) + WRITE_NS);
 		wf_outside_end(rt);
 		if (rc) {
-			give_up(l, "the new value: ", weft_strerror(rc));
+			note_failure(l, "the new value: ", rc);
 			break;
 		}
 	}
@@ -343,22 +364,30 @@ static WF_SUSPENDS void move_output(weft *rt, struct wf_lineage *l, uint32_t i, 
 	wf_log(rt, WEFT_LOG_INFO, "a lost result was computed again by its task");
 }
 
+/* Those of the run, which has ended. */
+static void count_attempts(struct wf_lineage *l, const struct wf_cell *first)
+{
+	/* relaxed: it has ended. */
+	uint32_t attempts = wf_load_relaxed(&first->mark.attempt);
+
+	WF_DEBUG(wf_promise_is_done(&first->promise));
+	if (l->left != WEFT_RETRIES_FOREVER)
+		l->left -= attempts < l->left ? attempts : l->left;
+}
+
 static WF_SUSPENDS int mover(weft_task *self)
 {
 	struct wf_lineage *l = *(struct wf_lineage **)weft_task_arg(self, NULL);
 	struct wf_ext *ext = wf_cell_ext(self->cell);
 	struct wf_cell *first = &self->rt->cells[ext->edges[0].src];
-	/* relaxed: it has ended. */
-	uint32_t attempts = wf_load_relaxed(&first->mark.attempt);
 
 	WF_CHECK(ext->n_after == l->n);
 	WF_CHECK(l->event && !l->moved);
 	l->moved = true;
-	if (l->left != WEFT_RETRIES_FOREVER)
-		l->left -= attempts < l->left ? attempts : l->left;
+	count_attempts(l, first);
 	if (wf_flags(first) & WF_CELL_ERROR) {
 		wf_error_see(first->u.error);
-		give_up(l, "its task failed: ", weft_strerror(first->u.error->pub.status));
+		note_failure(l, "its task failed: ", first->u.error->pub.status);
 		return 0;
 	}
 	for (uint32_t i = 0; i < l->n; i++)
@@ -366,8 +395,36 @@ static WF_SUSPENDS int mover(weft_task *self)
 	return 0;
 }
 
-/* Submit the call again, and the mover behind it. */
-static int submit_run(struct wf_local *self, struct wf_lineage *l, weft_ref *refs)
+static void unmoved_ended(struct wf_waiter *node, struct wf_cell *cell, struct wf_local *self)
+{
+	struct wf_lineage *l = wf_container_of(node, struct wf_lineage, end);
+
+	WF_DEBUG(l->passing || l->why[0]);
+	if (wf_flags(cell) & WF_CELL_ERROR)
+		wf_error_see(cell->u.error);
+	count_attempts(l, cell);
+	wf_cell_release(self, cell);
+	run_over(self, l);
+}
+
+/* There is no mover: the run is to no purpose, and over when it has ended. */
+static void drop_run(struct wf_local *self, struct wf_lineage *l, weft_ref ref)
+{
+	struct wf_cell *cell = wf_cell_of(self->rt, ref);
+	bool foreign = wf_cell_foreign(self, cell);
+	uintptr_t taken = 0;
+
+	WF_CHECK(l->event && !l->moved);
+	(void)weft_cancel(self->rt, ref);
+	l->end = (struct wf_waiter){ .fire = unmoved_ended };
+	if (!wf_promise_push(&cell->promise, &l->end, foreign, &taken))
+		unmoved_ended(&l->end, cell, self);
+	else if (taken)
+		wf_cell_fire(self, cell, taken);
+}
+
+/* Submit the call again, and the mover behind it. False: there is no run. */
+static bool submit_run(struct wf_local *self, struct wf_lineage *l, weft_ref *refs)
 {
 	static const struct weft_task_options options = { .struct_size = sizeof(options),
 		                                          .on_input_error = WEFT_INPUT_IGNORE,
@@ -385,8 +442,12 @@ static int submit_run(struct wf_local *self, struct wf_lineage *l, weft_ref *ref
 	int rc = wf_submit_setup(rt, &l->call, &l->setup, refs);
 
 	self->current = current;
-	if (rc)
-		return rc;
+	if (rc) {
+		note_failure(l, "its task could not be submitted: ", rc);
+		return false;
+	}
+	/* Read by the search for deadlocks alone, while all is idle. */
+	l->event->main = wf_cell_of(rt, refs[0]);
 	rc = wf_submit_internal(rt,
 	                        &(struct weft_call){ .fn = mover,
 	                                             .arg = &l,
@@ -394,29 +455,32 @@ static int submit_run(struct wf_local *self, struct wf_lineage *l, weft_ref *ref
 	                                             .inputs = refs,
 	                                             .n_after = (uint16_t)l->n,
 	                                             .opts = &options });
-	if (rc)
-		(void)weft_cancel(rt, refs[0]);
-	for (uint32_t i = 0; i < l->n; i++)
+	for (uint32_t i = 1; i < l->n; i++)
 		(void)weft_release(rt, refs[i]);
-	return rc;
+	if (!rc) {
+		(void)weft_release(rt, refs[0]);
+		return true;
+	}
+	note_failure(l, "its task could not be submitted: ", rc);
+	drop_run(self, l, refs[0]);
+	return true;
 }
 
 static void begin_run(struct wf_local *self, struct wf_lineage *l)
 {
 	weft_ref few[REFS_ON_STACK];
 	weft_ref *refs = l->n <= REFS_ON_STACK ? few : wf_malloc(l->n * sizeof(*refs));
-	int rc = -ENOMEM;
+	bool begun = false;
 
 	l->setup.o.retries = l->left == WEFT_RETRIES_FOREVER ? l->left : l->left - 1;
 	if (refs)
-		rc = submit_run(self, l, refs);
+		begun = submit_run(self, l, refs);
+	else
+		note_failure(l, "", -ENOMEM);
 	if (refs != few)
 		wf_free(refs);
-	if (!rc)
-		return;
-	give_up(l, "its task could not be submitted: ", weft_strerror(rc));
-	l->moved = true;
-	run_over(self, l);
+	if (!begun)
+		run_over(self, l);
 }
 
 /* The event of the run under way, counted; *begin: it is to be begun. NULL: there is none. */
@@ -435,6 +499,7 @@ static struct wf_cell *join_run(struct wf_local *self, struct wf_lineage *l, boo
 			return NULL;
 		*begin = true;
 		l->moved = false;
+		l->passing = 0;
 		l->users++;
 	}
 	wf_promise_retain(&l->event->promise);
@@ -446,6 +511,19 @@ bool wf_lineage_may_rebuild(const struct wf_object *object)
 	const struct wf_object_meta *meta = object->meta;
 
 	return is_lost(object) && meta && meta->lineage;
+}
+
+/* Of a run that is over; 0: look again. The caller keeps the object, and that the record. */
+static int what_it_was_short_of(const struct wf_object *object, struct wf_lineage *l)
+{
+	pthread_mutex_lock(&lock);
+	/* Somebody may have begun another one since. */
+	int rc = is_lost(object) && !l->event ? l->passing : 0;
+
+	WF_DEBUG(rc <= 0);
+	WF_DEBUG(l->users > 0);
+	pthread_mutex_unlock(&lock);
+	return rc;
 }
 
 int wf_lineage_rebuild(weft *rt, struct wf_object *object, int64_t until)
@@ -471,5 +549,5 @@ int wf_lineage_rebuild(weft *rt, struct wf_object *object, int64_t until)
 	if (!rc && wf_flags(event) & WF_CELL_ERROR)
 		rc = event->u.error->pub.status;
 	wf_cell_release(wf_local_of(rt), event);
-	return rc;
+	return rc ? rc : what_it_was_short_of(object, l);
 }

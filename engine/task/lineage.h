@@ -22,7 +22,8 @@ void wf_lineage_made(struct wf_local *self, struct wf_cell *cell, struct wf_ext 
 void wf_lineage_gone(struct wf_local *self, const struct wf_object_meta *meta);
 /*
  * Have a lost object computed again: 0 look again; 1 it stays lost; -ETIMEDOUT (WEFT_POLL: it has
- * been begun), -EINTR, -ENOMEM, or what else ends a wait.
+ * been begun), -EINTR, or what else ends a wait; -ENOMEM, -EAGAIN, WEFT_ESTOREFULL, WEFT_EDEADLOCK:
+ * this run was short of that, and the next one may not be.
  */
 int wf_lineage_rebuild(weft *rt, struct wf_object *object, int64_t until) WF_SUSPENDS;
 /* Whether it is lost and there is what that needs, though perhaps no attempt left. */

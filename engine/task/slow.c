@@ -343,7 +343,7 @@ WF_NOINLINE static WF_SUSPENDS void run_slow(struct wf_local *self, struct wf_ce
 	memcpy(pristine, cell->data, WF_INLINE_BYTES);
 	frame.arg = ext && ext->flags & WF_EXT_ARG ? wf_ext_arg(ext) : frame.data;
 	frame.arg_size = ext ? ext->arg_size : cell->mark.size;
-	if (self->rt->timing && ext && wf_ext_more(ext))
+	if (ext && wf_ext_more(ext) && wf_ext_more(ext)->timed)
 		wf_ext_more(ext)->start_ns = wf_clock_now(&self->rt->clock);
 	if (stay)
 		wf_fiber_user(fiber)->bound++;

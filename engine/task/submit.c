@@ -149,6 +149,12 @@ struct build {
 	bool abandon; /* what its getters wait for is a further output */
 };
 
+/* Whether the task's times are kept. */
+static bool is_timed(const struct build *b, const weft *rt)
+{
+	return rt->timing && !(b->o->flags & WEFT_TASK_NO_EVENTS);
+}
+
 static bool needs_plus(const struct build *b)
 {
 	return b->legacy.context || b->legacy.identity || (b->setup && b->setup->plus);
@@ -161,7 +167,7 @@ static bool needs_ext(const struct build *b, weft *rt)
 
 	return call->n_inputs || call->n_after || call->arg_size > WF_INLINE_BYTES || call->site ||
 		o->name || o->flags || o->n_outputs > 1 || o->priority || o->on_input_error ||
-		o->deadline || o->arg_drop || rt->timing || b->class || b->keyed || b->group ||
+		o->deadline || o->arg_drop || is_timed(b, rt) || b->class || b->keyed || b->group ||
 		needs_plus(b);
 }
 
@@ -229,8 +235,8 @@ static void ext_head(struct wf_ext *head, const weft *rt, const struct wf_cell *
 {
 	const struct weft_call *call = b->call;
 	const struct weft_task_options *o = b->o;
-	bool more = o->name || o->arg_drop || o->deadline || rt->timing || b->keyed || b->lineage ||
-		o->flags & (WEFT_TASK_EMITS | WEFT_TASK_ABANDON);
+	bool more = o->name || o->arg_drop || o->deadline || is_timed(b, rt) || b->keyed ||
+		b->lineage || o->flags & (WEFT_TASK_EMITS | WEFT_TASK_ABANDON);
 	/* Of a call of an actor the argument is here, because its link lies in the cell. */
 	bool of_actor = call->actor.bits;
 	bool arg =
@@ -263,6 +269,7 @@ static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell, st
 {
 	struct wf_ext head;
 	const struct weft_task_options *o = b->o;
+	bool timed = is_timed(b, self->rt);
 
 	ext_head(&head, self->rt, cell, b);
 	struct wf_ext *ext = ext_alloc(self, &head);
@@ -273,15 +280,15 @@ static struct wf_ext *ext_create(struct wf_local *self, struct wf_cell *cell, st
 		wf_request_init(wf_ext_request(ext), b->class);
 	b->class = NULL;
 	if (wf_ext_more(ext))
-		*wf_ext_more(ext) = (struct wf_more){ .name = o->name,
-			                              .arg_drop = o->arg_drop,
-			                              .deadline.until = o->deadline,
-			                              .abandon = b->abandon,
-			                              .keyed = b->keyed,
-			                              .lineage = b->lineage,
-			                              .submit_ns = self->rt->timing
-			                                      ? wf_clock_now(&self->rt->clock)
-			                                      : 0 };
+		*wf_ext_more(ext) =
+			(struct wf_more){ .name = o->name,
+			                  .arg_drop = o->arg_drop,
+			                  .deadline.until = o->deadline,
+			                  .abandon = b->abandon,
+			                  .keyed = b->keyed,
+			                  .lineage = b->lineage,
+			                  .timed = timed,
+			                  .submit_ns = timed ? wf_clock_now(&self->rt->clock) : 0 };
 	if (ext->flags & WF_EXT_ARG)
 		memcpy(wf_ext_arg(ext), b->call->arg, b->call->arg_size);
 	WF_DEBUG(ext->arg_size <= WEFT_ARG_MAX);

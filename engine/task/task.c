@@ -218,7 +218,7 @@ void wf_task_finish(struct wf_local *self, struct wf_cell *cell, struct wf_error
 			wf_inputs_unhold(self, ext);
 		if (ext->parts & WF_PART_REQUEST)
 			wf_admit_end(self, ext);
-		bool keep = self->rt->timing && wf_ext_more(ext);
+		bool keep = wf_ext_more(ext) && wf_ext_more(ext)->timed;
 
 		if (WF_UNLIKELY(!error && wf_ext_more(ext) && wf_ext_more(ext)->lineage))
 			wf_lineage_made(self, cell, ext);

@@ -157,6 +157,32 @@ Test(groups_memory, a_host_thread_waits_too)
 	api_close(rt);
 }
 
+/* Others have what it waits for, and keep it: it is told all the same, in a task and outside. */
+Test(groups_memory, who_waits_for_a_group_that_goes_is_told_though_nothing_is_given_back)
+{
+	weft *rt = api_open(1);
+	weft_group parent = group_make(rt, WEFT_GROUP_OPTIONS(.memory = 100));
+	weft_group child = group_make(rt, WEFT_GROUP_OPTIONS(.parent = parent));
+	struct holder outside = { .group = child, .bytes = 60, .status = 1 };
+	struct holder inside = { .group = child, .bytes = 60, .status = 1 };
+
+	cr_assert_eq(weft_group_reserve(rt, parent, 100, WEFT_POLL), 0);
+	pthread_t thread = api_thread(waits_outside, (void *[]){ &outside, rt });
+	/* In no group, so that no cancel reaches it. */
+	weft_ref task = api_submit(rt, WEFT_TASK(waits_for_memory, API_POINTER(&inside)));
+
+	api_await_state(rt, task, WEFT_REF_BLOCKED);
+	/* The thread may come before this or after it. */
+	group_end(rt, child);
+	cr_assert_eq(api_end(rt, task), 0);
+	cr_assert_eq(inside.status, -EINVAL);
+	api_join(thread);
+	cr_assert_eq(outside.status, -EINVAL);
+	cr_assert_eq(memory_of(rt, parent), 100);
+	group_end(rt, parent);
+	api_close(rt);
+}
+
 /* What it is granted while its group goes comes to the next one. */
 Test(groups_memory, who_waits_for_a_group_that_goes_keeps_nothing)
 {
@@ -180,6 +206,53 @@ Test(groups_memory, who_waits_for_a_group_that_goes_keeps_nothing)
 	api_join(first);
 	cr_assert_eq(of_child.status, -EINVAL);
 	cr_assert_eq(memory_of(rt, parent), 0);
+	group_end(rt, parent);
+	api_close(rt);
+}
+
+struct racer {
+	weft *rt;
+	weft_group group;
+	struct api_gate *gate;
+};
+
+static void *reserves_often(void *arg)
+{
+	const struct racer *r = arg;
+	int rc = 0;
+
+	api_gate_pass(r->gate);
+	while (rc != -EINVAL) {
+		rc = weft_group_reserve(r->rt, r->group, 7, WEFT_FOREVER);
+		API_CHECK(rc == 0 || rc == -EINVAL);
+		if (!rc)
+			rc = weft_group_give_back(r->rt, r->group, 7);
+		API_CHECK(rc == 0 || rc == -EINVAL);
+	}
+	return NULL;
+}
+
+Test(groups_memory, reservations_of_host_threads_race_with_the_end_of_their_group)
+{
+	weft *rt = api_open(1);
+	weft_group parent = group_make(rt, WEFT_GROUP_OPTIONS(.memory = 20));
+
+	for (int round = 0; round < 100; round++) {
+		struct api_gate gate = API_GATE_INIT;
+		weft_group group = group_make(rt, WEFT_GROUP_OPTIONS(.parent = parent));
+		struct racer racer = { rt, group, &gate };
+		pthread_t threads[4];
+
+		for (int i = 0; i < 4; i++)
+			threads[i] = api_thread(reserves_often, &racer);
+		api_gate_open(&gate);
+		for (int i = 0; i < round % 8; i++)
+			sched_yield();
+		group_end(rt, group);
+		for (int i = 0; i < 4; i++)
+			api_join(threads[i]);
+		cr_assert_eq(memory_of(rt, parent), 0);
+	}
 	group_end(rt, parent);
 	api_close(rt);
 }

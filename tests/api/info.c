@@ -167,6 +167,41 @@ Test(info, timing_keeps_submit_start_and_end)
 	api_close(rt);
 }
 
+static int submits_a_child(weft_task *self)
+{
+	weft_ref child = api_submit(weft_task_runtime(self),
+	                            WEFT_TASK(api_body_nothing, .opts = WEFT_TASK_OPTIONS(0)));
+
+	return weft_return(self, &child, sizeof child);
+}
+
+/* With a cold block of its own for other reasons (a name), with one for nothing else, and plain. */
+Test(info, without_events_a_task_has_no_times_and_its_children_have)
+{
+	static const char *const names[] = { NULL, "named" };
+	weft *rt = NULL;
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 1, .flags = WEFT_OPEN_TIMING)), 0);
+	for (int i = 0; i < 2; i++) {
+		weft_ref child = WEFT_NONE;
+		weft_ref ref =
+			api_submit(rt,
+		                   WEFT_TASK(submits_a_child,
+		                             .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_EVENTS,
+		                                                       .name = names[i])));
+
+		cr_assert_eq(weft_get_copy(rt, ref, &child, sizeof child), (int64_t)sizeof child);
+		const struct weft_ref_info parent = ref_info(rt, ref);
+		cr_assert(!parent.submit_ns && !parent.start_ns && !parent.end_ns);
+		cr_assert_eq(parent.status, 0);
+		cr_assert_eq(api_get(rt, child), 0);
+		cr_assert_neq(ref_info(rt, child).start_ns, 0);
+		api_release(rt, child);
+		api_release(rt, ref);
+	}
+	api_close(rt);
+}
+
 static int tells_its_worker(weft_task *self)
 {
 	const int64_t worker = weft_task_worker(self);

@@ -126,8 +126,10 @@ Test(options, a_task_refuses_what_it_does_not_know)
 	expect_submit(rt, WEFT_TASK_OPTIONS(.on_input_error = 3), -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.name = long_name), -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_ISOLATED), -ENOTSUP);
-	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_EVENTS), -ENOTSUP);
-	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_SPECULATION), -ENOTSUP);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_EVENTS), 0);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_NO_SPECULATION), 0);
+	expect_submit(rt, WEFT_TASK_OPTIONS(.flags = WEFT_TASK_REBUILD << 1, .retries = 1),
+	              -EINVAL);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.cpus = 1), 0);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.cpus = WEFT_CPUS_NONE), 0);
 	expect_submit(rt, WEFT_TASK_OPTIONS(.group = { 1 }), -EINVAL);
