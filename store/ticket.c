@@ -90,6 +90,8 @@ void wf_gate_set(struct wf_store *store)
 		gate |= WF_GATE_WAITING;
 	if (store->sharers != NULL)
 		gate |= WF_GATE_WAITING | WF_GATE_SHARING;
+	if (store->mem_short > 0 && gate != 0)
+		gate |= WF_GATE_SHORT;
 	/* relaxed, both: a hint to those outside; written under the lock. */
 	if (wf_load_relaxed(&store->gate) != gate)
 		wf_store_relaxed(&store->gate, gate);
@@ -500,10 +502,12 @@ static uint64_t excess(const struct wf_store *store, uint64_t need)
 
 void wf_tickets_serve(struct wf_store *store, enum wf_serving serving, struct wf_served *served)
 {
+	uint64_t freed;
+
 	memset(served, 0, sizeof(*served));
 	pthread_mutex_lock(&store->lock);
 	if (store->creates != NULL || store->pins != NULL) {
-		wf_account_collect(store);
+		served->inside = !wf_locals_collect(store, false, &freed);
 		serve_sets(store, serving, served);
 		serve_creates(store, serving, served);
 	}
