@@ -4,7 +4,8 @@
  * Whom: the objects unpinned longest ago first, of equally old ones the largest. The entries are in
  * no order, and a store of millions of small objects cannot sort them each time it is full: a first
  * walk adds up the evictable bytes by age and size class, which tells down to which class it must
- * go; a second walk claims what lies above that line until enough is claimed. Ages are measured in
+ * go; a second walk claims what lies above that line until enough is claimed, and leaves out the
+ * blocks of entries in which the first has met nothing of the kind. Ages are measured in
  * ticks, a thousandth of the capacity each, so a class is a few thousandths wide; within one, the
  * order is that of the entries.
  *
@@ -35,6 +36,7 @@
 #define AGE_SHIFT    2 /* ticks in an age: 4 */
 #define SIZES        16u
 #define KEYS         (AGES * SIZES)
+#define BLOCK        1024u /* entries: 64 KiB of them are left out at once */
 #define RETRY_NS     1000000
 #define RETRY_MAX_NS 1000000000
 #define BELIEVED     3u /* failures in a row */
@@ -60,6 +62,7 @@ struct line {
 struct wf_evict {
 	uint64_t sums[2][KEYS]; /* evictable bytes: 0 without, 1 with a copy; greater key: first */
 	uint64_t totals[2];
+	uint16_t *tops[2]; /* of each block the greatest key that was met, plus 1; 0: none */
 	bool planned;
 	struct line line;
 	uint64_t cursor, end;
@@ -136,10 +139,15 @@ static void put_batch(struct wf_evict *evict, struct batch *batch)
 int wf_evict_open(struct wf_store *store)
 {
 	struct wf_evict *evict = wf_calloc(1, sizeof(*evict));
+	const uint64_t blocks = store->table.max / BLOCK + 1;
 
 	if (evict == NULL)
 		return -ENOMEM;
 	store->evict = evict;
+	evict->tops[0] = wf_malloc(2 * blocks * sizeof(evict->tops[0][0]));
+	if (evict->tops[0] == NULL)
+		return -ENOMEM;
+	evict->tops[1] = evict->tops[0] + blocks;
 	evict->spare = make_batch(store, SPARE_ITEMS);
 	evict->flying_max = least(store->capacity / 4, FLYING_MAX);
 	evict->batch_bytes = least(store->capacity / 16, BATCH_BYTES);
@@ -160,6 +168,7 @@ void wf_evict_close(struct wf_store *store)
 		wf_free(batch);
 	}
 	wf_free(evict->spare);
+	wf_free(evict->tops[0]);
 	wf_free(evict);
 	store->evict = NULL;
 }
@@ -338,29 +347,54 @@ static uint32_t key_of(const struct wf_object *object, uint32_t now)
 	return (uint32_t)age * SIZES + size;
 }
 
+static void add_up_block(struct wf_store *store, uint64_t from, uint64_t end)
+{
+	struct wf_evict *evict = store->evict;
+	uint32_t tops[2] = { 0, 0 };
+
+	WF_CHECK(from % BLOCK == 0 && from < end);
+	WF_DEBUG(end <= store->table.max && end - from <= BLOCK);
+	for (uint64_t i = from; i < end; i++) {
+		const struct wf_object *object = &store->table.entries[i];
+		/* relaxed: what is claimed is looked at again. */
+		uint64_t word = wf_load_relaxed(&object->word), bytes;
+		int copy = (word & WF_OBJECT_COPY) != 0;
+		uint32_t key;
+
+		if (!wf_word_is_evictable(word))
+			continue;
+		key = key_of(object, evict->now);
+		bytes = wf_object_bytes(object);
+		WF_DEBUG(key < KEYS);
+		evict->sums[copy][key] += bytes;
+		evict->totals[copy] += bytes;
+		tops[copy] = tops[copy] > key ? tops[copy] : key + 1;
+	}
+	for (int copy = 0; copy < 2; copy++)
+		evict->tops[copy][from / BLOCK] = (uint16_t)tops[copy];
+}
+
 static void add_up(struct wf_store *store)
 {
 	struct wf_evict *evict = store->evict;
 
+	_Static_assert(KEYS < UINT16_MAX, "a key and 1 fit");
 	memset(evict->sums, 0, sizeof(evict->sums));
 	memset(evict->totals, 0, sizeof(evict->totals));
 	evict->now = wf_store_now(store);
 	/* acquire [T2]: with the release [T1] in table.c. */
 	evict->end = wf_load_acquire(&store->table.fresh);
 	WF_CHECK(evict->end <= store->table.max);
-	for (uint64_t i = 0; i < evict->end; i++) {
-		const struct wf_object *object = &store->table.entries[i];
-		/* relaxed: what is claimed is looked at again. */
-		uint64_t word = wf_load_relaxed(&object->word);
-		int copy = (word & WF_OBJECT_COPY) != 0;
-		uint64_t bytes = wf_object_bytes(object);
+	for (uint64_t i = 0; i < evict->end; i += BLOCK)
+		add_up_block(store, i, least(i + BLOCK, evict->end));
+}
 
-		if (!wf_word_is_evictable(word))
-			continue;
-		WF_DEBUG(key_of(object, evict->now) < KEYS);
-		evict->sums[copy][key_of(object, evict->now)] += bytes;
-		evict->totals[copy] += bytes;
-	}
+/* From `at` on, the first entry that is not in a block where nothing is at `key` or above. */
+static uint64_t pass_over(const struct wf_evict *evict, int copy, uint32_t key, uint64_t at)
+{
+	while (at < evict->end && at % BLOCK == 0 && evict->tops[copy][at / BLOCK] <= key)
+		at += BLOCK;
+	return least(at, evict->end);
 }
 
 static struct line draw_line(const uint64_t sums[KEYS], uint64_t want)
@@ -402,11 +436,16 @@ static bool drop_copies(struct wf_store *store, uint64_t want)
 	bool freed = false;
 
 	WF_CHECK(want > 0 && evict->totals[1] > 0);
-	for (uint64_t i = 0; i < evict->end && line.left > 0; i++) {
-		struct wf_object *object = &store->table.entries[i];
-		/* relaxed: the claim looks again. */
-		uint64_t word = wf_load_relaxed(&object->word);
+	for (uint64_t i = 0; line.left > 0; i++) {
+		struct wf_object *object;
+		uint64_t word;
 
+		i = pass_over(evict, 1, line.key, i);
+		if (i == evict->end)
+			break;
+		object = &store->table.entries[i];
+		/* relaxed: the claim looks again. */
+		word = wf_load_relaxed(&object->word);
 		if (!wf_word_is_evictable(word) || (word & WF_OBJECT_COPY) == 0)
 			continue;
 		if (!is_above(&line, key_of(object, evict->now), wf_object_bytes(object)))
@@ -445,12 +484,17 @@ static void fill_batch(struct wf_store *store, struct batch *batch)
 {
 	struct wf_evict *evict = store->evict;
 
-	while (evict->cursor < evict->end && evict->line.left > 0 &&
-	       batch->spill.count < batch->max && batch->bytes < evict->batch_bytes) {
-		struct wf_object *object = &store->table.entries[evict->cursor++];
-		/* relaxed: the claim looks again. */
-		uint64_t word = wf_load_relaxed(&object->word);
+	while (evict->line.left > 0 && batch->spill.count < batch->max &&
+	       batch->bytes < evict->batch_bytes) {
+		struct wf_object *object;
+		uint64_t word;
 
+		evict->cursor = pass_over(evict, 0, evict->line.key, evict->cursor);
+		if (evict->cursor == evict->end)
+			break;
+		object = &store->table.entries[evict->cursor++];
+		/* relaxed: the claim looks again. */
+		word = wf_load_relaxed(&object->word);
 		if (!wf_word_is_evictable(word) || (word & WF_OBJECT_COPY) != 0)
 			continue;
 		if (!is_above(&evict->line, key_of(object, evict->now), wf_object_bytes(object)))
@@ -554,6 +598,10 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 	WF_CHECK(evict != NULL && evict->cursor <= evict->end);
 	if (want == 0)
 		evict->planned = false;
+	/* Nobody waits, and a batch is under way: no plan for less than another. */
+	if (!urgent && !evict->planned && want < evict->batch_bytes &&
+	    evict->flying_bytes >= evict->batch_bytes)
+		return WF_EVICT_FLYING;
 	if (want > 0 && !evict->planned) {
 		if (began < (urgent ? evict->eager_ns : evict->lazy_ns))
 			return too_soon(evict, urgent);

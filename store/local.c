@@ -148,6 +148,7 @@ bool wf_locals_collect(struct wf_store *store, bool caches, uint64_t *freed)
 {
 	bool all = true;
 
+	WF_CHECK(store->local != NULL && store->stray != NULL);
 	*freed = 0;
 	pthread_mutex_lock(&store->locals_lock);
 	if (!caches && !has_credit(store)) {
