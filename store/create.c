@@ -169,6 +169,8 @@ void wf_object_forget(struct wf_store *store, struct wf_object *object)
 	wf_object_place(object, &place);
 	WF_CHECK(place.segment != 0);
 	wf_spill_free(spill, &place, object->size);
+	/* relaxed: a number. */
+	wf_add_relaxed(&store->forgotten, 1);
 }
 
 static void release_bytes(struct wf_store *store, struct wf_store_local *local,

@@ -15,8 +15,8 @@
  * batches come back, so that a great need does not walk the entries for every batch.
  *
  * When writing fails the objects are as before, and the next attempt waits: from 1 ms doubling to
- * 1 s. A full disk or the third failure in a row is believed: until a write succeeds, objects that
- * have no copy are no help to those who wait.
+ * 1 s. A full disk or the third failure in a row is believed: until a write succeeds, or on a full
+ * disk something is deleted, objects that have no copy are no help to those who wait.
  *
  * Invariants: every object that is SPILLING is in exactly one batch in flight. flying_bytes = bytes
  * of those. Memory goes only after the item's status was 0.
@@ -76,6 +76,7 @@ struct wf_evict {
 	uint32_t failures; /* in a row */
 	int failure;       /* since it was last asked for */
 	int last_failure;
+	uint64_t forgotten; /* the store's count when something was last given to be written */
 	int64_t retry_ns, pause_ns;
 	int64_t eager_ns, lazy_ns; /* no walk before, after one that found nothing */
 	int64_t again_ns;          /* of the last WF_EVICT_LATER */
@@ -184,7 +185,8 @@ static void note_failure(struct wf_store *store, int status)
 {
 	struct wf_evict *evict = store->evict;
 
-	if (evict->failures == 0)
+	/* Once until it has worked again. */
+	if (evict->pause_ns == 0)
 		wf_store_log(store, WF_STORE_LOG_WARN, "spilling failed: %s", strerror(-status));
 	evict->failures++;
 	evict->failure = evict->last_failure = status;
@@ -194,10 +196,29 @@ static void note_failure(struct wf_store *store, int status)
 	evict->retry_ns = wf_clock_now(NULL) + evict->pause_ns;
 }
 
+/* The disk was full; what has been deleted since may be what was missing. */
+static void take_heart(struct wf_store *store)
+{
+	struct wf_evict *evict = store->evict;
+
+	if (evict->failures == 0 || evict->last_failure != -ENOSPC)
+		return;
+	/* relaxed: a number; the room itself is found under the lock of the files. */
+	if (wf_load_relaxed(&store->forgotten) == evict->forgotten)
+		return;
+	evict->failures = 0;
+	evict->retry_ns = evict->eager_ns = evict->lazy_ns = 0;
+}
+
 static bool is_believed(const struct wf_evict *evict)
 {
 	return evict->failures >= BELIEVED ||
 		(evict->failures > 0 && evict->last_failure == -ENOSPC);
+}
+
+bool wf_evict_is_broken(const struct wf_store *store)
+{
+	return is_believed(store->evict);
 }
 
 int wf_evict_take_failure(struct wf_store *store)
@@ -251,6 +272,22 @@ static bool end_transit(struct wf_store *store, struct wf_object *object, bool h
 	default:
 		return false;
 	}
+}
+
+/*
+ * Whether records of what is in memory may be given up: for a creation that waits, or when all is
+ * to go. What was read into the room for restores can leave it only by its record.
+ */
+static bool may_reclaim(struct wf_store *store)
+{
+	bool waits;
+
+	pthread_mutex_lock(&store->lock);
+	/* relaxed: written by this thread. */
+	waits = store->creates != NULL || store->all_asked != wf_load_relaxed(&store->all_done);
+	pthread_mutex_unlock(&store->lock);
+	/* relaxed: a number, and only the keeper fills that room. */
+	return waits && wf_load_relaxed(&store->used) <= store->capacity - store->reserve;
 }
 
 /*
@@ -318,7 +355,7 @@ static void finish(struct wf_store *store, struct wf_back *back)
 	}
 	note_failure(store, status);
 	evict->planned = false;
-	if (status == -ENOSPC && reclaim_copies(store))
+	if (status == -ENOSPC && may_reclaim(store) && reclaim_copies(store))
 		evict->failures = 0;
 }
 
@@ -526,6 +563,8 @@ static void write_some(struct wf_store *store)
 		batch->back.finish = finish;
 		batch->spill.items = batch->items;
 		batch->spill.done = write_done;
+		/* relaxed: as in take_heart(). */
+		evict->forgotten = wf_load_relaxed(&store->forgotten);
 		wf_spill_write(wf_store_spill_opened(store), &batch->spill);
 	}
 }
@@ -596,6 +635,7 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 	bool freed = false, old = evict->planned;
 
 	WF_CHECK(evict != NULL && evict->cursor <= evict->end);
+	take_heart(store);
 	if (want == 0)
 		evict->planned = false;
 	/* Nobody waits, and a batch is under way: no plan for less than another. */

@@ -121,6 +121,7 @@ struct wf_store {
 
 	struct wf_a64 spilled_bytes, restored_bytes, spills, restores_done, evicted_copies;
 	struct wf_a64 waits, fulls, losses, revived;
+	struct wf_a64 forgotten; /* records given back to the files */
 	struct wf_store_loss *old_losses; /* of objects that have bytes again; see revive.c */
 };
 
@@ -304,6 +305,8 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 int64_t wf_evict_again_ns(const struct wf_store *store);
 /* Why objects that could go do not: NULL, or a phrase. */
 const char *wf_evict_hindrance(const struct wf_store *store);
+/* Nothing can be written, until further notice. */
+bool wf_evict_is_broken(const struct wf_store *store);
 /* The last failure since it was last asked, 0 or a negated errno. */
 int wf_evict_take_failure(struct wf_store *store);
 
@@ -329,7 +332,7 @@ struct wf_served {
 enum wf_serving {
 	WF_SERVE_FAIR,    /* nobody takes the room that an older one waits for */
 	WF_SERVE_ANY,     /* whoever can go on does */
-	WF_SERVE_RESERVE, /* a create may also have the room kept for restores */
+	WF_SERVE_RESERVE, /* a create may also have the room for restores */
 };
 /* The gate as the lines are now. Any thread, with the lock held. */
 void wf_gate_set(struct wf_store *store);

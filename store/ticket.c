@@ -428,9 +428,12 @@ static int serve_create(struct wf_store *store, struct wf_store_ticket *ticket,
                         enum wf_serving serving)
 {
 	uint64_t bytes = wf_account_bytes(store, ticket->size);
-	uint64_t limit = serving == WF_SERVE_RESERVE ? store->capacity : wf_account_limit(store);
+	uint64_t limit = wf_account_limit(store);
 	int rc;
 
+	/* On a full disk what it takes would stay, and nothing in the files be had any more. */
+	if (serving == WF_SERVE_RESERVE && !wf_evict_is_broken(store))
+		limit = store->capacity;
 	WF_CHECK(bytes > 0);
 	WF_CHECK(ticket->phase == PHASE_LINE);
 	if (serving == WF_SERVE_FAIR && store->partial != NULL &&

@@ -1,8 +1,9 @@
 /*
  * Goal: among thousands of objects, those that go are the ones unpinned longest ago, wherever their
- * entries stand; and of those that have a copy in a file as well.
+ * entries stand, and of those that have a copy in a file as well. When the disk is full all that
+ * was made can be read, and what is deleted in the files is room again at once.
  * Method: old and young ones in stretches that begin and end within and between the blocks of
- * entries by which the walks go; on pretended memory and files.
+ * entries by which the walks go; a disk of half the memory. On pretended memory and files.
  */
 #include "fake_files.h"
 
@@ -15,8 +16,9 @@
 static struct wf_store *store;
 static struct wf_store_local *local;
 static struct wf_object *objects[OBJECTS];
+static uint32_t made;
 
-static void open_4m(void)
+static void open_with(uint32_t count, uint64_t disk_bytes)
 {
 	static const char *const dirs[] = { "fake" };
 	struct wf_store_options options = { .capacity_bytes = 4 * MIB,
@@ -27,18 +29,24 @@ static void open_4m(void)
 		                            .spill_low = 1000 };
 
 	fake_reset();
+	fake_disk_bytes(disk_bytes);
 	cr_assert_eq(wf_store_open(&store, &options), 0);
 	local = wf_store_local_create(store, 0);
 	cr_assert_not_null(local);
-	for (uint32_t i = 0; i < OBJECTS; i++) {
-		objects[i] = store_put(store, local, BYTES, i);
-		cr_assert_not_null(objects[i]);
+	for (made = 0; made < count; made++) {
+		objects[made] = store_put(store, local, BYTES, made);
+		cr_assert_not_null(objects[made]);
 	}
+}
+
+static void open_4m(void)
+{
+	open_with(OBJECTS, UINT64_MAX);
 }
 
 static void close_all(void)
 {
-	for (uint32_t i = 0; i < OBJECTS; i++)
+	for (uint32_t i = 0; i < made; i++)
 		wf_object_delete(store, local, objects[i]);
 	wf_store_local_destroy(local);
 	wf_store_close(store);
@@ -117,4 +125,48 @@ Test(store_evict, copies_go_wherever_they_stand, .init = open_4m, .fini = close_
 	cr_assert_geq(spilled_old(), 900);
 	cr_assert_eq(fake_writes(), writes);
 	cr_assert_gt(store_recount(store).evicted_copies, 0);
+}
+
+/* ---- A full disk ----------------------------------------------------------------------------- */
+
+#define LARGE (256 * KIB)
+
+/* Memory and disk are full: 6 MiB and a piece. */
+static void open_and_fill(void)
+{
+	open_with(0, 2 * MIB);
+	while (made < 64) {
+		objects[made] = store_put(store, local, LARGE, made);
+		if (objects[made] == NULL)
+			break;
+		made++;
+	}
+	cr_assert_geq(made, 22);
+	cr_assert_leq(made, 24);
+}
+
+Test(store_evict, on_a_full_disk_all_can_be_read, .init = open_and_fill, .fini = close_all)
+{
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < made; i++)
+			cr_assert_eq(store_check(store, local, objects[i], LARGE, i), 0);
+	}
+	cr_assert_gt(store_recount(store).restores, made);
+}
+
+Test(store_evict, what_is_deleted_in_the_files_is_room_at_once, .init = open_and_fill,
+     .fini = close_all)
+{
+	for (uint32_t round = 0; round < 20; round++) {
+		struct wf_object *object;
+		uint32_t at = 0;
+
+		while (at < made && store_state(objects[at]) != WF_OBJECT_SPILLED)
+			at++;
+		cr_assert_lt(at, made);
+		wf_object_delete(store, local, objects[at]);
+		object = store_put(store, local, LARGE, at);
+		cr_assert_not_null(object, "round %u", round);
+		objects[at] = object;
+	}
 }
