@@ -3,9 +3,9 @@
  *
  * A reservation comes before every allocation. One counter, `used`, holds what is reserved; so that
  * threads which create and delete do not meet there, each local keeps a credit that it has reserved
- * and not used, and a pocket, a sixteenth of it, that it alone takes from. A store that is below
- * SMALL_BYTES has neither: its figures are exact at every moment, and the counter is no bottleneck
- * where a few objects fill the store.
+ * and not used. The keeper takes credits back before it serves anybody (local.c). A store that is
+ * below SMALL_BYTES has none: its figures are exact at every moment, and the counter is no
+ * bottleneck where a few objects fill the store.
  *
  * The five classes (free, creating, pinned, in transit, evictable) are not counted: that would be
  * several shared additions per operation. They are found by a walk over the entries when somebody
@@ -15,10 +15,10 @@
  * unpinned a thousandth of the capacity ago is as old in a slow program as in a fast one.
  *
  * Shared: `used`, `volume`, `tick`: all threads, relaxed: numbers that publish nothing. `credit` of
- * a local: its owner, and collect() on the keeper or a statistic. `pocket`: written by its owner.
+ * a local: see local.c.
  *
- * Invariants: used = bytes of objects CREATING, SEALED, SPILLING, RESTORING + credits and pockets +
- * what the keeper has reserved and not begun (nothing, between its rounds). used <= capacity.
+ * Invariants: used = bytes of objects CREATING, SEALED, SPILLING, RESTORING + credits + what the
+ * keeper has reserved and not begun (nothing, between its rounds). used <= capacity.
  *
  * Progress: lock-free.
  */
@@ -85,9 +85,11 @@ bool wf_account_take_slow(struct wf_store *store, struct wf_store_local *local, 
 {
 	uint64_t limit = wf_account_limit(store), extra = store->credit_bytes;
 
-	if (extra > 0 && wf_account_reserve(store, bytes + extra, limit)) {
-		/* relaxed: a number. */
-		wf_add_relaxed(&local->credit, extra);
+	/* relaxed: a hint: who waits gets the room first. */
+	if ((wf_load_relaxed(&store->gate) & WF_GATE_WAITING) == 0 && extra > 0 &&
+	    wf_account_reserve(store, bytes + extra, limit)) {
+		/* relaxed, both: a number of this thread's. */
+		wf_store_relaxed(&local->credit, wf_load_relaxed(&local->credit) + extra);
 	} else if (!wf_account_reserve(store, bytes, limit)) {
 		return false;
 	}
@@ -99,29 +101,16 @@ bool wf_account_take_slow(struct wf_store *store, struct wf_store_local *local, 
 
 void wf_account_give_slow(struct wf_store *store, struct wf_store_local *local)
 {
-	/* relaxed, all: numbers. */
-	uint64_t credit = wf_swap_relaxed(&local->credit, 0), keep = 0;
+	/* relaxed, both: numbers of this thread's, and a hint. */
+	uint64_t credit = wf_load_relaxed(&local->credit), keep = store->credit_bytes;
 
-	credit += wf_swap_relaxed(&local->pocket, 0);
-	if ((wf_load_relaxed(&store->gate) & WF_GATE_WAITING) == 0)
-		keep = credit < store->credit_bytes ? credit : store->credit_bytes;
-	if (keep > 0)
-		wf_add_relaxed(&local->credit, keep);
-	if (credit > keep)
-		wf_account_unreserve(store, credit - keep);
-}
-
-void wf_account_collect(struct wf_store *store)
-{
-	pthread_mutex_lock(&store->locals_lock);
-	for (struct wf_store_local *local = store->locals; local != NULL; local = local->next) {
-		/* relaxed: a number. */
-		uint64_t credit = wf_swap_relaxed(&local->credit, 0);
-
-		if (credit > 0)
-			wf_account_unreserve(store, credit);
-	}
-	pthread_mutex_unlock(&store->locals_lock);
+	if ((wf_load_relaxed(&store->gate) & WF_GATE_WAITING) != 0)
+		keep = 0;
+	if (credit <= keep)
+		return;
+	/* relaxed: as above. */
+	wf_store_relaxed(&local->credit, keep);
+	wf_account_unreserve(store, credit - keep);
 }
 
 /* ---- Looking --------------------------------------------------------------------------------- */
@@ -196,7 +185,7 @@ static uint64_t used_by_objects(struct wf_store *store)
 	/* relaxed, all: numbers; exact when nobody is inside. */
 	used = wf_load_relaxed(&store->used);
 	for (struct wf_store_local *local = store->locals; local != NULL; local = local->next)
-		credits += wf_load_relaxed(&local->credit) + wf_load_relaxed(&local->pocket);
+		credits += wf_load_relaxed(&local->credit);
 	pthread_mutex_unlock(&store->locals_lock);
 	return used > credits ? used - credits : 0;
 }

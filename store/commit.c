@@ -622,7 +622,7 @@ static uint64_t squeeze(struct wf_mem *mem, struct wf_mem_cache *cache, uint32_t
 {
 	uint64_t offset;
 
-	wf_mem_cache_flush(cache);
+	(void)wf_mem_cache_flush(cache);
 	wf_mem_keep_reclaim(mem);
 	offset = run_by_any_means(mem, cache->node, count, slab);
 	if (offset == WF_MEM_NONE)

@@ -29,7 +29,7 @@ uint64_t wf_store_allocate(struct wf_store *store, struct wf_store_local *local,
 	if (WF_LIKELY(offset != WF_MEM_NONE))
 		return offset;
 	/* What is missing may lie in our own cache, in another size. */
-	wf_mem_cache_flush(local->cache);
+	(void)wf_mem_cache_flush(local->cache);
 	return wf_mem_alloc(store->mem, local->cache, size);
 }
 
@@ -77,8 +77,10 @@ int wf_store_create(struct wf_store *store, struct wf_store_local *local, uint64
 	local = wf_local_enter(store, local);
 	if (WF_LIKELY(wf_account_take(store, local, bytes))) {
 		rc = wf_create_reserved(store, local, size, bytes, out);
-		if (WF_UNLIKELY(rc < 0))
+		if (WF_UNLIKELY(rc < 0)) {
 			wf_account_give(store, local, bytes);
+			wf_account_give_slow(store, local);
+		}
 	}
 	wf_local_leave(store, local);
 	return rc;
@@ -167,6 +169,8 @@ void wf_object_forget(struct wf_store *store, struct wf_object *object)
 	wf_object_place(object, &place);
 	WF_CHECK(place.segment != 0);
 	wf_spill_free(spill, &place, object->size);
+	/* relaxed: a number. */
+	wf_add_relaxed(&store->forgotten, 1);
 }
 
 static void release_bytes(struct wf_store *store, struct wf_store_local *local,
@@ -178,12 +182,12 @@ static void release_bytes(struct wf_store *store, struct wf_store_local *local,
 	wf_account_give(store, local, bytes);
 }
 
-/* For those who wait: also what this thread keeps for itself. */
+/* For those who wait: also what this thread would keep for itself. */
 static void offer(struct wf_store *store, struct wf_store_local *local)
 {
-	/* relaxed: only that it differs counts. */
-	if (local->flushed != wf_load_relaxed(&store->pressure))
-		wf_local_flush(store, local);
+	/* relaxed: a hint: once more in the next round. */
+	if (wf_load_relaxed(&store->gate) & WF_GATE_SHORT)
+		(void)wf_mem_cache_flush(local->cache);
 	wf_account_give_slow(store, local);
 }
 
@@ -193,7 +197,7 @@ void wf_object_release(struct wf_store *store, struct wf_store_local *local,
 	uint64_t state = was & WF_OBJECT_STATE;
 	/* relaxed: this thread's alone now. */
 	uint32_t generation = wf_load_relaxed(&object->generation);
-	bool waited = is_waited_for(store);
+	bool waited;
 
 	WF_DEBUG(wf_load_relaxed(&object->word) == WF_OBJECT_FREE);
 	if (object->meta != NULL && store->options.meta_drop != NULL)
@@ -206,6 +210,8 @@ void wf_object_release(struct wf_store *store, struct wf_store_local *local,
 		wf_add_relaxed(&store->spilled, (uint64_t)-1);
 	}
 	local = wf_local_enter(store, local);
+	/* Inside: whoever comes in after the keeper has collected sees for whom. */
+	waited = is_waited_for(store);
 	if (state == WF_OBJECT_CREATING || state == WF_OBJECT_SEALED)
 		release_bytes(store, local, object);
 	else if (state == WF_OBJECT_LOST && object->loss != &wf_loss_unsaid)

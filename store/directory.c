@@ -121,15 +121,20 @@ static int probe(struct wf_directory *dir, struct wf_io *io, char *scratch)
 	return status;
 }
 
-static uint64_t default_reserve(int fd)
+uint64_t wf_directory_disk(const struct wf_directory *dir)
 {
 	struct statvfs disk;
-	uint64_t part;
 
-	if (fstatvfs(fd, &disk) != 0)
-		return RESERVE_BYTES;
-	part = (uint64_t)disk.f_blocks * disk.f_frsize / RESERVE_PART;
-	return part < RESERVE_BYTES ? part : RESERVE_BYTES;
+	WF_CHECK(dir->fd >= 0);
+	return fstatvfs(dir->fd, &disk) == 0 ? (uint64_t)disk.f_blocks * disk.f_frsize : 0;
+}
+
+static uint64_t default_reserve(const struct wf_directory *dir)
+{
+	uint64_t disk = wf_directory_disk(dir);
+
+	return disk != 0 && disk / RESERVE_PART < RESERVE_BYTES ? disk / RESERVE_PART
+								: RESERVE_BYTES;
 }
 
 int wf_directory_open(struct wf_directory *dir, const char *path, uint64_t reserve_bytes,
@@ -154,7 +159,7 @@ int wf_directory_open(struct wf_directory *dir, const char *path, uint64_t reser
 		wf_directory_close(dir);
 		return status;
 	}
-	dir->reserve_bytes = reserve_bytes != 0 ? reserve_bytes : default_reserve(dir->fd);
+	dir->reserve_bytes = reserve_bytes != 0 ? reserve_bytes : default_reserve(dir);
 	if (!dir->direct)
 		wf_spill_say(say, WF_SPILL_WARN,
 		             "spilling to %s goes through the page cache: no O_DIRECT there", path);

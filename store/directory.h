@@ -47,6 +47,8 @@ void wf_directory_close(struct wf_directory *dir);
 
 /* A file of `bytes` without a name, allocated where that is possible: a descriptor or -errno. */
 int wf_directory_make(const struct wf_directory *dir, uint64_t bytes);
+/* Bytes of the whole disk; 0: not known. */
+uint64_t wf_directory_disk(const struct wf_directory *dir);
 /* Bytes that may still be taken from this disk. */
 uint64_t wf_directory_room(const struct wf_directory *dir);
 

@@ -4,7 +4,8 @@
  * Whom: the objects unpinned longest ago first, of equally old ones the largest. The entries are in
  * no order, and a store of millions of small objects cannot sort them each time it is full: a first
  * walk adds up the evictable bytes by age and size class, which tells down to which class it must
- * go; a second walk claims what lies above that line until enough is claimed. Ages are measured in
+ * go; a second walk claims what lies above that line until enough is claimed, and leaves out the
+ * blocks of entries in which the first has met nothing of the kind. Ages are measured in
  * ticks, a thousandth of the capacity each, so a class is a few thousandths wide; within one, the
  * order is that of the entries.
  *
@@ -14,8 +15,8 @@
  * batches come back, so that a great need does not walk the entries for every batch.
  *
  * When writing fails the objects are as before, and the next attempt waits: from 1 ms doubling to
- * 1 s. A full disk or the third failure in a row is believed: until a write succeeds, objects that
- * have no copy are no help to those who wait.
+ * 1 s. A full disk or the third failure in a row is believed: until a write succeeds, or on a full
+ * disk something is deleted, objects that have no copy are no help to those who wait.
  *
  * Invariants: every object that is SPILLING is in exactly one batch in flight. flying_bytes = bytes
  * of those. Memory goes only after the item's status was 0.
@@ -35,6 +36,7 @@
 #define AGE_SHIFT    2 /* ticks in an age: 4 */
 #define SIZES        16u
 #define KEYS         (AGES * SIZES)
+#define BLOCK        1024u /* entries: 64 KiB of them are left out at once */
 #define RETRY_NS     1000000
 #define RETRY_MAX_NS 1000000000
 #define BELIEVED     3u /* failures in a row */
@@ -60,6 +62,7 @@ struct line {
 struct wf_evict {
 	uint64_t sums[2][KEYS]; /* evictable bytes: 0 without, 1 with a copy; greater key: first */
 	uint64_t totals[2];
+	uint16_t *tops[2]; /* of each block the greatest key that was met, plus 1; 0: none */
 	bool planned;
 	struct line line;
 	uint64_t cursor, end;
@@ -73,6 +76,7 @@ struct wf_evict {
 	uint32_t failures; /* in a row */
 	int failure;       /* since it was last asked for */
 	int last_failure;
+	uint64_t forgotten; /* the store's count when something was last given to be written */
 	int64_t retry_ns, pause_ns;
 	int64_t eager_ns, lazy_ns; /* no walk before, after one that found nothing */
 	int64_t again_ns;          /* of the last WF_EVICT_LATER */
@@ -136,10 +140,15 @@ static void put_batch(struct wf_evict *evict, struct batch *batch)
 int wf_evict_open(struct wf_store *store)
 {
 	struct wf_evict *evict = wf_calloc(1, sizeof(*evict));
+	const uint64_t blocks = store->table.max / BLOCK + 1;
 
 	if (evict == NULL)
 		return -ENOMEM;
 	store->evict = evict;
+	evict->tops[0] = wf_malloc(2 * blocks * sizeof(evict->tops[0][0]));
+	if (evict->tops[0] == NULL)
+		return -ENOMEM;
+	evict->tops[1] = evict->tops[0] + blocks;
 	evict->spare = make_batch(store, SPARE_ITEMS);
 	evict->flying_max = least(store->capacity / 4, FLYING_MAX);
 	evict->batch_bytes = least(store->capacity / 16, BATCH_BYTES);
@@ -160,6 +169,7 @@ void wf_evict_close(struct wf_store *store)
 		wf_free(batch);
 	}
 	wf_free(evict->spare);
+	wf_free(evict->tops[0]);
 	wf_free(evict);
 	store->evict = NULL;
 }
@@ -175,7 +185,8 @@ static void note_failure(struct wf_store *store, int status)
 {
 	struct wf_evict *evict = store->evict;
 
-	if (evict->failures == 0)
+	/* Once until it has worked again. */
+	if (evict->pause_ns == 0)
 		wf_store_log(store, WF_STORE_LOG_WARN, "spilling failed: %s", strerror(-status));
 	evict->failures++;
 	evict->failure = evict->last_failure = status;
@@ -185,10 +196,29 @@ static void note_failure(struct wf_store *store, int status)
 	evict->retry_ns = wf_clock_now(NULL) + evict->pause_ns;
 }
 
+/* The disk was full; what has been deleted since may be what was missing. */
+static void take_heart(struct wf_store *store)
+{
+	struct wf_evict *evict = store->evict;
+
+	if (evict->failures == 0 || evict->last_failure != -ENOSPC)
+		return;
+	/* relaxed: a number; the room itself is found under the lock of the files. */
+	if (wf_load_relaxed(&store->forgotten) == evict->forgotten)
+		return;
+	evict->failures = 0;
+	evict->retry_ns = evict->eager_ns = evict->lazy_ns = 0;
+}
+
 static bool is_believed(const struct wf_evict *evict)
 {
 	return evict->failures >= BELIEVED ||
 		(evict->failures > 0 && evict->last_failure == -ENOSPC);
+}
+
+bool wf_evict_is_broken(const struct wf_store *store)
+{
+	return is_believed(store->evict);
 }
 
 int wf_evict_take_failure(struct wf_store *store)
@@ -242,6 +272,22 @@ static bool end_transit(struct wf_store *store, struct wf_object *object, bool h
 	default:
 		return false;
 	}
+}
+
+/*
+ * Whether records of what is in memory may be given up: for a creation that waits, or when all is
+ * to go. What was read into the room for restores can leave it only by its record.
+ */
+static bool may_reclaim(struct wf_store *store)
+{
+	bool waits;
+
+	pthread_mutex_lock(&store->lock);
+	/* relaxed: written by this thread. */
+	waits = store->creates != NULL || store->all_asked != wf_load_relaxed(&store->all_done);
+	pthread_mutex_unlock(&store->lock);
+	/* relaxed: a number, and only the keeper fills that room. */
+	return waits && wf_load_relaxed(&store->used) <= store->capacity - store->reserve;
 }
 
 /*
@@ -309,7 +355,7 @@ static void finish(struct wf_store *store, struct wf_back *back)
 	}
 	note_failure(store, status);
 	evict->planned = false;
-	if (status == -ENOSPC && reclaim_copies(store))
+	if (status == -ENOSPC && may_reclaim(store) && reclaim_copies(store))
 		evict->failures = 0;
 }
 
@@ -338,29 +384,54 @@ static uint32_t key_of(const struct wf_object *object, uint32_t now)
 	return (uint32_t)age * SIZES + size;
 }
 
+static void add_up_block(struct wf_store *store, uint64_t from, uint64_t end)
+{
+	struct wf_evict *evict = store->evict;
+	uint32_t tops[2] = { 0, 0 };
+
+	WF_CHECK(from % BLOCK == 0 && from < end);
+	WF_DEBUG(end <= store->table.max && end - from <= BLOCK);
+	for (uint64_t i = from; i < end; i++) {
+		const struct wf_object *object = &store->table.entries[i];
+		/* relaxed: what is claimed is looked at again. */
+		uint64_t word = wf_load_relaxed(&object->word), bytes;
+		int copy = (word & WF_OBJECT_COPY) != 0;
+		uint32_t key;
+
+		if (!wf_word_is_evictable(word))
+			continue;
+		key = key_of(object, evict->now);
+		bytes = wf_object_bytes(object);
+		WF_DEBUG(key < KEYS);
+		evict->sums[copy][key] += bytes;
+		evict->totals[copy] += bytes;
+		tops[copy] = tops[copy] > key ? tops[copy] : key + 1;
+	}
+	for (int copy = 0; copy < 2; copy++)
+		evict->tops[copy][from / BLOCK] = (uint16_t)tops[copy];
+}
+
 static void add_up(struct wf_store *store)
 {
 	struct wf_evict *evict = store->evict;
 
+	_Static_assert(KEYS < UINT16_MAX, "a key and 1 fit");
 	memset(evict->sums, 0, sizeof(evict->sums));
 	memset(evict->totals, 0, sizeof(evict->totals));
 	evict->now = wf_store_now(store);
 	/* acquire [T2]: with the release [T1] in table.c. */
 	evict->end = wf_load_acquire(&store->table.fresh);
 	WF_CHECK(evict->end <= store->table.max);
-	for (uint64_t i = 0; i < evict->end; i++) {
-		const struct wf_object *object = &store->table.entries[i];
-		/* relaxed: what is claimed is looked at again. */
-		uint64_t word = wf_load_relaxed(&object->word);
-		int copy = (word & WF_OBJECT_COPY) != 0;
-		uint64_t bytes = wf_object_bytes(object);
+	for (uint64_t i = 0; i < evict->end; i += BLOCK)
+		add_up_block(store, i, least(i + BLOCK, evict->end));
+}
 
-		if (!wf_word_is_evictable(word))
-			continue;
-		WF_DEBUG(key_of(object, evict->now) < KEYS);
-		evict->sums[copy][key_of(object, evict->now)] += bytes;
-		evict->totals[copy] += bytes;
-	}
+/* From `at` on, the first entry that is not in a block where nothing is at `key` or above. */
+static uint64_t pass_over(const struct wf_evict *evict, int copy, uint32_t key, uint64_t at)
+{
+	while (at < evict->end && at % BLOCK == 0 && evict->tops[copy][at / BLOCK] <= key)
+		at += BLOCK;
+	return least(at, evict->end);
 }
 
 static struct line draw_line(const uint64_t sums[KEYS], uint64_t want)
@@ -402,11 +473,16 @@ static bool drop_copies(struct wf_store *store, uint64_t want)
 	bool freed = false;
 
 	WF_CHECK(want > 0 && evict->totals[1] > 0);
-	for (uint64_t i = 0; i < evict->end && line.left > 0; i++) {
-		struct wf_object *object = &store->table.entries[i];
-		/* relaxed: the claim looks again. */
-		uint64_t word = wf_load_relaxed(&object->word);
+	for (uint64_t i = 0; line.left > 0; i++) {
+		struct wf_object *object;
+		uint64_t word;
 
+		i = pass_over(evict, 1, line.key, i);
+		if (i == evict->end)
+			break;
+		object = &store->table.entries[i];
+		/* relaxed: the claim looks again. */
+		word = wf_load_relaxed(&object->word);
 		if (!wf_word_is_evictable(word) || (word & WF_OBJECT_COPY) == 0)
 			continue;
 		if (!is_above(&line, key_of(object, evict->now), wf_object_bytes(object)))
@@ -445,12 +521,17 @@ static void fill_batch(struct wf_store *store, struct batch *batch)
 {
 	struct wf_evict *evict = store->evict;
 
-	while (evict->cursor < evict->end && evict->line.left > 0 &&
-	       batch->spill.count < batch->max && batch->bytes < evict->batch_bytes) {
-		struct wf_object *object = &store->table.entries[evict->cursor++];
-		/* relaxed: the claim looks again. */
-		uint64_t word = wf_load_relaxed(&object->word);
+	while (evict->line.left > 0 && batch->spill.count < batch->max &&
+	       batch->bytes < evict->batch_bytes) {
+		struct wf_object *object;
+		uint64_t word;
 
+		evict->cursor = pass_over(evict, 0, evict->line.key, evict->cursor);
+		if (evict->cursor == evict->end)
+			break;
+		object = &store->table.entries[evict->cursor++];
+		/* relaxed: the claim looks again. */
+		word = wf_load_relaxed(&object->word);
 		if (!wf_word_is_evictable(word) || (word & WF_OBJECT_COPY) != 0)
 			continue;
 		if (!is_above(&evict->line, key_of(object, evict->now), wf_object_bytes(object)))
@@ -482,6 +563,8 @@ static void write_some(struct wf_store *store)
 		batch->back.finish = finish;
 		batch->spill.items = batch->items;
 		batch->spill.done = write_done;
+		/* relaxed: as in take_heart(). */
+		evict->forgotten = wf_load_relaxed(&store->forgotten);
 		wf_spill_write(wf_store_spill_opened(store), &batch->spill);
 	}
 }
@@ -552,8 +635,13 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 	bool freed = false, old = evict->planned;
 
 	WF_CHECK(evict != NULL && evict->cursor <= evict->end);
+	take_heart(store);
 	if (want == 0)
 		evict->planned = false;
+	/* Nobody waits, and a batch is under way: no plan for less than another. */
+	if (!urgent && !evict->planned && want < evict->batch_bytes &&
+	    evict->flying_bytes >= evict->batch_bytes)
+		return WF_EVICT_FLYING;
 	if (want > 0 && !evict->planned) {
 		if (began < (urgent ? evict->eager_ns : evict->lazy_ns))
 			return too_soon(evict, urgent);

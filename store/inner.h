@@ -1,8 +1,8 @@
 /*
  * inner.h: the store as its own files see it. The files, from the ground up: object.c the word,
- * table.c entries, account.c bytes, store.c open, close and locals, create.c what a thread does
- * with objects, restore.c and evict.c the keeper's two directions, ticket.c and share.c who
- * waits, keeper.c the keeper thread.
+ * table.c entries, account.c bytes, local.c what a thread has at hand, store.c open and close,
+ * create.c what a thread does with objects, restore.c and evict.c the keeper's two directions,
+ * ticket.c and share.c who waits, keeper.c the keeper thread.
  */
 #ifndef WF_STORE_INNER_H
 #define WF_STORE_INNER_H
@@ -18,18 +18,16 @@ enum wf_store_log_level { WF_STORE_LOG_ERROR = 1, WF_STORE_LOG_WARN };
 
 #define WF_ENTRY_BATCH 32u /* entries that move between a local and the table at once */
 
-/* What one thread has at hand. */
+/* What one thread has at hand; see local.c. */
 struct wf_store_local {
-	/* Bytes reserved in `used` that no object has yet: the owner, and the keeper's collect. */
-	struct wf_a64 credit;
-	/* A little of the same that only the owner takes: without a locked instruction. */
-	struct wf_a64 pocket;
+	struct wf_a32 inside; /* its thread is at work in it */
+	struct wf_a32 asked;  /* the keeper wants it */
+	struct wf_a64 credit; /* bytes reserved in `used` that no object has yet */
 	struct wf_mem_cache *cache;
 	/* Two stacks of free entries, through `next`: full ones go and come whole. */
 	struct wf_object *loaded, *spare;
 	uint32_t loaded_count, spare_count;
-	uint32_t flushed; /* the pressure for which the cache was flushed last */
-	bool inner;       /* the store's own; nobody else destroys it */
+	bool inner; /* the store's own; nobody else destroys it */
 	struct wf_store *store;
 	struct wf_store_local *next, *prev; /* under the store's `locals_lock` */
 };
@@ -47,6 +45,7 @@ enum wf_gate {
 	WF_GATE_CLOSED = 1,  /* creators wait in line */
 	WF_GATE_WAITING = 2, /* whoever makes room rings the keeper */
 	WF_GATE_SHARING = 4, /* somebody waits for a share */
+	WF_GATE_SHORT = 8,   /* whoever frees memory keeps none of it */
 };
 
 /* Something of the keeper's that came back from the files. */
@@ -63,10 +62,10 @@ struct wf_store {
 	struct wf_mem *mem;
 	char *writable;
 	const char *readable;
-	uint64_t capacity, reserve, credit_bytes, pocket_bytes, tick_bytes;
+	uint64_t capacity, reserve, credit_bytes, tick_bytes;
 	uint64_t high, low;
-	struct wf_a32 gate;     /* set of enum wf_gate; written under `lock` */
-	struct wf_a32 pressure; /* counts how often all caches were asked back */
+	struct wf_a32 gate; /* set of enum wf_gate; written under `lock` */
+	bool asymmetric;    /* locals are entered without a fence, and collected by a membarrier */
 	struct wf_table table;
 	struct wf_store_options options;
 	char **dirs; /* copies of options.spill_dirs */
@@ -122,6 +121,7 @@ struct wf_store {
 
 	struct wf_a64 spilled_bytes, restored_bytes, spills, restores_done, evicted_copies;
 	struct wf_a64 waits, fulls, losses, revived;
+	struct wf_a64 forgotten; /* records given back to the files */
 	struct wf_store_loss *old_losses; /* of objects that have bytes again; see revive.c */
 };
 
@@ -148,44 +148,32 @@ static inline uint64_t wf_object_bytes(const struct wf_object *object)
 }
 bool wf_account_take_slow(struct wf_store *store, struct wf_store_local *local, uint64_t bytes);
 void wf_account_give_slow(struct wf_store *store, struct wf_store_local *local);
-/* Reserve for an object of this thread; false: no room. */
+/* Reserve for an object of this thread, inside its local; false: no room. */
 static inline bool wf_account_take(struct wf_store *store, struct wf_store_local *local,
                                    uint64_t bytes)
 {
-	/* relaxed, all: a number; what it stands for is ordered by who frees and allocates. */
-	uint64_t credit, pocket = wf_load_relaxed(&local->pocket);
+	/* relaxed: a number of this thread's. */
+	uint64_t credit = wf_load_relaxed(&local->credit);
 
-	if (pocket >= bytes) {
-		wf_store_relaxed(&local->pocket, pocket - bytes);
-		return true;
-	}
-	/* relaxed, both: as above. */
-	credit = wf_load_relaxed(&local->credit);
-	while (credit >= bytes) {
-		if (wf_cas_relaxed(&local->credit, &credit, credit - bytes))
-			return true;
-	}
-	return wf_account_take_slow(store, local, bytes);
+	if (WF_UNLIKELY(credit < bytes))
+		return wf_account_take_slow(store, local, bytes);
+	/* relaxed: as above. */
+	wf_store_relaxed(&local->credit, credit - bytes);
+	return true;
 }
 static inline void wf_account_give(struct wf_store *store, struct wf_store_local *local,
                                    uint64_t bytes)
 {
-	/* relaxed, all: as above. */
-	uint64_t credit, pocket = wf_load_relaxed(&local->pocket) + bytes;
+	/* relaxed, both: as above. */
+	uint64_t credit = wf_load_relaxed(&local->credit) + bytes;
 
-	if (pocket <= store->pocket_bytes) {
-		wf_store_relaxed(&local->pocket, pocket);
-		return;
-	}
-	credit = wf_add_relaxed(&local->credit, bytes) + bytes;
+	wf_store_relaxed(&local->credit, credit);
 	if (WF_UNLIKELY(credit > 2 * store->credit_bytes))
 		wf_account_give_slow(store, local);
 }
 /* Reserve exactly, as long as `used` does not pass `limit`. */
 bool wf_account_reserve(struct wf_store *store, uint64_t bytes, uint64_t limit);
 void wf_account_unreserve(struct wf_store *store, uint64_t bytes);
-/* Take all credits back; what is in pockets comes when their owners are asked. */
-void wf_account_collect(struct wf_store *store);
 /* What creators may fill now: the room for restores is not theirs while something is spilled. */
 uint64_t wf_account_limit(const struct wf_store *store);
 void wf_account_classes(struct wf_store *store, struct wf_store_stats *stats);
@@ -197,14 +185,52 @@ static inline uint32_t wf_store_now(const struct wf_store *store)
 	return wf_load_relaxed(&store->tick);
 }
 
-/* ---- store.c --------------------------------------------------------------------------------- */
+/* ---- local.c --------------------------------------------------------------------------------- */
 
 void wf_local_destroy(struct wf_store *store, struct wf_store_local *local);
-/* The local to work with, locking the stray one when `local` is NULL. NULL: -ENOMEM. */
-struct wf_store_local *wf_local_enter(struct wf_store *store, struct wf_store_local *local);
-void wf_local_leave(struct wf_store *store, struct wf_store_local *local);
-/* Give back what it has at hand: the caches are asked for. */
-void wf_local_flush(struct wf_store *store, struct wf_store_local *local);
+/*
+ * Keeper only. What threads have at hand that are not inside goes back: credits, with `caches` also
+ * memory, of which *freed bytes. False: somebody was inside who may have some.
+ */
+bool wf_locals_collect(struct wf_store *store, bool caches, uint64_t *freed);
+struct wf_store_local *wf_local_stray(struct wf_store *store);
+void wf_local_stray_leave(struct wf_store *store);
+void wf_local_wait(struct wf_store *store, struct wf_store_local *local);
+/* False: the keeper wants it. */
+static inline bool wf_local_try_enter(const struct wf_store *store, struct wf_store_local *local)
+{
+	/* relaxed: ordered by the barrier. */
+	wf_store_relaxed(&local->inside, 1);
+	/* [L1]: the store above before the load below; the processor's half is the keeper's. */
+	if (WF_LIKELY(store->asymmetric))
+		wf_fence_compiler();
+	else
+		wf_fence_seq_cst();
+	/* acquire [L3]: with the release in wf_locals_collect(): what the keeper has taken. */
+	return wf_load_acquire(&local->asked) == 0;
+}
+/* The local to work in, for a moment; when `local` is NULL the stray one, locked. */
+static inline struct wf_store_local *wf_local_enter(struct wf_store *store,
+                                                    struct wf_store_local *local)
+{
+	if (WF_UNLIKELY(local == NULL))
+		local = wf_local_stray(store);
+	/* relaxed: its thread is the only one that writes it. */
+	WF_DEBUG(wf_load_relaxed(&local->inside) == 0);
+	if (WF_UNLIKELY(!wf_local_try_enter(store, local)))
+		wf_local_wait(store, local);
+	return local;
+}
+static inline void wf_local_leave(struct wf_store *store, struct wf_store_local *local)
+{
+	/* release [L2]: what was done in it, to the keeper that sees nobody inside. */
+	wf_store_release(&local->inside, 0);
+	if (WF_UNLIKELY(local == store->stray))
+		wf_local_stray_leave(store);
+}
+
+/* ---- store.c --------------------------------------------------------------------------------- */
+
 void wf_store_log(const struct wf_store *store, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* The spill files, opened by the keeper when first needed; NULL: cannot be (logged once). */
@@ -279,6 +305,8 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 int64_t wf_evict_again_ns(const struct wf_store *store);
 /* Why objects that could go do not: NULL, or a phrase. */
 const char *wf_evict_hindrance(const struct wf_store *store);
+/* Nothing can be written, until further notice. */
+bool wf_evict_is_broken(const struct wf_store *store);
 /* The last failure since it was last asked, 0 or a negated errno. */
 int wf_evict_take_failure(struct wf_store *store);
 
@@ -298,12 +326,13 @@ struct wf_served {
 	uint64_t need; /* bytes that the waiting ones lack */
 	bool waiting;  /* somebody still waits */
 	bool lacking;  /* for room */
+	bool inside;   /* a thread was at work that may have some at hand */
 };
 /* What to keep from whom: less and less, when nothing else helps. */
 enum wf_serving {
 	WF_SERVE_FAIR,    /* nobody takes the room that an older one waits for */
 	WF_SERVE_ANY,     /* whoever can go on does */
-	WF_SERVE_RESERVE, /* a create may also have the room kept for restores */
+	WF_SERVE_RESERVE, /* a create may also have the room for restores */
 };
 /* The gate as the lines are now. Any thread, with the lock held. */
 void wf_gate_set(struct wf_store *store);

@@ -157,13 +157,19 @@ static bool last_resorts(struct wf_store *store, bool lacking, bool sharing, boo
 	return true;
 }
 
-/* The memory has less than accounting: other locals give up what they keep when they can. */
-static void ask_caches_back(struct wf_store *store)
+/*
+ * The memory has less than accounting: what threads keep goes back, and who waits is served with
+ * it.
+ */
+static void serve_with_caches(struct wf_store *store, struct wf_served *served)
 {
-	/* relaxed: only that it changes counts. */
-	wf_add_relaxed(&store->pressure, 1);
-	wf_local_flush(store, store->local);
+	uint64_t freed;
+	bool inside = !wf_locals_collect(store, true, &freed);
+
 	wf_mem_trim(store->mem, 0);
+	if (freed > 0 && served->finished == NULL)
+		wf_tickets_serve(store, WF_SERVE_FAIR, served);
+	served->inside = served->inside || inside;
 }
 
 /* One round. True: go on at once; false: sleep until `*until`, WF_FOREVER: until the bell. */
@@ -187,7 +193,7 @@ static bool go_round(struct wf_store *store, bool *falling, int64_t *until)
 	all = asked != wf_load_relaxed(&store->all_done);
 	wf_tickets_serve(store, WF_SERVE_FAIR, &served);
 	if (store->mem_short > 0)
-		ask_caches_back(store);
+		serve_with_caches(store, &served);
 	if (served.finished != NULL) {
 		wf_tickets_finish(store, served.finished);
 		return true;
@@ -214,7 +220,7 @@ static bool go_round(struct wf_store *store, bool *falling, int64_t *until)
 	}
 	if (!served.lacking && !sharing)
 		return false;
-	if (last_resorts(store, served.lacking, sharing, busy, newest))
+	if (last_resorts(store, served.lacking, sharing, busy || served.inside, newest))
 		return true;
 	*until = 0;
 	return false;
@@ -239,7 +245,7 @@ static void *keeper_main(void *arg)
 		if (go_round(store, &falling, &until))
 			continue;
 		/* What it has freed is for others. */
-		wf_mem_cache_flush(store->local->cache);
+		(void)wf_mem_cache_flush(store->local->cache);
 		/* 0: poll the outside, since it need not ring. */
 		if (until == 0)
 			until = wf_clock_now(NULL) + pause;

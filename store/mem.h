@@ -49,8 +49,8 @@ void wf_mem_close(struct wf_mem *mem);
 struct wf_mem_cache *wf_mem_cache_create(struct wf_mem *mem, uint32_t node);
 /* What it kept goes back. NULL is accepted. */
 void wf_mem_cache_destroy(struct wf_mem_cache *cache);
-/* Give back what the cache keeps, also what other threads have freed of its slabs. */
-void wf_mem_cache_flush(struct wf_mem_cache *cache);
+/* Give back what the cache keeps, also of slabs that others have freed from: how many bytes. */
+uint64_t wf_mem_cache_flush(struct wf_mem_cache *cache);
 
 /*
  * What an allocation of `size` bytes really takes, with its share of what is left over at the end

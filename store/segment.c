@@ -25,6 +25,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* Empty segments kept in each directory: a file written before is written twice as fast. */
 #define POOL_COUNT    4
@@ -640,11 +641,38 @@ void wf_segments_verify(struct wf_segments *segments)
 
 /* ---- Open and close ------------------------------------------------------------------------- */
 
+/* A segment is to fit, and one that fails to cost at most an eighth of what there is. */
+static uint64_t usual_bytes(const struct wf_segments *segments,
+                            const struct wf_spill_options *options)
+{
+	uint64_t bytes = WF_SPILL_SEGMENT_BYTES, all = options->budget_bytes, disks = 0;
+	struct rlimit limit;
+
+	if (options->segment_bytes != 0)
+		return options->segment_bytes;
+	for (uint32_t i = 0; i < options->dir_count; i++) {
+		if (segments->dirs[i].path != NULL)
+			disks += wf_directory_disk(&segments->dirs[i]);
+	}
+	if (all == 0 || (disks != 0 && disks < all))
+		all = disks;
+	if (all != 0 && bytes > all / BUDGET_PARTS)
+		bytes = all / BUDGET_PARTS > SMALL_SEGMENT ? all / BUDGET_PARTS : SMALL_SEGMENT;
+	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < bytes)
+		bytes = limit.rlim_cur > WF_RECORD_PAGE ? limit.rlim_cur : WF_RECORD_PAGE;
+	WF_CHECK(bytes >= WF_RECORD_PAGE && bytes <= WF_SPILL_SEGMENT_BYTES);
+	return bytes;
+}
+
+static bool is_less_than_a_page(uint64_t bytes)
+{
+	return bytes != 0 && bytes < WF_RECORD_PAGE;
+}
+
 int wf_segments_open(struct wf_segments *segments, const struct wf_spill_options *options,
                      char *scratch)
 {
-	uint64_t bytes =
-		options->segment_bytes != 0 ? options->segment_bytes : WF_SPILL_SEGMENT_BYTES;
+	uint64_t bytes;
 	uint32_t usable = 0;
 	int status = -EINVAL;
 
@@ -652,17 +680,8 @@ int wf_segments_open(struct wf_segments *segments, const struct wf_spill_options
 	segments->say = (struct wf_spill_say){ options->log, options->log_arg };
 	if (options->dir_count == 0 || options->dir_count > WF_SPILL_DIRS_MAX)
 		return -EINVAL;
-	/* One that a failed write has made useless is not to cost more than an eighth. */
-	if (options->segment_bytes == 0 && bytes > options->budget_bytes / BUDGET_PARTS &&
-	    options->budget_bytes != 0)
-		bytes = options->budget_bytes / BUDGET_PARTS > SMALL_SEGMENT
-			? options->budget_bytes / BUDGET_PARTS
-			: SMALL_SEGMENT;
-	/* One segment must fit. */
-	if (options->budget_bytes != 0 && options->budget_bytes < bytes)
-		bytes = options->budget_bytes;
-	segments->segment_bytes = bytes & ~(WF_RECORD_PAGE - 1);
-	if (segments->segment_bytes == 0)
+	if (is_less_than_a_page(options->budget_bytes) ||
+	    is_less_than_a_page(options->segment_bytes))
 		return -EINVAL;
 	for (uint32_t i = 0; i < options->dir_count; i++) {
 		int r = wf_directory_open(&segments->dirs[i], options->dirs[i],
@@ -675,6 +694,11 @@ int wf_segments_open(struct wf_segments *segments, const struct wf_spill_options
 	segments->dir_count = options->dir_count;
 	if (usable == 0)
 		return status;
+	bytes = usual_bytes(segments, options);
+	if (options->budget_bytes != 0 && options->budget_bytes < bytes)
+		bytes = options->budget_bytes;
+	segments->segment_bytes = bytes & ~(WF_RECORD_PAGE - 1);
+	WF_CHECK(segments->segment_bytes > 0);
 	WF_CHECK(pthread_mutex_init(&segments->lock, NULL) == 0);
 	return 0;
 }

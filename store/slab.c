@@ -439,10 +439,12 @@ static void slots_flush(struct wf_mem_cache *cache)
 	WF_CHECK(cache->kept_bytes == 0);
 }
 
-void wf_mem_cache_flush(struct wf_mem_cache *cache)
+uint64_t wf_mem_cache_flush(struct wf_mem_cache *cache)
 {
+	uint64_t bytes = cache->kept_bytes;
+
 	slots_flush(cache);
-	runs_reclaim(cache->mem, cache);
+	return bytes + runs_reclaim(cache->mem, cache) * WF_MEM_PAGE_BYTES;
 }
 
 void wf_mem_cache_destroy(struct wf_mem_cache *cache)
@@ -464,7 +466,7 @@ void wf_mem_cache_destroy(struct wf_mem_cache *cache)
 	shared->cache_count--;
 	share_out(cache->mem);
 	pthread_mutex_unlock(&shared->caches_lock);
-	wf_mem_cache_flush(cache);
+	(void)wf_mem_cache_flush(cache);
 	wf_node_free(cache);
 }
 

@@ -1,14 +1,12 @@
 /*
- * store.c: opening and closing, locals, and what starts late.
+ * store.c: opening and closing, and what starts late.
  *
  * Opening reserves addresses and checks options; it commits no memory and starts no thread, so a
  * program that never fills its store pays nothing for being able to. The keeper thread, the file
  * I/O and the spill files start when first needed, under one lock, once.
  *
- * Shared: the list of locals, under `locals_lock`. `io`, `spill`: written under
- * `start_lock`, read by
- * anybody. The stray local: under `stray_lock`; it is made at open, because giving an object back
- * must not fail for want of memory.
+ * Shared: `io`, `spill`: written under `start_lock`, read by anybody. The stray local: under
+ * `stray_lock`; it is made at open, because giving an object back must not fail for want of memory.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -18,9 +16,8 @@
 #include "inner.h"
 
 #define MIN_BYTES       ((uint64_t)1 << 20)
-#define SMALL_BYTES     ((uint64_t)64 << 20) /* below: exact at every moment, no credits */
+#define SMALL_BYTES     ((uint64_t)64 << 20) /* below: no credits, nothing ahead of demand */
 #define CREDIT_MAX      ((uint64_t)256 << 10)
-#define POCKET_PART     16u /* of a credit: out of reach while its thread does nothing */
 #define AHEAD_MAX       ((uint64_t)256 << 20) /* guessed: a tenth of a second of puts */
 #define OBJECTS_DEFAULT ((uint64_t)1 << 24)
 #define RESERVE_PARTS   16u   /* of capacity kept for restores; the allocator's slack as well */
@@ -40,87 +37,6 @@ void wf_store_log(const struct wf_store *store, int level, const char *format, .
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
 	store->options.log(store->options.arg, level, text);
-}
-
-/* ---- Locals ---------------------------------------------------------------------------------- */
-
-struct wf_store_local *wf_store_local_create(struct wf_store *store, uint32_t node)
-{
-	struct wf_store_local *local =
-		wf_node_alloc(node % store->options.node_count, WF_CACHE_LINE, sizeof(*local));
-
-	if (local == NULL)
-		return NULL;
-	memset(local, 0, sizeof(*local));
-	local->cache = wf_mem_cache_create(store->mem, node);
-	if (local->cache == NULL) {
-		wf_node_free(local);
-		return NULL;
-	}
-	local->store = store;
-	pthread_mutex_lock(&store->locals_lock);
-	local->next = store->locals;
-	if (local->next != NULL)
-		local->next->prev = local;
-	store->locals = local;
-	pthread_mutex_unlock(&store->locals_lock);
-	return local;
-}
-
-void wf_local_destroy(struct wf_store *store, struct wf_store_local *local)
-{
-	if (local == NULL)
-		return;
-	WF_CHECK(local->store == store && local->cache != NULL);
-	pthread_mutex_lock(&store->locals_lock);
-	if (local->prev != NULL)
-		local->prev->next = local->next;
-	else
-		store->locals = local->next;
-	if (local->next != NULL)
-		local->next->prev = local->prev;
-	pthread_mutex_unlock(&store->locals_lock);
-	wf_entry_flush(&store->table, local);
-	/* relaxed, both: numbers; the local is off the list. */
-	wf_account_unreserve(
-		store, wf_swap_relaxed(&local->credit, 0) + wf_swap_relaxed(&local->pocket, 0));
-	wf_mem_cache_destroy(local->cache);
-	wf_node_free(local);
-}
-
-void wf_store_local_destroy(struct wf_store_local *local)
-{
-	struct wf_store *store;
-
-	if (local == NULL)
-		return;
-	store = local->store;
-	WF_CHECK(store != NULL && !local->inner);
-	wf_local_destroy(store, local);
-	/* relaxed: a hint; what it gave back may be what somebody waits for. */
-	if (wf_load_relaxed(&store->gate) & WF_GATE_WAITING)
-		wf_keeper_ring(store);
-}
-
-struct wf_store_local *wf_local_enter(struct wf_store *store, struct wf_store_local *local)
-{
-	if (WF_LIKELY(local != NULL))
-		return local;
-	pthread_mutex_lock(&store->stray_lock);
-	return store->stray;
-}
-
-void wf_local_leave(struct wf_store *store, struct wf_store_local *local)
-{
-	if (WF_UNLIKELY(local == store->stray))
-		pthread_mutex_unlock(&store->stray_lock);
-}
-
-void wf_local_flush(struct wf_store *store, struct wf_store_local *local)
-{
-	/* relaxed: only that it differs counts. */
-	local->flushed = wf_load_relaxed(&store->pressure);
-	wf_mem_cache_flush(local->cache);
 }
 
 /* ---- Late starts ----------------------------------------------------------------------------- */
@@ -260,7 +176,6 @@ static void set_sizes(struct wf_store *store, uint64_t capacity)
 		if (store->credit_bytes > CREDIT_MAX)
 			store->credit_bytes = CREDIT_MAX;
 	}
-	store->pocket_bytes = store->credit_bytes / POCKET_PART;
 	store->tick_bytes = capacity / TICK_PARTS;
 	/* Without files nothing happens at `high`. */
 	store->high = store->low = capacity;
@@ -354,6 +269,7 @@ int wf_store_open(struct wf_store **out, const struct wf_store_options *options)
 	memset(store, 0, sizeof(*store));
 	fill_options(store, options);
 	set_sizes(store, capacity);
+	store->asymmetric = wf_membarrier_available();
 	WF_CHECK(pthread_mutex_init(&store->lock, NULL) == 0);
 	WF_CHECK(pthread_mutex_init(&store->locals_lock, NULL) == 0);
 	WF_CHECK(pthread_mutex_init(&store->stray_lock, NULL) == 0);

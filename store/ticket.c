@@ -90,6 +90,8 @@ void wf_gate_set(struct wf_store *store)
 		gate |= WF_GATE_WAITING;
 	if (store->sharers != NULL)
 		gate |= WF_GATE_WAITING | WF_GATE_SHARING;
+	if (store->mem_short > 0 && gate != 0)
+		gate |= WF_GATE_SHORT;
 	/* relaxed, both: a hint to those outside; written under the lock. */
 	if (wf_load_relaxed(&store->gate) != gate)
 		wf_store_relaxed(&store->gate, gate);
@@ -426,9 +428,12 @@ static int serve_create(struct wf_store *store, struct wf_store_ticket *ticket,
                         enum wf_serving serving)
 {
 	uint64_t bytes = wf_account_bytes(store, ticket->size);
-	uint64_t limit = serving == WF_SERVE_RESERVE ? store->capacity : wf_account_limit(store);
+	uint64_t limit = wf_account_limit(store);
 	int rc;
 
+	/* On a full disk what it takes would stay, and nothing in the files be had any more. */
+	if (serving == WF_SERVE_RESERVE && !wf_evict_is_broken(store))
+		limit = store->capacity;
 	WF_CHECK(bytes > 0);
 	WF_CHECK(ticket->phase == PHASE_LINE);
 	if (serving == WF_SERVE_FAIR && store->partial != NULL &&
@@ -500,10 +505,12 @@ static uint64_t excess(const struct wf_store *store, uint64_t need)
 
 void wf_tickets_serve(struct wf_store *store, enum wf_serving serving, struct wf_served *served)
 {
+	uint64_t freed;
+
 	memset(served, 0, sizeof(*served));
 	pthread_mutex_lock(&store->lock);
 	if (store->creates != NULL || store->pins != NULL) {
-		wf_account_collect(store);
+		served->inside = !wf_locals_collect(store, false, &freed);
 		serve_sets(store, serving, served);
 		serve_creates(store, serving, served);
 	}

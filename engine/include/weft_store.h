@@ -70,7 +70,9 @@ WEFT_API WEFT_NODISC int weft_create(weft *rt, size_t size, const struct weft_ob
  * Owned:    `*out` is the caller's; weft_release() it. `buffer` is consumed on success.
  * Context:  any thread, any task. Does not suspend.
  * Order:    bytes written before the call are visible to every weft_get() of `*out`.
- * Errors:   -EINVAL `buffer` was not made by weft_create(), or was sealed or discarded before;
+ * Errors:   -EINVAL `buffer` was not made by weft_create(), or was sealed or discarded before, also
+ *           by another thread at the same moment through a copy of `*buffer` (one of them wins; a
+ *           call that overlaps the end of the winner's object as well is not always detected);
  *           -ENOMEM (the buffer is still the caller's). `*out` untouched.
  */
 WEFT_API WEFT_NODISC int weft_seal(weft *rt, struct weft_buffer *buffer, weft_ref *out);

@@ -237,9 +237,10 @@ void wf_mem_cache_destroy(struct wf_mem_cache *cache)
 	wf_free(cache);
 }
 
-void wf_mem_cache_flush(struct wf_mem_cache *cache)
+uint64_t wf_mem_cache_flush(struct wf_mem_cache *cache)
 {
 	(void)cache;
+	return 0;
 }
 
 uint64_t wf_mem_footprint(uint64_t size)

@@ -354,7 +354,7 @@ Test(store_objects, what_a_thread_has_in_hand_ends_with_it, .fini = close_empty)
 		object = store_put(store, other, KIB, 1);
 		cr_assert_not_null(object);
 		wf_object_delete(store, other, object);
-		/* In credit and pocket: reserved, and nobody's. */
+		/* In credit: reserved, and nobody's. */
 		cr_assert_eq(store_recount(store).used, 0);
 	}
 	wf_store_stats(store, false, &after);

@@ -1,0 +1,172 @@
+/*
+ * Goal: among thousands of objects, those that go are the ones unpinned longest ago, wherever their
+ * entries stand, and of those that have a copy in a file as well. When the disk is full all that
+ * was made can be read, and what is deleted in the files is room again at once.
+ * Method: old and young ones in stretches that begin and end within and between the blocks of
+ * entries by which the walks go; a disk of half the memory. On pretended memory and files.
+ */
+#include "fake_files.h"
+
+#include "store.h"
+#include "test.h"
+
+#define OBJECTS 5000u
+#define BYTES   ((uint64_t)512)
+
+static struct wf_store *store;
+static struct wf_store_local *local;
+static struct wf_object *objects[OBJECTS];
+static uint32_t made;
+
+static void open_with(uint32_t count, uint64_t disk_bytes)
+{
+	static const char *const dirs[] = { "fake" };
+	struct wf_store_options options = { .capacity_bytes = 4 * MIB,
+		                            .spill_dirs = dirs,
+		                            .spill_dir_count = 1,
+		                            /* Nothing goes but for who waits. */
+		                            .spill_high = 1000,
+		                            .spill_low = 1000 };
+
+	fake_reset();
+	fake_disk_bytes(disk_bytes);
+	cr_assert_eq(wf_store_open(&store, &options), 0);
+	local = wf_store_local_create(store, 0);
+	cr_assert_not_null(local);
+	for (made = 0; made < count; made++) {
+		objects[made] = store_put(store, local, BYTES, made);
+		cr_assert_not_null(objects[made]);
+	}
+}
+
+static void open_4m(void)
+{
+	open_with(OBJECTS, UINT64_MAX);
+}
+
+static void close_all(void)
+{
+	for (uint32_t i = 0; i < made; i++)
+		wf_object_delete(store, local, objects[i]);
+	wf_store_local_destroy(local);
+	wf_store_close(store);
+	cr_assert_eq(fake_records(), 0);
+	cr_assert_eq(fake_memory_blocks(), 0);
+}
+
+/* 1536 of them: a whole block, and parts of three others. */
+static bool is_old(uint32_t i)
+{
+	return (i >= 1000 && i < 2100) || (i >= 3000 && i < 3436);
+}
+
+/* The clock goes by what is created. */
+static void let_time_pass(void)
+{
+	for (int i = 0; i < 4; i++) {
+		struct wf_object *object = store_put(store, local, 100 * KIB, 0);
+
+		cr_assert_not_null(object);
+		wf_object_delete(store, local, object);
+	}
+}
+
+static void touch_the_young(void)
+{
+	let_time_pass();
+	for (uint32_t i = 0; i < OBJECTS; i++) {
+		if (!is_old(i))
+			cr_assert_eq(store_check(store, local, objects[i], BYTES, i), 0);
+	}
+	let_time_pass();
+}
+
+static void make_room(uint64_t size)
+{
+	struct waiter waiter;
+
+	waiter_create(store, &waiter, size);
+	cr_assert_eq(waiter_await(&waiter), 0, "%s", waiter.full.text);
+	cr_assert_eq(wf_object_discard(store, local, waiter.ticket.object), 0);
+}
+
+static uint32_t spilled_old(void)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < OBJECTS; i++) {
+		if (store_state(objects[i]) != WF_OBJECT_SPILLED)
+			continue;
+		cr_assert(is_old(i), "%u is young", i);
+		count++;
+	}
+	return count;
+}
+
+Test(store_evict, the_old_ones_go_wherever_they_stand, .init = open_4m, .fini = close_all)
+{
+	touch_the_young();
+	/* 2.44 MiB are there; a sixteenth is kept as soon as something is in a file. */
+	make_room(2 * MIB);
+	cr_assert_geq(spilled_old(), 900);
+	cr_assert_leq(spilled_old(), 1536);
+}
+
+Test(store_evict, copies_go_wherever_they_stand, .init = open_4m, .fini = close_all)
+{
+	uint64_t writes;
+
+	cr_assert_eq(wf_store_spill_all(store), 0);
+	for (uint32_t i = 0; i < OBJECTS; i++)
+		cr_assert_eq(store_check(store, local, objects[i], BYTES, i), 0);
+	touch_the_young();
+	writes = fake_writes();
+	make_room(2 * MIB);
+	cr_assert_geq(spilled_old(), 900);
+	cr_assert_eq(fake_writes(), writes);
+	cr_assert_gt(store_recount(store).evicted_copies, 0);
+}
+
+/* ---- A full disk ----------------------------------------------------------------------------- */
+
+#define LARGE (256 * KIB)
+
+/* Memory and disk are full: 6 MiB and a piece. */
+static void open_and_fill(void)
+{
+	open_with(0, 2 * MIB);
+	while (made < 64) {
+		objects[made] = store_put(store, local, LARGE, made);
+		if (objects[made] == NULL)
+			break;
+		made++;
+	}
+	cr_assert_geq(made, 22);
+	cr_assert_leq(made, 24);
+}
+
+Test(store_evict, on_a_full_disk_all_can_be_read, .init = open_and_fill, .fini = close_all)
+{
+	for (uint32_t round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < made; i++)
+			cr_assert_eq(store_check(store, local, objects[i], LARGE, i), 0);
+	}
+	cr_assert_gt(store_recount(store).restores, made);
+}
+
+Test(store_evict, what_is_deleted_in_the_files_is_room_at_once, .init = open_and_fill,
+     .fini = close_all)
+{
+	for (uint32_t round = 0; round < 20; round++) {
+		struct wf_object *object;
+		uint32_t at = 0;
+
+		while (at < made && store_state(objects[at]) != WF_OBJECT_SPILLED)
+			at++;
+		cr_assert_lt(at, made);
+		wf_object_delete(store, local, objects[at]);
+		object = store_put(store, local, LARGE, at);
+		cr_assert_not_null(object, "round %u", round);
+		objects[at] = object;
+	}
+}
