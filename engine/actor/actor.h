@@ -116,13 +116,19 @@ struct wf_again {
 
 enum wf_call_kind { WF_CALL_METHOD = 0, WF_CALL_INIT, WF_CALL_FINI };
 
+/* Where a call waits: bits of wf_call_info.row, under the actor's lock. */
+#define WF_ROW_IN     1u
+#define WF_ROW_LOOSE  2u
+#define WF_ROW_BEHIND 4u /* a count of unready for the predecessor */
+#define WF_ROW_AGAIN  8u /* in no row: its next attempt takes the long way */
+
 /* Of a call, in its cold block: only the first 16 bytes in the short form's, which never waits. */
 struct wf_call_info {
 	uint32_t actor; /* index */
 	uint8_t kind;
 	uint8_t group;
 	uint8_t held;         /* a hold of the actor */
-	uint8_t row;          /* 1: in a row, 2: loose; under the actor's lock */
+	uint8_t row;          /* WF_ROW_... */
 	struct wf_link *link; /* NULL: not counted, or settled */
 	struct wf_ext *row_next, *row_prev;
 	struct wf_ext *pass_next; /* of whoever lets it pass, see let_pass() */

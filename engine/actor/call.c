@@ -85,7 +85,7 @@ static int row_join(struct wf_actor *a, struct wf_ext *ext, uint64_t caller, str
 	WF_DEBUG(!row->tail == !row->head && ext->call == WF_CALL_WAITS);
 	info->row_prev = row->tail;
 	info->row_next = NULL;
-	info->row = ROW_IN | (row->tail ? ROW_BEHIND : 0);
+	info->row = WF_ROW_IN | (row->tail ? WF_ROW_BEHIND : 0);
 	if (row->tail)
 		wf_call_info(row->tail)->row_next = ext;
 	else
@@ -103,7 +103,7 @@ static int loose_join(struct wf_actor *a, struct wf_ext *ext)
 	if (!cold)
 		return -ENOMEM;
 	WF_DEBUG(ext->call == WF_CALL_WAITS && !info->row);
-	info->row = ROW_LOOSE;
+	info->row = WF_ROW_LOOSE;
 	info->row_prev = NULL;
 	info->row_next = cold->loose;
 	if (cold->loose)
@@ -143,15 +143,15 @@ static struct wf_ext *row_leave(struct wf_actor *a, struct wf_ext *ext)
 	struct wf_call_info *info = wf_call_info(ext);
 	struct wf_cold *cold = a->cold;
 	struct wf_ext *prev = info->row_prev, *next = info->row_next;
-	struct wf_row *row = info->row & ROW_IN ? row_of_end(cold, ext) : NULL;
+	struct wf_row *row = info->row & WF_ROW_IN ? row_of_end(cold, ext) : NULL;
 
-	WF_CHECK(info->row & (ROW_IN | ROW_LOOSE) && cold->waiting > 0);
+	WF_CHECK(info->row & (WF_ROW_IN | WF_ROW_LOOSE) && cold->waiting > 0);
 	WF_DEBUG(prev != ext && next != ext);
 	if (prev)
 		wf_call_info(prev)->row_next = next;
 	if (next)
 		wf_call_info(next)->row_prev = prev;
-	if (info->row & ROW_LOOSE && cold->loose == ext)
+	if (info->row & WF_ROW_LOOSE && cold->loose == ext)
 		cold->loose = next;
 	if (row) {
 		row->head = row->head == ext ? next : row->head;
@@ -159,14 +159,14 @@ static struct wf_ext *row_leave(struct wf_actor *a, struct wf_ext *ext)
 		if (!row->head)
 			row_delete(cold, row);
 	}
-	bool first = info->row & ROW_IN && !prev;
+	bool first = info->row & WF_ROW_IN && !prev;
 
-	info->row &= ROW_BEHIND;
+	info->row &= WF_ROW_BEHIND;
 	cold->waiting--;
 	if (!first || !next)
 		return NULL;
-	WF_CHECK(wf_call_info(next)->row & ROW_BEHIND);
-	wf_call_info(next)->row &= (uint8_t)~ROW_BEHIND;
+	WF_CHECK(wf_call_info(next)->row & WF_ROW_BEHIND);
+	wf_call_info(next)->row &= (uint8_t)~WF_ROW_BEHIND;
 	return next;
 }
 
@@ -369,8 +369,8 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
 	/* A killer may have taken it out of its row. */
 	struct wf_call_info info = *wf_call_info(ext);
 
-	WF_DEBUG(info.held && !(info.row & ROW_BEHIND));
-	if (info.row & (ROW_IN | ROW_LOOSE))
+	WF_DEBUG(info.held && !(info.row & WF_ROW_BEHIND));
+	if (info.row & (WF_ROW_IN | WF_ROW_LOOSE))
 		next = row_leave(a, ext);
 	/* release [C1]: as above. From here on the ext is not ours to read. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
@@ -403,9 +403,9 @@ void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *er
 	wf_actor_hold(a);
 	uint32_t word = wf_box_lock(&a->box);
 
-	if (info->row & (ROW_IN | ROW_LOOSE))
+	if (info->row & (WF_ROW_IN | WF_ROW_LOOSE))
 		next = row_leave(a, ext);
-	bool behind = info->row & ROW_BEHIND;
+	bool behind = info->row & WF_ROW_BEHIND;
 	bool init = info->kind == WF_CALL_INIT;
 	bool idle = !wf_actor_queued(a) && !wf_actor_active(a) && !a->cold->waiting &&
 		word & (WF_BOX_STOP | WF_BOX_ORPHAN);
@@ -474,7 +474,7 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 	wf_actor_hold(a);
 	/* One count for the submitter, one for the predecessor. */
 	wf_init(&ext->unready,
-	        (wf_ext_edge_count(ext) + 1 + (info->row & ROW_BEHIND ? 1 : 0)) |
+	        (wf_ext_edge_count(ext) + 1 + (info->row & WF_ROW_BEHIND ? 1 : 0)) |
 	                WF_UNREADY_LINKING);
 	/* release [C1]: its ext, to a canceller. */
 	wf_store_release(&cell->promise.state, WF_STATE_WAITING);

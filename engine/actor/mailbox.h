@@ -116,6 +116,15 @@ static inline uint32_t wf_box_lock(struct wf_mailbox *box)
 	return word;
 }
 
+/* The same, if nobody has it. */
+static inline bool wf_box_trylock(struct wf_mailbox *box, uint32_t *word)
+{
+	/* relaxed: a guess for the exchange. */
+	*word = wf_load_relaxed(&box->word) & ~WF_BOX_LOCK;
+	/* acquire [B1]: what the last holder wrote. */
+	return wf_cas_acquire(&box->word, word, *word | WF_BOX_LOCK);
+}
+
 static inline void wf_box_unlock(struct wf_mailbox *box, uint32_t word)
 {
 	WF_DEBUG(!(word & WF_BOX_LOCK));
