@@ -26,6 +26,7 @@
 #define WF_CHAIN_MAX       64u  /* turns in a row that their predecessors scheduled */
 #define WF_LINK_BUCKETS    8u   /* of the first table */
 #define WF_CROWD           5000u /* calls that wait in one queue: the log says so */
+#define WF_ROOM_MOST       512u /* free places of a caller that waits, when it is told */
 #define WF_RESTART_NS      INT64_C(1000000)     /* before the second restart in a row */
 #define WF_RESTART_MAX_NS  INT64_C(1000000000)  /* it doubles up to this */
 #define WF_RESTART_CALM_NS INT64_C(10000000000) /* alive for so long: not in a row */
@@ -90,7 +91,7 @@ struct wf_cold {
 	uint32_t restarts_in_row;
 	int64_t restarted_at;
 	struct wf_cell *died;   /* event, counted; under the lock */
-	struct wf_cell *room;   /* event of those who wait for room, counted; under the lock */
+	struct wf_cell *room;   /* events of those who wait for room, see call.c; under the lock */
 	struct wf_cell *last;   /* the call of fini, not yet submitted */
 	struct wf_again *again; /* init's argument and inputs */
 	struct wf_a64 busy_ns;
@@ -282,8 +283,19 @@ struct wf_actor_class *wf_classes_copy(struct wf_actors *t, uint32_t *n);
 
 /* ---- call.c: from a submit to a queue ------------------------------------------------------ */
 
-/* Under the lock: take the event of those who wait for room; the word without WF_BOX_ROOM. */
-uint32_t wf_room_take(struct wf_actor *a, uint32_t word, struct wf_cell **event);
+/* Those who wait for room, see call.c. */
+uint32_t wf_room_wanted(const struct wf_actor *a);
+/* Under the lock: wait by an event, of which the list has a count from here on; the word. */
+uint32_t wf_room_wait(struct wf_actor *a, uint32_t word, struct wf_link *link,
+                      struct wf_cell *event);
+/* Under the lock: no longer, and the count is the caller's. False: it was taken out before. */
+bool wf_room_leave(struct wf_actor *a, uint32_t *word, struct wf_cell *event);
+/*
+ * Under the lock: take out who has `free` places, or all of a closed actor; the word. They are told
+ * without the lock.
+ */
+uint32_t wf_room_take(struct wf_actor *a, uint32_t word, uint32_t free, struct wf_cell **told);
+void wf_room_tell(struct wf_local *self, struct wf_cell *told);
 /* End queued calls that will not run; `error` is borrowed. */
 void wf_call_refuse_all(struct wf_local *self, struct wf_mail *chain, struct wf_error *error);
 /* Under the lock: take what waits outside the queues; what was claimed, linked by row_next. */

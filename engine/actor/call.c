@@ -15,20 +15,124 @@
 
 #include "actor.h"
 
-#define ROW_IN     1u
-#define ROW_LOOSE  2u
-#define ROW_BEHIND 4u /* a count of unready for the predecessor */
-
 /* ---- Room ------------------------------------------------------------------------------------ */
 
-uint32_t wf_room_take(struct wf_actor *a, uint32_t word, struct wf_cell **event)
+/*
+ * Who waits for room does so by an event of its own, in a list of the actor. It is told when half
+ * of its limit is free (512 places at most), so that many calls pay for a wait and both sides work
+ * on lines of their own meanwhile: told of 64 places, floods on two threads were twice as slow. Or
+ * when anything is free, and the turn leaves, or its body waits: then nothing may end for long.
+ * Turns look when they take more calls, under the lock that they need anyhow.
+ */
+struct room_wait {
+	struct wf_cell *next;
+	struct wf_link *link;
+};
+_Static_assert(sizeof(struct room_wait) <= WF_INLINE_BYTES, "fits the event's data");
+
+/* Nobody else uses the data of an event that has no value. */
+static struct room_wait *room_wait_of(struct wf_cell *event)
 {
-	*event = NULL;
+	return (struct room_wait *)(void *)event->data;
+}
+
+uint32_t wf_room_wanted(const struct wf_actor *a)
+{
+	uint32_t half = a->max_pending / 2;
+
+	WF_DEBUG(a->max_pending > 0);
+	return half < 1 ? 1 : half < WF_ROOM_MOST ? half : WF_ROOM_MOST;
+}
+
+uint32_t wf_room_wait(struct wf_actor *a, uint32_t word, struct wf_link *link,
+                      struct wf_cell *event)
+{
+	WF_CHECK(a->cold && link);
+	WF_DEBUG(!(word & (WF_BOX_CLOSED | WF_BOX_STOP)));
+	*room_wait_of(event) = (struct room_wait){ .next = a->cold->room, .link = link };
+	a->cold->room = event;
+	return word | WF_BOX_ROOM;
+}
+
+bool wf_room_leave(struct wf_actor *a, uint32_t *word, struct wf_cell *event)
+{
+	struct wf_cell **at = &a->cold->room;
+
+	while (*at && *at != event)
+		at = &room_wait_of(*at)->next;
+	if (!*at)
+		return false;
+	*at = room_wait_of(event)->next;
+	if (!a->cold->room)
+		*word &= ~WF_BOX_ROOM;
+	return true;
+}
+
+uint32_t wf_room_take(struct wf_actor *a, uint32_t word, uint32_t free, struct wf_cell **told)
+{
+	*told = NULL;
 	if (WF_LIKELY(!(word & WF_BOX_ROOM)))
 		return word;
-	*event = a->cold->room;
-	a->cold->room = NULL;
-	return word & ~WF_BOX_ROOM;
+	bool all = word & (WF_BOX_CLOSED | WF_BOX_STOP);
+	struct wf_cell **at = &a->cold->room;
+
+	WF_DEBUG(free > 0 && *at);
+	while (*at) {
+		struct wf_cell *event = *at;
+		struct room_wait *wait = room_wait_of(event);
+
+		if (!all && wf_link_pending(wait->link) + free > a->max_pending) {
+			at = &wait->next;
+			continue;
+		}
+		*at = wait->next;
+		wait->next = *told;
+		*told = event;
+	}
+	return a->cold->room ? word : word & ~WF_BOX_ROOM;
+}
+
+void wf_room_tell(struct wf_local *self, struct wf_cell *told)
+{
+	while (WF_UNLIKELY(told != NULL)) {
+		struct wf_cell *event = told;
+
+		told = room_wait_of(event)->next;
+		wf_signal(self, event, NULL);
+	}
+}
+
+void wf_call_pauses_slow(struct wf_local *self)
+{
+	const struct weft_task *frame = self->current;
+	struct wf_cell *told;
+
+	/* What waits may have been run on top of the call. */
+	while (frame && !(wf_cell_ext(frame->cell) && wf_cell_ext(frame->cell)->call))
+		frame = frame->outer;
+	if (!frame)
+		return;
+	struct wf_actor *a = wf_actor_at(self->rt, wf_call_info(wf_cell_ext(frame->cell))->actor);
+
+	/* [R2]: the ends that were counted, before the look at who waits; he does it crosswise. */
+	wf_fence_seq_cst();
+	if (WF_LIKELY(!(wf_box_word(&a->box) & WF_BOX_ROOM)))
+		return;
+	uint32_t word = wf_room_take(a, wf_box_lock(&a->box), 1, &told);
+
+	wf_box_unlock(&a->box, word);
+	wf_room_tell(self, told);
+}
+
+/* Under the lock: whether this is inside a turn of the actor, which will look for who waits. */
+static bool inside_turn(const struct wf_local *self, const struct wf_actor *a)
+{
+	/* acquire [N2]: an exclusive turn begins without the lock. */
+	const struct wf_turn *turn = (const struct wf_turn *)wf_load_acquire(&a->turns);
+
+	while (turn && turn->fiber != self->fiber)
+		turn = turn->next;
+	return turn && self->fiber;
 }
 
 /* A call ends elsewhere than in the exclusive turn's short way: its count and its hold go. */
@@ -37,16 +141,16 @@ void wf_call_settle(struct wf_local *self, struct wf_ext *ext)
 	WF_DEBUG(ext->call == WF_CALL_SHORT || ext->call == WF_CALL_WAITS);
 	struct wf_call_info *info = wf_call_info(ext);
 	struct wf_actor *a = wf_actor_at(self->rt, info->actor);
-	struct wf_cell *room;
+	struct wf_cell *told;
 
 	if (info->link) {
 		uint32_t word = wf_box_lock(&a->box);
 
 		info->link->settled++;
 		info->link = NULL;
-		word = wf_room_take(a, word, &room);
+		word = wf_room_take(a, word, inside_turn(self, a) ? wf_room_wanted(a) : 1, &told);
 		wf_box_unlock(&a->box, word);
-		wf_signal(self, room, NULL);
+		wf_room_tell(self, told);
 	}
 	if (info->held) {
 		info->held = 0;

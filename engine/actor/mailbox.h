@@ -18,7 +18,7 @@
  *   bit 6  ORPHAN    no handle is left; dies by fini when nothing is queued
  *   bit 7  DEAD      for good
  *   bit 8  AGAIN     init runs again
- *   bit 9  ROOM      somebody waits for room: ends of calls are told under the lock
+ *   bit 9  ROOM      somebody waits for room: looked at when calls are taken, and before a wait
  *   bit 10 USED      the slot is an actor
  *   bit 11 POKED     a turn is to come that no call has made
  *   bit 12 GROUP     its calls are a group's; set when it is made

@@ -128,18 +128,6 @@ static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_ex
 		else
 			wf_add_release(&link->done, 1); /* One of several turns. release [L2] */
 		wf_call_info(ext)->link = NULL;
-		/* Who waits for room sets ROOM and looks at `done` after a barrier. */
-		if (!self->rt->asymmetric)
-			wf_fence_seq_cst();
-		else
-			wf_fence_compiler();
-	}
-	if (WF_UNLIKELY(wf_box_word(&a->box) & WF_BOX_ROOM)) {
-		struct wf_cell *room;
-		uint32_t word = wf_room_take(a, wf_box_lock(&a->box), &room);
-
-		wf_box_unlock(&a->box, word);
-		wf_signal(self, room, NULL);
 	}
 	wf_block_free(self, ext, ext->block);
 }
@@ -503,11 +491,24 @@ static WF_SUSPENDS bool urgent(struct wf_local **self, struct wf_turn *turn)
 	return false;
 }
 
+/* How many calls to take the next time: no more than who waits for room must have free. */
+static uint32_t fetch_more(const struct wf_turn *turn)
+{
+	struct wf_actor *a = turn->actor;
+	uint32_t most = wf_room_wanted(a) < WF_FETCH_MAX ? wf_room_wanted(a) : WF_FETCH_MAX;
+
+	WF_DEBUG(turn->fetch > 0);
+	if (!a->exclusive)
+		return 1;
+	return turn->fetch * 2 < most ? turn->fetch * 2 : most;
+}
+
 /* More to run, or false: the turn is over, and the actor may be gone. */
 static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 {
 	struct wf_actor *a = turn->actor;
 	uint32_t word = wf_box_lock(&a->box);
+	struct wf_cell *told;
 
 	WF_CHECK(word & WF_BOX_USED && !turn->fetched);
 	WF_CHECK(turn->group->active > 0);
@@ -517,10 +518,11 @@ static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 	}
 	if (word & WF_BOX_OPEN)
 		turn->fetched = wf_call_group_fetch(turn->group, turn->fetch);
+	word = wf_room_take(a, word, turn->fetched ? wf_room_wanted(a) : 1, &told);
 	if (turn->fetched) {
 		wf_box_unlock(&a->box, word);
-		turn->fetch =
-			a->exclusive && turn->fetch < WF_FETCH_MAX ? turn->fetch * 2 : turn->fetch;
+		wf_room_tell(*self, told);
+		turn->fetch = fetch_more(turn);
 		return true;
 	}
 	WF_DEBUG(!a->box.handed);
@@ -540,6 +542,7 @@ static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 	else
 		word = turn_leave(*self, turn, word);
 	wf_box_unlock(&a->box, word);
+	wf_room_tell(*self, told);
 	if (ends) {
 		wf_actor_die(*self, a);
 		*self = wf_self();

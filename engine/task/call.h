@@ -58,6 +58,8 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext);
 void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *error);
 /* What a call holds of its actor goes, before its cold block does. */
 void wf_call_settle(struct wf_local *self, struct wf_ext *ext);
+/* The body on this thread is about to wait: if it is a call, who waits for room is told of any. */
+void wf_call_pauses_slow(struct wf_local *self);
 /* Why a call of a dead actor is refused; counted. */
 struct wf_error *wf_call_error(const struct wf_target *to);
 /* What becomes of an attempt that has returned: its actor may be dying. */
