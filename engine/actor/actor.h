@@ -26,6 +26,7 @@
 #define WF_CHAIN_MAX       64u  /* turns in a row that their predecessors scheduled */
 #define WF_LINK_BUCKETS    8u   /* of the first table */
 #define WF_CROWD           5000u /* calls that wait in one queue: the log says so */
+#define WF_ROOM_MOST       512u /* free places of a caller that waits, when it is told */
 #define WF_RESTART_NS      INT64_C(1000000)     /* before the second restart in a row */
 #define WF_RESTART_MAX_NS  INT64_C(1000000000)  /* it doubles up to this */
 #define WF_RESTART_CALM_NS INT64_C(10000000000) /* alive for so long: not in a row */
@@ -90,7 +91,7 @@ struct wf_cold {
 	uint32_t restarts_in_row;
 	int64_t restarted_at;
 	struct wf_cell *died;   /* event, counted; under the lock */
-	struct wf_cell *room;   /* event of those who wait for room, counted; under the lock */
+	struct wf_cell *room;   /* events of those who wait for room, see call.c; under the lock */
 	struct wf_cell *last;   /* the call of fini, not yet submitted */
 	struct wf_again *again; /* init's argument and inputs */
 	struct wf_a64 busy_ns;
@@ -116,13 +117,19 @@ struct wf_again {
 
 enum wf_call_kind { WF_CALL_METHOD = 0, WF_CALL_INIT, WF_CALL_FINI };
 
+/* Where a call waits: bits of wf_call_info.row, under the actor's lock. */
+#define WF_ROW_IN     1u
+#define WF_ROW_LOOSE  2u
+#define WF_ROW_BEHIND 4u /* a count of unready for the predecessor */
+#define WF_ROW_AGAIN  8u /* in no row: its next attempt takes the long way */
+
 /* Of a call, in its cold block: only the first 16 bytes in the short form's, which never waits. */
 struct wf_call_info {
 	uint32_t actor; /* index */
 	uint8_t kind;
 	uint8_t group;
 	uint8_t held;         /* a hold of the actor */
-	uint8_t row;          /* 1: in a row, 2: loose; under the actor's lock */
+	uint8_t row;          /* WF_ROW_... */
 	struct wf_link *link; /* NULL: not counted, or settled */
 	struct wf_ext *row_next, *row_prev;
 	struct wf_ext *pass_next; /* of whoever lets it pass, see let_pass() */
@@ -276,8 +283,19 @@ struct wf_actor_class *wf_classes_copy(struct wf_actors *t, uint32_t *n);
 
 /* ---- call.c: from a submit to a queue ------------------------------------------------------ */
 
-/* Under the lock: take the event of those who wait for room; the word without WF_BOX_ROOM. */
-uint32_t wf_room_take(struct wf_actor *a, uint32_t word, struct wf_cell **event);
+/* Those who wait for room, see call.c. */
+uint32_t wf_room_wanted(const struct wf_actor *a);
+/* Under the lock: wait by an event, of which the list has a count from here on; the word. */
+uint32_t wf_room_wait(struct wf_actor *a, uint32_t word, struct wf_link *link,
+                      struct wf_cell *event);
+/* Under the lock: no longer, and the count is the caller's. False: it was taken out before. */
+bool wf_room_leave(struct wf_actor *a, uint32_t *word, struct wf_cell *event);
+/*
+ * Under the lock: take out who has `free` places, or all of a closed actor; the word. They are told
+ * without the lock.
+ */
+uint32_t wf_room_take(struct wf_actor *a, uint32_t word, uint32_t free, struct wf_cell **told);
+void wf_room_tell(struct wf_local *self, struct wf_cell *told);
 /* End queued calls that will not run; `error` is borrowed. */
 void wf_call_refuse_all(struct wf_local *self, struct wf_mail *chain, struct wf_error *error);
 /* Under the lock: take what waits outside the queues; what was claimed, linked by row_next. */

@@ -15,20 +15,124 @@
 
 #include "actor.h"
 
-#define ROW_IN     1u
-#define ROW_LOOSE  2u
-#define ROW_BEHIND 4u /* a count of unready for the predecessor */
-
 /* ---- Room ------------------------------------------------------------------------------------ */
 
-uint32_t wf_room_take(struct wf_actor *a, uint32_t word, struct wf_cell **event)
+/*
+ * Who waits for room does so by an event of its own, in a list of the actor. It is told when half
+ * of its limit is free (512 places at most), so that many calls pay for a wait and both sides work
+ * on lines of their own meanwhile: told of 64 places, floods on two threads were twice as slow. Or
+ * when anything is free, and the turn leaves, or its body waits: then nothing may end for long.
+ * Turns look when they take more calls, under the lock that they need anyhow.
+ */
+struct room_wait {
+	struct wf_cell *next;
+	struct wf_link *link;
+};
+_Static_assert(sizeof(struct room_wait) <= WF_INLINE_BYTES, "fits the event's data");
+
+/* Nobody else uses the data of an event that has no value. */
+static struct room_wait *room_wait_of(struct wf_cell *event)
 {
-	*event = NULL;
+	return (struct room_wait *)(void *)event->data;
+}
+
+uint32_t wf_room_wanted(const struct wf_actor *a)
+{
+	uint32_t half = a->max_pending / 2;
+
+	WF_DEBUG(a->max_pending > 0);
+	return half < 1 ? 1 : half < WF_ROOM_MOST ? half : WF_ROOM_MOST;
+}
+
+uint32_t wf_room_wait(struct wf_actor *a, uint32_t word, struct wf_link *link,
+                      struct wf_cell *event)
+{
+	WF_CHECK(a->cold && link);
+	WF_DEBUG(!(word & (WF_BOX_CLOSED | WF_BOX_STOP)));
+	*room_wait_of(event) = (struct room_wait){ .next = a->cold->room, .link = link };
+	a->cold->room = event;
+	return word | WF_BOX_ROOM;
+}
+
+bool wf_room_leave(struct wf_actor *a, uint32_t *word, struct wf_cell *event)
+{
+	struct wf_cell **at = &a->cold->room;
+
+	while (*at && *at != event)
+		at = &room_wait_of(*at)->next;
+	if (!*at)
+		return false;
+	*at = room_wait_of(event)->next;
+	if (!a->cold->room)
+		*word &= ~WF_BOX_ROOM;
+	return true;
+}
+
+uint32_t wf_room_take(struct wf_actor *a, uint32_t word, uint32_t free, struct wf_cell **told)
+{
+	*told = NULL;
 	if (WF_LIKELY(!(word & WF_BOX_ROOM)))
 		return word;
-	*event = a->cold->room;
-	a->cold->room = NULL;
-	return word & ~WF_BOX_ROOM;
+	bool all = word & (WF_BOX_CLOSED | WF_BOX_STOP);
+	struct wf_cell **at = &a->cold->room;
+
+	WF_DEBUG(free > 0 && *at);
+	while (*at) {
+		struct wf_cell *event = *at;
+		struct room_wait *wait = room_wait_of(event);
+
+		if (!all && wf_link_pending(wait->link) + free > a->max_pending) {
+			at = &wait->next;
+			continue;
+		}
+		*at = wait->next;
+		wait->next = *told;
+		*told = event;
+	}
+	return a->cold->room ? word : word & ~WF_BOX_ROOM;
+}
+
+void wf_room_tell(struct wf_local *self, struct wf_cell *told)
+{
+	while (WF_UNLIKELY(told != NULL)) {
+		struct wf_cell *event = told;
+
+		told = room_wait_of(event)->next;
+		wf_signal(self, event, NULL);
+	}
+}
+
+void wf_call_pauses_slow(struct wf_local *self)
+{
+	const struct weft_task *frame = self->current;
+	struct wf_cell *told;
+
+	/* What waits may have been run on top of the call. */
+	while (frame && !(wf_cell_ext(frame->cell) && wf_cell_ext(frame->cell)->call))
+		frame = frame->outer;
+	if (!frame)
+		return;
+	struct wf_actor *a = wf_actor_at(self->rt, wf_call_info(wf_cell_ext(frame->cell))->actor);
+
+	/* [R2]: the ends that were counted, before the look at who waits; he does it crosswise. */
+	wf_fence_seq_cst();
+	if (WF_LIKELY(!(wf_box_word(&a->box) & WF_BOX_ROOM)))
+		return;
+	uint32_t word = wf_room_take(a, wf_box_lock(&a->box), 1, &told);
+
+	wf_box_unlock(&a->box, word);
+	wf_room_tell(self, told);
+}
+
+/* Under the lock: whether this is inside a turn of the actor, which will look for who waits. */
+static bool inside_turn(const struct wf_local *self, const struct wf_actor *a)
+{
+	/* acquire [N2]: an exclusive turn begins without the lock. */
+	const struct wf_turn *turn = (const struct wf_turn *)wf_load_acquire(&a->turns);
+
+	while (turn && turn->fiber != self->fiber)
+		turn = turn->next;
+	return turn && self->fiber;
 }
 
 /* A call ends elsewhere than in the exclusive turn's short way: its count and its hold go. */
@@ -37,16 +141,16 @@ void wf_call_settle(struct wf_local *self, struct wf_ext *ext)
 	WF_DEBUG(ext->call == WF_CALL_SHORT || ext->call == WF_CALL_WAITS);
 	struct wf_call_info *info = wf_call_info(ext);
 	struct wf_actor *a = wf_actor_at(self->rt, info->actor);
-	struct wf_cell *room;
+	struct wf_cell *told;
 
 	if (info->link) {
 		uint32_t word = wf_box_lock(&a->box);
 
 		info->link->settled++;
 		info->link = NULL;
-		word = wf_room_take(a, word, &room);
+		word = wf_room_take(a, word, inside_turn(self, a) ? wf_room_wanted(a) : 1, &told);
 		wf_box_unlock(&a->box, word);
-		wf_signal(self, room, NULL);
+		wf_room_tell(self, told);
 	}
 	if (info->held) {
 		info->held = 0;
@@ -85,7 +189,7 @@ static int row_join(struct wf_actor *a, struct wf_ext *ext, uint64_t caller, str
 	WF_DEBUG(!row->tail == !row->head && ext->call == WF_CALL_WAITS);
 	info->row_prev = row->tail;
 	info->row_next = NULL;
-	info->row = ROW_IN | (row->tail ? ROW_BEHIND : 0);
+	info->row = WF_ROW_IN | (row->tail ? WF_ROW_BEHIND : 0);
 	if (row->tail)
 		wf_call_info(row->tail)->row_next = ext;
 	else
@@ -103,7 +207,7 @@ static int loose_join(struct wf_actor *a, struct wf_ext *ext)
 	if (!cold)
 		return -ENOMEM;
 	WF_DEBUG(ext->call == WF_CALL_WAITS && !info->row);
-	info->row = ROW_LOOSE;
+	info->row = WF_ROW_LOOSE;
 	info->row_prev = NULL;
 	info->row_next = cold->loose;
 	if (cold->loose)
@@ -143,15 +247,15 @@ static struct wf_ext *row_leave(struct wf_actor *a, struct wf_ext *ext)
 	struct wf_call_info *info = wf_call_info(ext);
 	struct wf_cold *cold = a->cold;
 	struct wf_ext *prev = info->row_prev, *next = info->row_next;
-	struct wf_row *row = info->row & ROW_IN ? row_of_end(cold, ext) : NULL;
+	struct wf_row *row = info->row & WF_ROW_IN ? row_of_end(cold, ext) : NULL;
 
-	WF_CHECK(info->row & (ROW_IN | ROW_LOOSE) && cold->waiting > 0);
+	WF_CHECK(info->row & (WF_ROW_IN | WF_ROW_LOOSE) && cold->waiting > 0);
 	WF_DEBUG(prev != ext && next != ext);
 	if (prev)
 		wf_call_info(prev)->row_next = next;
 	if (next)
 		wf_call_info(next)->row_prev = prev;
-	if (info->row & ROW_LOOSE && cold->loose == ext)
+	if (info->row & WF_ROW_LOOSE && cold->loose == ext)
 		cold->loose = next;
 	if (row) {
 		row->head = row->head == ext ? next : row->head;
@@ -159,14 +263,14 @@ static struct wf_ext *row_leave(struct wf_actor *a, struct wf_ext *ext)
 		if (!row->head)
 			row_delete(cold, row);
 	}
-	bool first = info->row & ROW_IN && !prev;
+	bool first = info->row & WF_ROW_IN && !prev;
 
-	info->row &= ROW_BEHIND;
+	info->row &= WF_ROW_BEHIND;
 	cold->waiting--;
 	if (!first || !next)
 		return NULL;
-	WF_CHECK(wf_call_info(next)->row & ROW_BEHIND);
-	wf_call_info(next)->row &= (uint8_t)~ROW_BEHIND;
+	WF_CHECK(wf_call_info(next)->row & WF_ROW_BEHIND);
+	wf_call_info(next)->row &= (uint8_t)~WF_ROW_BEHIND;
 	return next;
 }
 
@@ -369,8 +473,8 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext)
 	/* A killer may have taken it out of its row. */
 	struct wf_call_info info = *wf_call_info(ext);
 
-	WF_DEBUG(info.held && !(info.row & ROW_BEHIND));
-	if (info.row & (ROW_IN | ROW_LOOSE))
+	WF_DEBUG(info.held && !(info.row & WF_ROW_BEHIND));
+	if (info.row & (WF_ROW_IN | WF_ROW_LOOSE))
 		next = row_leave(a, ext);
 	/* release [C1]: as above. From here on the ext is not ours to read. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
@@ -403,9 +507,9 @@ void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *er
 	wf_actor_hold(a);
 	uint32_t word = wf_box_lock(&a->box);
 
-	if (info->row & (ROW_IN | ROW_LOOSE))
+	if (info->row & (WF_ROW_IN | WF_ROW_LOOSE))
 		next = row_leave(a, ext);
-	bool behind = info->row & ROW_BEHIND;
+	bool behind = info->row & WF_ROW_BEHIND;
 	bool init = info->kind == WF_CALL_INIT;
 	bool idle = !wf_actor_queued(a) && !wf_actor_active(a) && !a->cold->waiting &&
 		word & (WF_BOX_STOP | WF_BOX_ORPHAN);
@@ -474,7 +578,7 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 	wf_actor_hold(a);
 	/* One count for the submitter, one for the predecessor. */
 	wf_init(&ext->unready,
-	        (wf_ext_edge_count(ext) + 1 + (info->row & ROW_BEHIND ? 1 : 0)) |
+	        (wf_ext_edge_count(ext) + 1 + (info->row & WF_ROW_BEHIND ? 1 : 0)) |
 	                WF_UNREADY_LINKING);
 	/* release [C1]: its ext, to a canceller. */
 	wf_store_release(&cell->promise.state, WF_STATE_WAITING);

@@ -158,7 +158,7 @@ static void give_back(struct wf_local *self, struct wf_kept *kept, weft_ref gran
 
 static void end_one(struct wf_local *self, struct wf_actor *a)
 {
-	struct wf_cell *died = NULL, *last = NULL, *room;
+	struct wf_cell *died = NULL, *last = NULL, *told;
 	struct wf_kept kept = { 0 };
 	weft_ref grant = { 0 };
 
@@ -186,7 +186,7 @@ static void end_one(struct wf_local *self, struct wf_actor *a)
 		last = a->cold->last;
 		a->cold->died = a->cold->last = NULL;
 	}
-	word = wf_room_take(a, wf_poke_over(self, word), &room);
+	word = wf_room_take(a, wf_poke_over(self, word), 1, &told);
 	/* relaxed: under the lock. */
 	wf_store_relaxed(&a->turns, 0);
 	for (uint32_t i = 0; i <= (a->cold ? a->cold->n_groups : 0); i++)
@@ -194,7 +194,7 @@ static void end_one(struct wf_local *self, struct wf_actor *a)
 	wf_box_unlock(&a->box, word | WF_BOX_DEAD);
 	if (a->grouped)
 		wf_group_drop(self->rt, wf_group_at(self->rt, a->cold->group));
-	wf_signal(self, room, NULL);
+	wf_room_tell(self, told);
 	if (last)
 		wf_call_unmake(self, last);
 	wf_signal(self, died, word & WF_BOX_KILL ? a->death : NULL);

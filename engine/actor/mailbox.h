@@ -18,7 +18,7 @@
  *   bit 6  ORPHAN    no handle is left; dies by fini when nothing is queued
  *   bit 7  DEAD      for good
  *   bit 8  AGAIN     init runs again
- *   bit 9  ROOM      somebody waits for room: ends of calls are told under the lock
+ *   bit 9  ROOM      somebody waits for room: looked at when calls are taken, and before a wait
  *   bit 10 USED      the slot is an actor
  *   bit 11 POKED     a turn is to come that no call has made
  *   bit 12 GROUP     its calls are a group's; set when it is made
@@ -114,6 +114,15 @@ static inline uint32_t wf_box_lock(struct wf_mailbox *box)
 			sched_yield();
 	}
 	return word;
+}
+
+/* The same, if nobody has it. */
+static inline bool wf_box_trylock(struct wf_mailbox *box, uint32_t *word)
+{
+	/* relaxed: a guess for the exchange. */
+	*word = wf_load_relaxed(&box->word) & ~WF_BOX_LOCK;
+	/* acquire [B1]: what the last holder wrote. */
+	return wf_cas_acquire(&box->word, word, *word | WF_BOX_LOCK);
 }
 
 static inline void wf_box_unlock(struct wf_mailbox *box, uint32_t word)

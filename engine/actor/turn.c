@@ -128,18 +128,6 @@ static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_ex
 		else
 			wf_add_release(&link->done, 1); /* One of several turns. release [L2] */
 		wf_call_info(ext)->link = NULL;
-		/* Who waits for room sets ROOM and looks at `done` after a barrier. */
-		if (!self->rt->asymmetric)
-			wf_fence_seq_cst();
-		else
-			wf_fence_compiler();
-	}
-	if (WF_UNLIKELY(wf_box_word(&a->box) & WF_BOX_ROOM)) {
-		struct wf_cell *room;
-		uint32_t word = wf_room_take(a, wf_box_lock(&a->box), &room);
-
-		wf_box_unlock(&a->box, word);
-		wf_signal(self, room, NULL);
 	}
 	wf_block_free(self, ext, ext->block);
 }
@@ -276,7 +264,7 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 
 	/* The next attempt takes the long way, which counts attempts. */
 	WF_DEBUG(info->kind == WF_CALL_METHOD);
-	info->row = 8;
+	info->row = WF_ROW_AGAIN;
 	uint32_t word = wf_box_lock(&a->box);
 
 	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
@@ -303,35 +291,74 @@ struct wf_kept *wf_call_devices(const weft *rt, struct wf_ext *ext)
 	return a->device && a->cold->kept.gpus ? &a->cold->kept : NULL;
 }
 
-uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, uint32_t most,
-                          uint32_t *before)
+/* Under the lock: the same as below, of an actor that is there. */
+static uint32_t blockers(struct wf_actor *a, uint32_t word, const struct wf_call_info *info,
+                         uint32_t *cells, uint32_t most)
 {
-	const struct wf_call_info *info = wf_call_info(ext);
-	struct wf_actors *t = wf_actors_of(rt);
 	uint32_t n = 0;
 
-	/* relaxed: all is idle, or what is read here is not believed, see the search. */
-	if (!t || info->actor - 1 >= wf_load_relaxed(&t->end) - 1)
-		return 0;
 	WF_DEBUG(cells && most);
-	struct wf_actor *a = &t->slot[info->actor];
-
-	if (ext->call == WF_CALL_WAITS && info->row_prev && info->row & 4)
-		*before = info->row_prev->cell;
+	WF_DEBUG(word & WF_BOX_USED && !(word & WF_BOX_LOCK));
 	/* The first call of all waits for its inputs. */
-	if (!(wf_box_word(&a->box) & WF_BOX_OPEN) && info->kind == WF_CALL_METHOD && a->cold &&
-	    a->cold->loose) {
+	if (!(word & WF_BOX_OPEN) && info->kind == WF_CALL_METHOD && a->cold && a->cold->loose) {
 		cells[0] = a->cold->loose->cell;
 		return 1;
 	}
-	/* acquire [N2] */
+	if (info->group && (!a->cold || info->group > a->cold->n_groups))
+		return 0;
+	/* acquire [N2]: an exclusive turn begins without the lock. */
 	const struct wf_turn *turn = (const struct wf_turn *)wf_load_acquire(&a->turns);
 
 	for (; turn && n < most; turn = turn->next) {
+		/* acquire [N1] */
 		if (turn->group->index == info->group)
 			cells[n++] = (uint32_t)wf_load_acquire(&turn->bits) & WF_INDEX_MASK;
 	}
 	return n < wf_call_group_at(a, info->group)->limit ? 0 : n;
+}
+
+/* What an ext seems to say: it may just become something else, and stays mapped. */
+static WF_UNORDERED struct wf_call_info info_glance(const struct wf_ext *ext, uint32_t edges)
+{
+	const volatile struct wf_call_info *info =
+		(const void *)((const char *)ext + sizeof(*ext) + edges * sizeof(ext->edges[0]));
+
+	return (struct wf_call_info){ .actor = info->actor,
+		                      .kind = info->kind,
+		                      .group = info->group };
+}
+
+/*
+ * Not by waiting for the lock: a killer has it while it waits for the lock of a stack. A call that
+ * is in a row leaves it under the lock before its ext goes.
+ */
+uint32_t wf_call_blockers(const weft *rt, const struct wf_cell *cell, const struct wf_ext *ext,
+                          uint32_t edges, uint32_t *cells, uint32_t most, uint32_t *before)
+{
+	const struct wf_call_info info = info_glance(ext, edges);
+	struct wf_actors *t = wf_actors_of(rt);
+	uint32_t word;
+
+	/* relaxed: a glance, too. */
+	if (!t || info.actor - 1 >= wf_load_relaxed(&t->end) - 1)
+		return 0;
+	struct wf_actor *a = &t->slot[info.actor];
+
+	if (!wf_box_trylock(&a->box, &word))
+		return WF_BLOCKERS_BUSY;
+	uint32_t n = word & WF_BOX_USED ? blockers(a, word, &info, cells, most) : 0;
+
+	/* acquire [C1]: the ext. */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING && wf_cell_ext(cell) == ext &&
+	    ext->call == WF_CALL_WAITS) {
+		const struct wf_call_info *now = wf_call_info(cell->ext_word);
+
+		WF_DEBUG(now->row_prev != ext);
+		if (now->actor == info.actor && now->row & WF_ROW_IN && now->row & WF_ROW_BEHIND)
+			*before = now->row_prev->cell;
+	}
+	wf_box_unlock(&a->box, word);
+	return n;
 }
 
 /* ---- The turn ------------------------------------------------------------------------------ */
@@ -464,11 +491,24 @@ static WF_SUSPENDS bool urgent(struct wf_local **self, struct wf_turn *turn)
 	return false;
 }
 
+/* How many calls to take the next time: no more than who waits for room must have free. */
+static uint32_t fetch_more(const struct wf_turn *turn)
+{
+	struct wf_actor *a = turn->actor;
+	uint32_t most = wf_room_wanted(a) < WF_FETCH_MAX ? wf_room_wanted(a) : WF_FETCH_MAX;
+
+	WF_DEBUG(turn->fetch > 0);
+	if (!a->exclusive)
+		return 1;
+	return turn->fetch * 2 < most ? turn->fetch * 2 : most;
+}
+
 /* More to run, or false: the turn is over, and the actor may be gone. */
 static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 {
 	struct wf_actor *a = turn->actor;
 	uint32_t word = wf_box_lock(&a->box);
+	struct wf_cell *told;
 
 	WF_CHECK(word & WF_BOX_USED && !turn->fetched);
 	WF_CHECK(turn->group->active > 0);
@@ -478,10 +518,11 @@ static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 	}
 	if (word & WF_BOX_OPEN)
 		turn->fetched = wf_call_group_fetch(turn->group, turn->fetch);
+	word = wf_room_take(a, word, turn->fetched ? wf_room_wanted(a) : 1, &told);
 	if (turn->fetched) {
 		wf_box_unlock(&a->box, word);
-		turn->fetch =
-			a->exclusive && turn->fetch < WF_FETCH_MAX ? turn->fetch * 2 : turn->fetch;
+		wf_room_tell(*self, told);
+		turn->fetch = fetch_more(turn);
 		return true;
 	}
 	WF_DEBUG(!a->box.handed);
@@ -501,6 +542,7 @@ static WF_SUSPENDS bool fetch(struct wf_local **self, struct wf_turn *turn)
 	else
 		word = turn_leave(*self, turn, word);
 	wf_box_unlock(&a->box, word);
+	wf_room_tell(*self, told);
 	if (ends) {
 		wf_actor_die(*self, a);
 		*self = wf_self();

@@ -266,62 +266,79 @@ int weft_actor_list(weft *rt, const char *ns, weft_actor_name_fn *fn, void *arg)
 
 /* ---- Room ---------------------------------------------------------------------------------- */
 
-/* 1 there is room, 0 there is not: *event is one to wait for, counted. */
-static int look_for_room(struct wf_local *self, struct wf_actor *a, uint64_t caller,
-                         struct wf_cell **event)
+/* Under the lock: 1 there is room, 0 there is not, or an error. */
+static int room_in(struct wf_actor *a, uint32_t word, const struct wf_link *link)
 {
-	struct wf_cell *fresh = wf_event_start(self, WF_CELL_SIGNAL);
-	int rc = 0;
+	if (word & (WF_BOX_CLOSED | WF_BOX_STOP))
+		return WEFT_EACTOR;
+	return !link || wf_link_pending(link) < a->max_pending;
+}
 
-	if (!fresh)
-		return -ENOMEM;
-	wf_promise_retain(&fresh->promise);
+/* 1 there is room, 0 there was none, and the event will tell; both consume it, as errors do. */
+static int look_for_room(struct wf_local *self, struct wf_actor *a, uint64_t caller,
+                         struct wf_cell *event)
+{
 	uint32_t word = wf_box_lock(&a->box);
 	struct wf_link *link = wf_link_find(a, caller);
-	struct wf_cold *cold = NULL;
+	int rc = room_in(a, word, link);
 
-	if (word & (WF_BOX_CLOSED | WF_BOX_STOP))
-		rc = WEFT_EACTOR;
-	else if (!link || wf_link_pending(link) < a->max_pending)
-		rc = 1;
-	else if (!(cold = wf_actor_cold(a)))
+	WF_DEBUG(event && !wf_promise_is_done(&event->promise));
+	if (!rc && !wf_actor_cold(a))
 		rc = -ENOMEM;
-	if (cold && !cold->room) {
-		cold->room = fresh;
-		*event = fresh;
-		fresh = NULL;
-	} else if (cold) {
-		*event = cold->room;
-		wf_promise_retain(&cold->room->promise);
-	}
-	wf_box_unlock(&a->box, cold ? word | WF_BOX_ROOM : word);
-	if (fresh) {
-		wf_signal(self, fresh, NULL);
-		wf_cell_release(self, fresh);
-	}
-	if (rc || !link)
+	if (!rc)
+		word = wf_room_wait(a, word, link, event);
+	wf_box_unlock(&a->box, word);
+	if (rc) {
+		wf_signal(self, event, NULL);
 		return rc;
-	/* [R2]: the exclusive turn counts an end and then looks for ROOM; the other half. */
-	if (self->rt->asymmetric)
-		wf_membarrier(); /* [R2] */
-	else
-		wf_fence_seq_cst(); /* [R2] */
-	WF_CHECK(*event != NULL);
+	}
+	/* [R2]: who waits, before the second look; a body that waits does it crosswise. */
+	wf_fence_seq_cst();
 	word = wf_box_lock(&a->box);
-	bool room = wf_link_pending(link) < a->max_pending;
+	rc = room_in(a, word, link);
+	bool left = rc && wf_room_leave(a, &word, event);
 
 	wf_box_unlock(&a->box, word);
-	if (!room)
-		return 0;
-	wf_cell_release(self, *event);
-	return 1;
+	if (left)
+		wf_signal(self, event, NULL);
+	return rc;
+}
+
+/* Look, and wait once. 1: there is room. */
+static WF_SUSPENDS int await_room(struct wf_local *self, struct wf_actor *a, uint64_t caller,
+                                  weft_deadline until)
+{
+	weft *rt = self->rt;
+	struct wf_cell *event = wf_event_start(self, WF_CELL_SIGNAL);
+
+	if (!event)
+		return -ENOMEM;
+	wf_promise_retain(&event->promise);
+	int rc = look_for_room(self, a, caller, event);
+
+	if (rc) {
+		wf_cell_release(self, event);
+		return rc;
+	}
+	rc = wf_wait_cell(rt, event, until);
+	self = wf_local_of(rt);
+	/* An error: not told, but cancelled with everything. */
+	if (rc || wf_flags(event) & WF_CELL_ERROR) {
+		uint32_t word = wf_box_lock(&a->box);
+		bool left = wf_room_leave(a, &word, event);
+
+		wf_box_unlock(&a->box, word);
+		if (left)
+			wf_signal(self, event, NULL);
+	}
+	wf_cell_release(self, event);
+	return rc;
 }
 
 int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until)
 {
 	struct wf_actor *a = rt ? wf_actor_of(rt, actor) : NULL;
 	struct wf_local *self = a ? wf_local_of(rt) : NULL;
-	struct wf_cell *event = NULL;
 	int rc = 0;
 
 	if (!self)
@@ -333,12 +350,8 @@ int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until)
 	if (!a)
 		return -EINVAL;
 	while (!rc) {
-		rc = look_for_room(self, a, caller, &event);
-		if (rc)
-			break;
-		rc = wf_wait_cell(rt, event, until);
+		rc = await_room(self, a, caller, until);
 		self = wf_local_of(rt);
-		wf_cell_release(self, event);
 	}
 	wf_actor_unhold(self, a);
 	return rc > 0 ? 0 : rc;

@@ -280,6 +280,7 @@ int weft_block_enter(weft *rt, int mode)
 	/* Beside the workers already: nothing to give. */
 	if (mode == WEFT_BLOCK_HOLD || !self->worker)
 		return 0;
+	wf_call_pauses(self);
 	int rc = wf_spare_take_over(wf_worker_of(self));
 
 	/* A thread that may not be left holds its slot: correct, only slower. */

@@ -10,6 +10,8 @@
 #define WF_CACHE_LINE  64
 #define WF_ALIGNED(n)  __attribute__((aligned(n)))
 #define WF_NOINLINE    __attribute__((noinline))
+/* For looks at memory that others may be writing; what they give is believed only afterwards. */
+#define WF_UNORDERED   __attribute__((no_sanitize("thread", "address")))
 #define WF_INLINE      static inline __attribute__((always_inline))
 /* A function that may suspend its task carries this; so does everything that calls one. */
 #define WF_SUSPENDS

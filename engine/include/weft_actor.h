@@ -217,8 +217,11 @@ WEFT_API WEFT_NODISC int weft_actor_create(weft *rt, const struct weft_actor_cla
 WEFT_API WEFT_NODISC int weft_actor_call(weft *rt, weft_actor actor, weft_task_fn *fn,
                                          const void *arg, size_t arg_size, weft_ref *out);
 /*
- * Wait until the caller may make a call: fewer than max_pending of its calls are pending. May
- * suspend. Errors: -EINVAL, -ETIMEDOUT, -EINTR as weft_get(), WEFT_EACTOR it is dead, -ENOMEM.
+ * Wait until the caller may make a call: fewer than max_pending of its calls are pending. Who has
+ * to wait goes on when half of max_pending is free (512 at most), or when less is and the actor has
+ * nothing to run, or its body suspends or enters a blocking section: a full queue is work for a
+ * while, and many calls can be made then. May suspend. Errors: -EINVAL, -ETIMEDOUT, -EINTR as
+ * weft_get(), WEFT_EACTOR it is dead, -ENOMEM.
  */
 WEFT_API WEFT_NODISC int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until);
 

@@ -301,9 +301,6 @@ void wf_service_stop(weft *rt)
 
 /* ---- Deadlock ------------------------------------------------------------------------------ */
 
-/* For looks at memory that others may be writing; what they give is believed only afterwards. */
-#define UNORDERED __attribute__((no_sanitize("thread", "address")))
-
 /*
  * Everything is idle and tasks are blocked. A task that waits only for tasks that can never go on
  * will wait for ever. Start from "nobody can go on" and mark, until nothing changes, what can:
@@ -327,13 +324,14 @@ struct search {
 	uint8_t *hopeful; /* per fiber */
 	struct wf_scarce *scarce;
 	uint32_t steps;
+	bool disturbed; /* somebody was at an actor */
 };
 
 static bool cell_hopeful(struct search *s, struct wf_cell *cell, uint32_t depth);
 
 /* The ext of a WAITING cell, if it can be read without harm; *edges: how many it seems to have. */
-static UNORDERED const struct wf_ext *ext_of(struct search *s, const struct wf_cell *cell,
-                                             uint32_t *edges)
+static WF_UNORDERED const struct wf_ext *ext_of(struct search *s, const struct wf_cell *cell,
+                                                uint32_t *edges)
 {
 	const struct wf_ext *ext = *(struct wf_ext *const volatile *)&cell->ext_word;
 	/* What is no address but the name of a parent lies in no chunk. */
@@ -345,13 +343,13 @@ static UNORDERED const struct wf_ext *ext_of(struct search *s, const struct wf_c
 	return *edges <= (room - sizeof(*ext)) / sizeof(ext->edges[0]) ? ext : NULL;
 }
 
-static UNORDERED uint32_t source_of(const struct wf_ext *ext, uint32_t i)
+static WF_UNORDERED uint32_t source_of(const struct wf_ext *ext, uint32_t i)
 {
 	return *(const volatile uint32_t *)&ext->edges[i].src;
 }
 
 /* Whether it is cancelled at some time, of one that has not begun. */
-static UNORDERED bool has_deadline(struct search *s, const struct wf_cell *cell)
+static WF_UNORDERED bool has_deadline(struct search *s, const struct wf_cell *cell)
 {
 	uint32_t edges = 0;
 	const struct wf_ext *ext = ext_of(s, cell, &edges);
@@ -384,7 +382,7 @@ static bool inputs_hopeful(struct search *s, const struct wf_cell *cell, uint32_
  * The task that a further output belongs to, or that a signal of lineage.c stands for; NULL when
  * there is none, or the cell has just become another.
  */
-static UNORDERED struct wf_cell *main_of(struct search *s, const struct wf_cell *cell)
+static WF_UNORDERED struct wf_cell *main_of(struct search *s, const struct wf_cell *cell)
 {
 	struct wf_cell *main = *(struct wf_cell *const volatile *)&cell->main;
 	uintptr_t offset = (uintptr_t)main - (uintptr_t)s->rt->cells;
@@ -402,11 +400,16 @@ static bool call_hopeful(struct search *s, const struct wf_cell *cell, uint32_t 
 	uint32_t edges = 0, inside[BLOCKERS_MAX], before = 0;
 	const struct wf_ext *ext = ext_of(s, cell, &edges);
 
-	if (!ext || !ext->call)
+	if (!ext || !ext->call ||
+	    sizeof(*ext) + edges * sizeof(ext->edges[0]) + 16 > wf_block_room(&s->rt->arena, ext))
 		return true;
-	uint32_t n = wf_call_blockers(s->rt, (struct wf_ext *)(uintptr_t)ext, inside, BLOCKERS_MAX,
-	                              &before);
+	uint32_t n = wf_call_blockers(s->rt, cell, ext, edges, inside, BLOCKERS_MAX, &before);
 	bool can = !n;
+
+	if (n == WF_BLOCKERS_BUSY) {
+		s->disturbed = true;
+		return true;
+	}
 
 	for (uint32_t i = 0; !can && i < n; i++)
 		can = inside[i] > s->rt->cells_last ||
@@ -564,7 +567,7 @@ bool wf_deadlock_search(weft *rt)
 	/* [E1]: what was read above was read before the second look at `external`. */
 	wf_fence_seq_cst();
 	/* acquire [E1] */
-	bool calm = looked && wf_load_acquire(&rt->external) == external;
+	bool calm = looked && !s.disturbed && wf_load_acquire(&rt->external) == external;
 	bool stuck = calm && all_idle(rt);
 
 	/* [E1]: all are idle, and nobody was up in between: what was read is of one moment. */

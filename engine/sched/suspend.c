@@ -552,6 +552,7 @@ int wf_wait_sleep(struct wf_wait *wait)
 	if (wait->timer.until != WEFT_FOREVER && (wait->fiber || wait->rt->clock.virtual_time))
 		rc = wf_timer_add(wait);
 	if (!rc && wait->fiber) {
+		wf_call_pauses(self);
 		rc = task_sleep(self, wait);
 	} else if (!rc && WF_UNLIKELY(wait->rt->order)) {
 		rc = order_sleep(wait);
@@ -576,6 +577,8 @@ int wf_wait_sleep(struct wf_wait *wait)
 int wf_suspend_yield(void)
 {
 	struct wf_ext *away = wf_admit_leave(wf_self());
+
+	wf_call_pauses(wf_self());
 	int rc = switch_out(wf_worker_of(wf_self()), NULL, true);
 
 	wf_admit_back(away);

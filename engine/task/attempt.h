@@ -118,4 +118,12 @@ static inline struct wf_ext *wf_admit_leave(struct wf_local *self)
 	               : NULL;
 }
 
+/* See wf_call_pauses_slow(). */
+static inline void wf_call_pauses(struct wf_local *self)
+{
+	/* relaxed: a call has its table. */
+	if (WF_UNLIKELY(wf_load_relaxed(&self->rt->actors) && self->current))
+		wf_call_pauses_slow(self);
+}
+
 #endif /* WF_TASK_ATTEMPT_H */

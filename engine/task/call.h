@@ -58,6 +58,8 @@ void wf_call_ready(struct wf_local *self, struct wf_ext *ext);
 void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *error);
 /* What a call holds of its actor goes, before its cold block does. */
 void wf_call_settle(struct wf_local *self, struct wf_ext *ext);
+/* The body on this thread is about to wait: if it is a call, who waits for room is told of any. */
+void wf_call_pauses_slow(struct wf_local *self);
 /* Why a call of a dead actor is refused; counted. */
 struct wf_error *wf_call_error(const struct wf_target *to);
 /* What becomes of an attempt that has returned: its actor may be dying. */
@@ -85,11 +87,13 @@ void wf_actor_run(struct wf_local *self, struct wf_actor *actor) WF_SUSPENDS;
 void wf_actor_stuck(struct wf_actor *actor);
 struct wf_actor *wf_actor_unstuck(weft *rt);
 /*
- * For the search in service.c, which looks without locks: the cells of which one must end before
- * this call can run, `most` or fewer, and one that must in any case. 0: it can run.
+ * For the search in service.c, which has the locks of all stacks, and an ext that may just go and
+ * seems to have so many edges: the cells of which one must end before this call can run, `most` or
+ * fewer, and one that must in any case. 0: it can run. WF_BLOCKERS_BUSY: somebody is at the actor.
  */
-uint32_t wf_call_blockers(const weft *rt, struct wf_ext *ext, uint32_t *cells, uint32_t most,
-                          uint32_t *before);
+#define WF_BLOCKERS_BUSY UINT32_MAX
+uint32_t wf_call_blockers(const weft *rt, const struct wf_cell *cell, const struct wf_ext *ext,
+                          uint32_t edges, uint32_t *cells, uint32_t most, uint32_t *before);
 /* What the actor of a running call holds, or NULL; the same if there are devices among it. */
 struct wf_kept *wf_call_kept(const weft *rt, struct wf_ext *ext);
 struct wf_kept *wf_call_devices(const weft *rt, struct wf_ext *ext);

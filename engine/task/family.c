@@ -23,9 +23,6 @@
 
 #include "plain.h"
 
-/* For looks at memory that others may be writing; what they give is believed only afterwards. */
-#define UNORDERED    __attribute__((no_sanitize("thread", "address")))
-
 #define PATH_MAX_    64u                          /* ancestors that one look remembers */
 #define GEN_COMPARED (~WF_GEN_ORPHAN)             /* an orphan keeps its children */
 #define MEMO_GEN     (GEN_COMPARED & 0x3fffffffu) /* the rest says which runtime */
@@ -96,7 +93,7 @@ static bool is_pending(const struct wf_cell *cell)
 }
 
 /* Who submitted the task in this cell. */
-static UNORDERED struct wf_tag parent_of(const struct wf_cell *cell)
+static WF_UNORDERED struct wf_tag parent_of(const struct wf_cell *cell)
 {
 	struct wf_cell copy;
 

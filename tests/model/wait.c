@@ -283,6 +283,11 @@ void wf_gpu_poll_slow(struct wf_worker *worker, uint32_t us)
 	(void)worker, (void)us;
 }
 
+void wf_call_pauses_slow(struct wf_local *self)
+{
+	(void)self;
+}
+
 struct wf_ext *wf_admit_leave_slow(struct wf_local *self)
 {
 	(void)self;

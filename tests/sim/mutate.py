@@ -69,7 +69,7 @@ BUGS = {
         "engine/actor/turn.c", "wf_call_group_prepend(turn->group, reversed);",
         "wf_call_group_append(turn->group, reversed);"),
     "a call does not wait for the one before it": (
-        "engine/actor/call.c", "(info->row & ROW_BEHIND ? 1 : 0)", "0"),
+        "engine/actor/call.c", "(info->row & WF_ROW_BEHIND ? 1 : 0)", "0"),
     "what an actor held is kept for ever": (
         "engine/actor/life.c", "wf_admit_let_go(self, kept);", "(void)kept;"),
     "a close does not ask actors to let go": (

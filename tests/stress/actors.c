@@ -187,7 +187,10 @@ static void run(uint32_t workers, uint32_t calls, bool chaos, uint64_t seed)
 	API_CHECK(weft_close(rt, WEFT_FOREVER) == 0);
 }
 
-/* A runtime that closes, or is interrupted, while calls of all kinds are on their way. */
+/*
+ * A runtime that closes, or is interrupted, while calls of all kinds are on their way and actors
+ * are killed and begin anew: 210 times.
+ */
 static int floods(weft_task *self)
 {
 	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
@@ -220,6 +223,10 @@ static void run_close(uint32_t workers, uint64_t seed)
 
 	for (volatile uint32_t i = 0; i < spins; i++)
 		continue;
+	for (uint32_t i = api_below(&random, 4); i; i--)
+		API_CHECK(weft_actor_kill(rt, actor[api_below(&random, 3)],
+		                          api_below(&random, 3) ? WEFT_KILL_RESTART
+		                                                : WEFT_KILL_NOW) == 0);
 	if (api_below(&random, 2))
 		weft_interrupt(rt);
 	for (int i = 0; i < 3; i++)
@@ -291,7 +298,7 @@ int main(void)
 	for (uint32_t i = 0; i < 3; i++) {
 		run(workers[i], api_scaled(8000), false, seed);
 		run(workers[i], api_scaled(8000), true, seed);
-		for (uint32_t j = 0; j < api_scaled(60); j++)
+		for (uint32_t j = 0; j < api_scaled(70); j++)
 			run_close(workers[i], seed + j);
 		run_wide(workers[i]);
 	}
