@@ -360,8 +360,8 @@ static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	struct wf_gpu_use *use = wf_malloc(sizeof(*use));
 	int rc = use ? 0 : -ENOMEM;
 
-	WF_CHECK(value->users > 0);
 	wf_gpu_objects_lock(gpus);
+	WF_CHECK(value->users > 0);
 	struct wf_gpu_copy *copy = wf_gpu_copy_find(value, gpu);
 	/* Asked for before: it is in use by this attempt already. */
 	bool again = copy && uses(part, copy), host_only = false;
