@@ -10,6 +10,7 @@
 #include "test.h"
 
 #define WORDS 256u
+#define ROW   4096u /* words of a value that lies in the store */
 #define TASKS 12u
 
 struct job {
@@ -280,6 +281,51 @@ Test(cuda_faults, a_lost_device_stays_lost_for_the_next_runtime)
 	                                          .opts = WEFT_TASK_OPTIONS(.gpus = 1)))),
 	             0);
 	gpu_close(&t);
+}
+
+/* A value of the store, read on the device behind a gate: of one launch after the other. */
+struct reader {
+	struct api_gate gate;
+	struct api_count launches;
+};
+
+static int reads_behind_a_gate(weft_task *self)
+{
+	struct reader *reader = api_arg_pointer(self);
+	uint64_t at = 0;
+	size_t bytes = 0;
+	int rc = weft_cuda_input(self, 0, &at, &bytes);
+
+	if (!rc)
+		rc = gpu_launch_gate(self, &reader->gate);
+	if (!rc)
+		rc = gpu_launch_add(self, at, ROW, 1);
+	return rc ? rc : gpu_launch_count(self, &reader->launches);
+}
+
+/* It seems to hang, and goes on afterwards: what it was to use is not there any more. */
+Test(cuda_faults, a_device_that_was_given_up_does_nothing_more)
+{
+	struct weft_cuda_options how = { .struct_size = sizeof how, .hang_ns = 20000000 };
+	struct gpu_test t = gpu_open_with("sim:memory=1M", 2, NULL, &how);
+	struct reader reader = { .gate = API_GATE_INIT };
+	static uint32_t words[ROW];
+	weft_ref put = WEFT_NONE;
+
+	cr_assert_eq(weft_put(t.rt, words, sizeof words, &put), 0);
+	weft_ref ref =
+		api_submit(t.rt,
+	                   WEFT_TASK(reads_behind_a_gate, API_POINTER(&reader), WEFT_INPUTS(put),
+	                             .opts = WEFT_TASK_OPTIONS(.gpus = 0.5, .gpu_mem = 65536)));
+
+	cr_assert_eq(api_end(t.rt, ref), WEFT_EDEVICE);
+	/* Its copy on the device goes with it. */
+	api_release(t.rt, put);
+	api_await_no_tasks(t.rt);
+	api_close(t.rt);
+	api_gate_open(&reader.gate);
+	cr_assert_eq(weft_cuda_close(t.cuda), 0);
+	cr_assert_eq(api_read(&reader.launches), 0);
 }
 
 /* With retries the next attempt is on the device that is left. */
