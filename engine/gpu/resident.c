@@ -351,7 +351,10 @@ static struct wf_gpu_value *value_of_input(struct wf_gpus *gpus, const struct wf
 	return value;
 }
 
-/* A value of the store, or of a device; the caller's use of it is consumed. */
+/*
+ * A value of the store, or of a device; the caller's use of it is consumed. -ESTALE: whoever was
+ * about to leave it has failed, and took it back.
+ */
 static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *part,
                                    struct wf_gpu_value *value, uint64_t *address)
 {
@@ -369,7 +372,7 @@ static WF_SUSPENDS int large_input(struct wf_gpu_run *run, struct wf_gpu_part *p
 	if (!again && value->size > wf_gpu_budget_left(part))
 		rc = -ENOMEM;
 	for (copy = again ? copy : NULL; !copy && !rc;)
-		rc = input_copy(run, part, value, &host_only, &copy);
+		rc = value->dead ? -ESTALE : input_copy(run, part, value, &host_only, &copy);
 	if (copy && !again)
 		use_add(part, use, copy);
 	value->users--;
@@ -475,16 +478,21 @@ int weft_cuda_input(weft_task *self, uint32_t i, uint64_t *address, size_t *byte
 	struct wf_cell *src = &self->rt->cells[wf_cell_ext(self->cell)->edges[i].src];
 	uint64_t at = 0;
 	size_t size = 0;
+	bool taken = false;
 	int rc = wf_promise_is_done(&src->promise) ? 0 : early_input(run, part, src, &value);
 
 	WF_DEBUG(rc <= 1 && (rc > 0) == !!value);
 	if (value) {
 		size = value->size;
 		rc = large_input(run, part, value, &at);
+		if (rc == -ESTALE)
+			rc = wf_wait_cell(self->rt, src, WEFT_FOREVER);
+		else
+			taken = true;
 		rc = rc == -EINTR ? -ECANCELED : rc;
-	} else if (!rc) {
-		rc = done_input(self, run, part, i, &at, &size);
 	}
+	if (!rc && !taken)
+		rc = done_input(self, run, part, i, &at, &size);
 	if (rc)
 		return rc;
 	*address = at;
