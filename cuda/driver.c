@@ -151,6 +151,19 @@ static int find_devices(struct wf_device_backend *b)
 	return b->count ? 0 : -ENODEV;
 }
 
+/* Of a device that was lost a doorbell may ring whenever it likes: what it looks at stays. */
+static void leave_behind(struct wf_device_backend *b)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct wf_device_backend *all;
+
+	WF_DEBUG(b->closed && !b->modules && !b->kernels);
+	pthread_mutex_lock(&lock);
+	b->left = all;
+	all = b;
+	pthread_mutex_unlock(&lock);
+}
+
 /* What nobody can tell to be over is left alone: the process takes it along. */
 static void device_close(struct cuda_device *device)
 {
@@ -169,6 +182,7 @@ static void device_close(struct cuda_device *device)
 static void cuda_close(struct wf_device_backend *b)
 {
 	struct cuda_visit visit;
+	bool lost = false;
 
 	if (!b)
 		return;
@@ -178,6 +192,9 @@ static void cuda_close(struct wf_device_backend *b)
 		if (wf_cuda_is_ready(device) && !wf_cuda_enter(device, &visit))
 			(void)wf_cuda_leave(&visit, b->cu.cuCtxSynchronize());
 	}
+	pthread_mutex_lock(&b->bell_lock);
+	b->closed = true;
+	pthread_mutex_unlock(&b->bell_lock);
 	while (b->kernels) {
 		struct wf_device_kernel *kernel = b->kernels;
 
@@ -192,10 +209,17 @@ static void cuda_close(struct wf_device_backend *b)
 			(void)wf_cuda_leave(&visit, b->cu.cuModuleUnload(module->module));
 		wf_free(module);
 	}
-	for (uint32_t i = 0; i < b->count; i++)
+	for (uint32_t i = 0; i < b->count; i++) {
+		lost = lost || wf_cuda_is_lost(&b->device[i]);
 		device_close(&b->device[i]);
+	}
 	/* The library stays: the driver has threads of its own. */
 	pthread_mutex_destroy(&b->lock);
+	if (lost) {
+		leave_behind(b);
+		return;
+	}
+	pthread_mutex_destroy(&b->bell_lock);
 	wf_free(b);
 }
 
@@ -214,6 +238,7 @@ static int cuda_open(const char *options, struct wf_device_backend **out)
 	if (!b)
 		return -ENOMEM;
 	pthread_mutex_init(&b->lock, NULL);
+	pthread_mutex_init(&b->bell_lock, NULL);
 	int rc = load(b, path);
 
 	if (!rc)
@@ -229,15 +254,26 @@ static int cuda_open(const char *options, struct wf_device_backend **out)
 
 /* ---- Devices -------------------------------------------------------------------------------- */
 
-/* The first use of a device; with its lock held. */
+/* The context of a device that is used first, made current; with its lock held. */
+static CUresult retain(struct cuda_device *device)
+{
+	const struct wf_cuda_api *cu = &device->backend->cu;
+	CUresult rc = WF_CU_SUCCESS;
+
+	WF_CHECK(!wf_cuda_is_ready(device) || device->context);
+	if (!device->context)
+		rc = cu->cuDevicePrimaryCtxRetain(&device->context, device->id);
+	return rc == WF_CU_SUCCESS ? cu->cuCtxSetCurrent(device->context) : rc;
+}
+
+/* All else that it has, there; with its lock held. */
 static CUresult prepare(struct cuda_device *device)
 {
 	const struct wf_cuda_api *cu = &device->backend->cu;
 	CUmemPoolProps props;
 	uint64_t keep = UINT64_MAX;
-	CUresult rc = WF_CU_SUCCESS;
 
-	WF_CHECK(!device->pool || device->context);
+	WF_CHECK(device->context);
 	/* relaxed: under the lock. */
 	if (wf_load_relaxed(&device->ready))
 		return WF_CU_SUCCESS;
@@ -245,12 +281,9 @@ static CUresult prepare(struct cuda_device *device)
 	props.allocType = WF_CU_ALLOCATION_PINNED;
 	props.location.type = WF_CU_LOCATION_DEVICE;
 	props.location.id = device->id;
-	if (!device->context)
-		rc = cu->cuDevicePrimaryCtxRetain(&device->context, device->id);
-	if (rc == WF_CU_SUCCESS)
-		rc = cu->cuCtxSetCurrent(device->context);
-	if (rc == WF_CU_SUCCESS)
-		rc = cu->cuCtxGetStreamPriorityRange(&device->priority_low, &device->priority_high);
+	CUresult rc =
+		cu->cuCtxGetStreamPriorityRange(&device->priority_low, &device->priority_high);
+
 	if (rc == WF_CU_SUCCESS)
 		rc = cu->cuDeviceGetAttribute(&device->shared_most, WF_CU_ATTRIBUTE_SHARED_MOST,
 		                              device->id);
@@ -269,23 +302,30 @@ static CUresult arrive(struct cuda_visit *visit)
 {
 	struct cuda_device *device = visit->device;
 	const struct wf_cuda_api *cu = &device->backend->cu;
+	bool ready = wf_cuda_is_ready(device);
 	int mode = WF_CU_CAPTURE_RELAXED;
 	CUresult rc = WF_CU_SUCCESS;
 
-	if (WF_UNLIKELY(!wf_cuda_is_ready(device))) {
+	if (WF_UNLIKELY(!ready)) {
 		visit->moved = true;
 		pthread_mutex_lock(&device->lock);
-		rc = prepare(device);
+		rc = retain(device);
 		pthread_mutex_unlock(&device->lock);
-	}
-	WF_DEBUG(rc != WF_CU_SUCCESS || (device->context && device->pool));
-	if (rc == WF_CU_SUCCESS && visit->before != device->context) {
+	} else if (visit->before != device->context) {
 		visit->moved = true;
 		rc = cu->cuCtxSetCurrent(device->context);
 	}
 	if (rc == WF_CU_SUCCESS)
 		rc = cu->cuThreadExchangeStreamCaptureMode(&mode);
 	visit->mode = mode;
+	if (WF_UNLIKELY(!ready) && rc == WF_CU_SUCCESS) {
+		pthread_mutex_lock(&device->lock);
+		rc = prepare(device);
+		pthread_mutex_unlock(&device->lock);
+		if (rc != WF_CU_SUCCESS)
+			cu->cuThreadExchangeStreamCaptureMode(&mode);
+	}
+	WF_DEBUG(rc != WF_CU_SUCCESS || (device->context && device->pool));
 	return rc;
 }
 
@@ -505,16 +545,45 @@ static int cuda_stream_wait(struct wf_device_backend *backend, struct wf_device_
 	                          backend->cu.cuStreamWaitEvent(stream->stream, event->event, 0));
 }
 
+/* A doorbell in the driver's hands. */
+struct bell {
+	struct wf_device_backend *backend;
+	wf_device_doorbell_fn *fn;
+	void *arg;
+};
+
+/* On a thread of the driver's. */
+static void ring(void *arg)
+{
+	struct bell bell = *(struct bell *)arg;
+
+	WF_CHECK(bell.backend && bell.fn);
+	wf_free(arg);
+	pthread_mutex_lock(&bell.backend->bell_lock);
+	if (!bell.backend->closed)
+		bell.fn(bell.arg);
+	pthread_mutex_unlock(&bell.backend->bell_lock);
+}
+
 static int cuda_stream_doorbell(struct wf_device_backend *backend, struct wf_device_stream *stream,
                                 wf_device_doorbell_fn *fn, void *arg)
 {
-	struct cuda_visit visit;
-	int rc = stream && fn ? wf_cuda_enter(stream->device, &visit) : -EINVAL;
-
 	WF_CHECK(backend);
 	WF_CHECK(!stream || stream->device->backend == backend);
-	return rc ? rc
-		  : wf_cuda_leave(&visit, backend->cu.cuLaunchHostFunc(stream->stream, fn, arg));
+	if (!stream || !fn)
+		return -EINVAL;
+	struct bell *bell = wf_malloc(sizeof(*bell));
+	struct cuda_visit visit;
+	int rc = bell ? wf_cuda_enter(stream->device, &visit) : -ENOMEM;
+
+	if (!rc) {
+		*bell = (struct bell){ backend, fn, arg };
+		rc = wf_cuda_leave(&visit,
+		                   backend->cu.cuLaunchHostFunc(stream->stream, ring, bell));
+	}
+	if (rc)
+		wf_free(bell);
+	return rc;
 }
 
 static int cuda_event_create(struct wf_device_backend *backend, uint32_t index,

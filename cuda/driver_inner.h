@@ -73,6 +73,9 @@ struct wf_device_backend {
 	struct wf_cuda_api cu;
 	pthread_mutex_t lock; /* of the two lists; compiling may take long */
 	struct wf_a32 abandoned; /* a device was given up that may still be at work */
+	pthread_mutex_t bell_lock; /* held while a doorbell rings, so that a close waits for it */
+	bool closed;               /* under it: none rings any more */
+	struct wf_device_backend *left; /* another one that was not freed */
 	uint32_t count;
 	struct cuda_device device[CUDA_DEVICES_MAX];
 	struct cuda_module *modules;

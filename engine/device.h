@@ -106,7 +106,7 @@ struct wf_device_step {
 	uint64_t address, bytes;
 };
 
-/* What stream_doorbell() calls: it wakes somebody and does nothing else. */
+/* What stream_doorbell() calls, but not after close(): it wakes somebody and does nothing else. */
 typedef void wf_device_doorbell_fn(void *arg);
 
 struct wf_device_ops {

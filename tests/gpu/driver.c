@@ -27,6 +27,8 @@ static fake_reset_fn *reset;
 static fake_set_current_fn *set_current;
 static fake_current_fn *get_current;
 static fake_capture_fn *capture;
+static fake_hold_doorbells_fn *hold_doorbells;
+static fake_ring_fn *ring;
 static char options[1024];
 
 static void find_fake(void)
@@ -46,8 +48,10 @@ static void find_fake(void)
 	*(void **)&set_current = dlsym(library, "fake_set_current");
 	*(void **)&get_current = dlsym(library, "fake_current");
 	*(void **)&capture = dlsym(library, "fake_capture");
+	*(void **)&hold_doorbells = dlsym(library, "fake_hold_doorbells");
+	*(void **)&ring = dlsym(library, "fake_ring");
 	cr_assert(fail && event_queries && counts && reset && set_current && get_current &&
-	          capture);
+	          capture && hold_doorbells && ring);
 	reset();
 }
 
@@ -245,12 +249,21 @@ Test(driver, work_goes_through_and_everything_is_given_back)
 /* Whoever calls may have a context of his own; and may be called while others record. */
 Test(driver, calls_leave_their_thread_as_it_was)
 {
+	static const char *const firsts[] = { "cuDevicePrimaryCtxRetain", "cuMemPoolCreate",
+		                              "cuThreadExchangeStreamCaptureMode" };
 	struct kit kit = { 0 };
 
 	open_fake();
+	capture(true);
+	for (int i = 0; i < 3; i++) {
+		fail(firsts[i], 999, 0);
+		cr_assert_eq(make(&kit), -EIO);
+		cr_assert_eq(get_current(), -1);
+	}
 	for (int current = -1; current < 2; current++) {
 		set_current(current);
-		capture(current == 1);
+		/* Also when the device is used first. */
+		capture(current != 0);
 		cr_assert_eq(make(&kit), 0);
 		cr_assert_eq(get_current(), current);
 		cr_assert_eq(work(&kit), 0);
@@ -300,6 +313,33 @@ Test(driver, a_device_that_was_given_up_is_not_waited_for)
 
 	ops->close(dev);
 	cr_assert_eq(counts().failed, failed + 1, "only the other is waited for");
+	cr_assert_eq(counts().misuses, 0);
+}
+
+/* What it was to tell is freed by then. */
+Test(driver, a_doorbell_of_a_lost_device_may_ring_after_the_close)
+{
+	struct kit kit = { 0 };
+	int *rung = calloc(1, sizeof(*rung));
+
+	cr_assert_not_null(rung);
+	open_fake();
+	cr_assert_eq(make(&kit), 0);
+	fail("cuLaunchHostFunc", 999, 0);
+	cr_assert_eq(ops->stream_doorbell(dev, kit.stream, set_flag, rung), -EIO);
+	hold_doorbells();
+	cr_assert_eq(ops->stream_doorbell(dev, kit.stream, set_flag, rung), 0);
+	cr_assert(ring());
+	cr_assert_eq(*rung, 1, "while all is open it is heard");
+	hold_doorbells();
+	cr_assert_eq(ops->stream_doorbell(dev, kit.stream, set_flag, rung), 0);
+	ops->device_abandon(dev, 0);
+	unmake(&kit);
+	ops->close(dev);
+	*rung = 0;
+	cr_assert(ring());
+	cr_assert_eq(*rung, 0);
+	free(rung);
 	cr_assert_eq(counts().misuses, 0);
 }
 

@@ -31,6 +31,9 @@ static struct CUctx_st {
 static _Thread_local CUcontext current;
 static _Thread_local int mode; /* of captures */
 static bool capturing;         /* somebody, in the strictest mode */
+static bool holding;           /* what is given to cuLaunchHostFunc() */
+static CUhostFn held_fn;
+static void *held_arg;
 
 EXPORT void fake_fail(const char *name, int code, int after)
 {
@@ -309,8 +312,30 @@ static CUresult my_cuLaunchHostFunc(CUstream stream, CUhostFn fn, void *arg)
 {
 	ANSWER_IN_CONTEXT("cuLaunchHostFunc");
 	counts.misuses += stream->context != current;
-	fn(arg);
+	if (!holding) {
+		fn(arg);
+		return WF_CU_SUCCESS;
+	}
+	counts.misuses += held_fn != NULL;
+	held_fn = fn;
+	held_arg = arg;
 	return WF_CU_SUCCESS;
+}
+
+EXPORT void fake_hold_doorbells(void)
+{
+	holding = true;
+}
+
+EXPORT bool fake_ring(void)
+{
+	CUhostFn fn = held_fn;
+
+	held_fn = NULL;
+	holding = false;
+	if (fn)
+		fn(held_arg);
+	return fn != NULL;
 }
 
 static CUresult my_cuEventCreate(CUevent *out, unsigned int flags)

@@ -36,6 +36,11 @@ int fake_current(void);
 /* As if somebody recorded a stream in the mode that other threads must mind. */
 typedef void fake_capture_fn(bool on);
 void fake_capture(bool on);
+/* The next host function is called by fake_ring() only; false: there was none. */
+typedef void fake_hold_doorbells_fn(void);
+void fake_hold_doorbells(void);
+typedef bool fake_ring_fn(void);
+bool fake_ring(void);
 /* As if users' code had made another context current; -1 none. */
 typedef void fake_set_current_fn(int device);
 void fake_set_current(int device);
