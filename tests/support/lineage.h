@@ -7,8 +7,9 @@
 #include "../../store/include/wf_io.h"
 #include "api_fault.h"
 
-#define BYTES   ((size_t)150 << 10)
-#define FOREVER UINT64_MAX
+#define BYTES      ((size_t)150 << 10)
+#define FOREVER    UINT64_MAX
+#define SPILL_HIGH 100 /* thousandths of the store */
 
 static char dir[] = "/var/tmp/weft-fault-lineage-XXXXXX";
 static struct api_count runs, drops;
@@ -24,9 +25,9 @@ static inline void open_with(uint32_t workers, uint32_t tasks_max)
 	/* Full from a tenth on, so that a few values push others out; all would fit. */
 	API_CHECK(weft_open(&rt,
 	                    WEFT_OPTIONS(.workers = workers, .store_bytes = 8u << 20,
-	                                 .spill_dirs = dir, .spill_high = 100, .spill_low = 50,
-	                                 .resources = &only, .n_resources = 1, .gpus = 1,
-	                                 .tasks_max = tasks_max)) == 0);
+	                                 .spill_dirs = dir, .spill_high = SPILL_HIGH,
+	                                 .spill_low = 50, .resources = &only, .n_resources = 1,
+	                                 .gpus = 1, .tasks_max = tasks_max)) == 0);
 }
 
 static inline void open_runtime(void)
@@ -143,7 +144,10 @@ static inline int place(weft_ref ref)
 	return info.place;
 }
 
-/* Until it is only in a file. */
+/*
+ * Until it is only in a file. What pushes it out stays until the store has seen to it: it may run
+ * only while this thread gives way.
+ */
 static inline void push_out(weft_ref ref)
 {
 	static unsigned char filler[BYTES];
@@ -153,9 +157,12 @@ static inline void push_out(weft_ref ref)
 
 	API_CHECK(weft_get(rt, ref, WEFT_FOREVER, &view) == 0 && weft_view_end(rt, ref) == 0);
 	while (place(ref) != WEFT_OBJECT_FILE) {
-		api_polling(start, "it is pushed out");
 		for (int i = 0; i < 8; i++)
 			API_CHECK(weft_put(rt, filler, sizeof filler, &others[i]) == 0);
+		do
+			api_polling(start, "it is pushed out");
+		while (place(ref) != WEFT_OBJECT_FILE &&
+		       stats().used > stats().capacity / 1000 * SPILL_HIGH);
 		for (int i = 0; i < 8; i++)
 			api_release(rt, others[i]);
 	}
