@@ -148,7 +148,9 @@ void wf_call_settle(struct wf_local *self, struct wf_ext *ext)
 
 		info->link->settled++;
 		info->link = NULL;
-		word = wf_room_take(a, word, inside_turn(self, a) ? wf_room_wanted(a) : 1, &told);
+		bool more = word & WF_BOX_ROOM && inside_turn(self, a);
+
+		word = wf_room_take(a, word, more ? wf_room_wanted(a) : 1, &told);
 		wf_box_unlock(&a->box, word);
 		wf_room_tell(self, told);
 	}

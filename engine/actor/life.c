@@ -523,18 +523,22 @@ void wf_actor_take_handle(struct wf_actor *a)
 void wf_actor_ask_stop(struct wf_local *self, struct wf_actor *a)
 {
 	uint32_t word = wf_box_lock(&a->box);
+	struct wf_cell *told = NULL;
 	bool idle = false;
 
 	WF_CHECK(word & WF_BOX_USED);
 	if (!(word & (WF_BOX_CLOSED | WF_BOX_STOP))) {
-		word |= WF_BOX_STOP;
+		/* What is pending may wait for who waits for room. */
+		word = wf_room_take(a, word | WF_BOX_STOP, 1, &told);
 		idle = word & WF_BOX_OPEN && !wf_actor_queued(a) &&
 			!(a->cold && a->cold->waiting) && claim_inside(a, word);
 	}
 	/* Closed: a call that was let in a moment ago and is not queued yet comes too late. */
 	if (idle)
 		word = poke_begin(self, word) | (a->class_->fini ? 0 : WF_BOX_EXIT);
+	WF_DEBUG(!idle || wf_actor_active(a) == 1);
 	wf_box_unlock(&a->box, word);
+	wf_room_tell(self, told);
 	if (idle && a->class_->fini)
 		wf_turn_schedule(self, a);
 	else if (idle)

@@ -278,9 +278,12 @@ int weft_block_enter(weft *rt, int mode)
 	if (!self || self->rt != rt || !self->current)
 		return -EINVAL;
 	/* Beside the workers already: nothing to give. */
-	if (mode == WEFT_BLOCK_HOLD || !self->worker)
+	if (!self->worker)
 		return 0;
+	WF_DEBUG(self->current->rt == rt);
 	wf_call_pauses(self);
+	if (mode == WEFT_BLOCK_HOLD)
+		return 0;
 	int rc = wf_spare_take_over(wf_worker_of(self));
 
 	/* A thread that may not be left holds its slot: correct, only slower. */

@@ -221,7 +221,7 @@ WEFT_API WEFT_NODISC int weft_actor_call(weft *rt, weft_actor actor, weft_task_f
  * to wait goes on when half of max_pending is free (512 at most), or when less is and the actor has
  * nothing to run, or its body suspends or enters a blocking section: a full queue is work for a
  * while, and many calls can be made then. May suspend. Errors: -EINVAL, -ETIMEDOUT, -EINTR as
- * weft_get(), WEFT_EACTOR it is dead, -ENOMEM.
+ * weft_get(), WEFT_EACTOR it is dead or was told to stop, -ENOMEM.
  */
 WEFT_API WEFT_NODISC int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until);
 

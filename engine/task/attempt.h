@@ -121,8 +121,10 @@ static inline struct wf_ext *wf_admit_leave(struct wf_local *self)
 /* See wf_call_pauses_slow(). */
 static inline void wf_call_pauses(struct wf_local *self)
 {
-	/* relaxed: a call has its table. */
-	if (WF_UNLIKELY(wf_load_relaxed(&self->rt->actors) && self->current))
+	const struct weft_task *frame = self->current;
+	const struct wf_ext *ext = frame ? wf_cell_ext(frame->cell) : NULL;
+
+	if (WF_UNLIKELY(frame && (frame->outer || (ext && ext->call))))
 		wf_call_pauses_slow(self);
 }
 

@@ -15,6 +15,7 @@ enum stall {
 	GETS,    /* the second call waits in weft_get() */
 	YIELDS,  /* in weft_yield() */
 	BLOCKS,  /* in a blocking section */
+	HOLDS,   /* in one that keeps its worker */
 	LEAVES,  /* it waits for an input, and nothing else is there to run */
 	CANCELS, /* the second call waits, and a queued one is cancelled */
 	STALLS
@@ -53,7 +54,10 @@ static int stalls(weft_task *self)
 			API_CHECK(weft_yield(s->rt) == 0);
 		break;
 	case BLOCKS:
-		API_CHECK(weft_block_enter(s->rt, WEFT_BLOCK_RELEASE) == 0);
+	case HOLDS:
+		API_CHECK(weft_block_enter(s->rt,
+		                           s->how == HOLDS ? WEFT_BLOCK_HOLD
+		                                           : WEFT_BLOCK_RELEASE) == 0);
 		api_gate_pass(&s->second);
 		weft_block_exit(s->rt);
 		break;
@@ -146,6 +150,7 @@ Test(actors_room, one_is_told_of_any_when_the_body_yields)
 Test(actors_room, one_is_told_of_any_when_the_body_blocks_its_thread)
 {
 	waits_and_is_told(BLOCKS);
+	waits_and_is_told(HOLDS);
 }
 
 Test(actors_room, one_is_told_of_any_when_nothing_is_there_to_run)
@@ -158,19 +163,36 @@ Test(actors_room, one_is_told_of_any_that_a_cancel_makes)
 	waits_and_is_told(CANCELS);
 }
 
+static int stops(weft_task *self)
+{
+	struct scene *s = api_arg_pointer(self);
+
+	return weft_actor_stop(s->rt, s->actor, WEFT_FOREVER);
+}
+
 Test(actors_room, one_is_told_of_the_actors_end)
 {
-	for (int how = 0; how < 2; how++) {
+	enum { KILLED, STOPPED, OVERDUE };
+
+	for (int how = KILLED; how <= OVERDUE; how++) {
 		struct scene s;
+		weft_ref stopper = WEFT_NONE;
 
 		scene_begin(&s, GETS, -1);
 		api_gate_await(&s.first, 1);
 		api_await_state(s.rt, s.waiter, WEFT_REF_BLOCKED);
-		if (how)
-			cr_assert_eq(weft_actor_stop(s.rt, s.actor, WEFT_POLL), -ETIMEDOUT);
-		else
+		if (how == KILLED)
 			cr_assert_eq(weft_actor_kill(s.rt, s.actor, WEFT_KILL_NOW), 0);
+		else if (how == STOPPED)
+			stopper = api_spawn(s.rt, stops, &(void *){ &s }, sizeof(void *));
+		else
+			cr_assert_eq(weft_actor_stop(s.rt, s.actor, WEFT_POLL), -ETIMEDOUT);
+		/* Nothing has ended: what is pending may wait for who waits. */
+		cr_assert_eq(api_end(s.rt, s.waiter), 0);
+		s.waiter = api_spawn(s.rt, api_body_nothing, NULL, 0);
 		api_gate_open(&s.first);
+		if (how == STOPPED)
+			cr_assert_eq(api_end(s.rt, stopper), 0);
 		scene_end(&s, WEFT_EACTOR);
 	}
 }
