@@ -605,8 +605,10 @@ static void *find_item(struct wf_worker *worker)
 		nap(worker);
 	}
 	bool waited = gather(worker);
-	uint64_t begin = wf_ticks();
+	/* After a visit without any the next one begins a row, however soon it is over. */
+	uint64_t begin = worker->trickle.taken ? wf_ticks() : 0;
 
+	WF_DEBUG(!waited || worker->trickle.taken);
 	worker->trickle.taken = 0;
 	void *item = look(worker);
 
