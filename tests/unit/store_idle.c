@@ -77,6 +77,20 @@ Test(store_idle, bytes_that_threads_have_reserved, .fini = close_empty)
 	make_large(64 * MIB);
 }
 
+/* One makes, another deletes: what the first has reserved ahead does not grow with it. */
+Test(store_idle, bytes_reserved_ahead_are_used, .fini = close_empty)
+{
+	open_with(64 * MIB);
+	for (uint32_t i = 0; i < 200; i++) {
+		struct wf_object *object = store_put(store, locals[0], MIB, i);
+
+		cr_assert_not_null(object);
+		/* relaxed: of a local in which nobody is. */
+		cr_assert_leq(wf_load_relaxed(&locals[0]->credit), 2 * store->credit_bytes);
+		wf_object_delete(store, locals[1], object);
+	}
+}
+
 /* Few bytes, but each in a slab of its own, which is whole only without it. */
 static void keep_slots(void)
 {
