@@ -1,7 +1,7 @@
 /*
  * Goal: what a store has made after its creator was told that time is over is taken back, also when
- * the store reads nothing at that moment, so that nothing can be sent to it; a call that waits for
- * the place is not forgotten meanwhile.
+ * the store reads nothing at that moment, so that nothing can be sent to it, and when the client is
+ * closed then; a call that waits for the place is not forgotten meanwhile.
  * Method: a store of a few lines that allows one call at a time, answers when it is told, and reads
  * nothing while the client fills the socket with views given back.
  */
@@ -86,7 +86,8 @@ static void give_values(int fd, struct wf_wire *wire)
 	}
 }
 
-static void *store_main(void *arg)
+/* One that comes, looks at values and hands something over, which it is told of when it may be. */
+static int serve_late(void)
 {
 	struct wf_wire wire,
 		welcome = { .kind = WF_WIRE_WELCOME,
@@ -108,6 +109,14 @@ static void *store_main(void *arg)
 	wire = (struct wf_wire){ .kind = WF_WIRE_CREATED, .serial = wire.serial, .id = LATE };
 	tell(fd, &wire, false);
 	sem_post(&answered);
+	return fd;
+}
+
+static void *store_main(void *arg)
+{
+	struct wf_wire wire;
+	int fd = serve_late();
+
 	sem_wait(&may_read);
 	while (next(fd, &wire)) {
 		struct wf_wire answer = { .kind = WF_WIRE_ANSWER, .serial = wire.serial };
@@ -120,6 +129,13 @@ static void *store_main(void *arg)
 		removed += wire.kind == WF_WIRE_REMOVE;
 		answer.status = wire.kind == WF_WIRE_REMOVE ? 0 : -ENOENT;
 		tell(fd, &answer, false);
+	}
+	close(fd);
+	/* The second goes without another call. */
+	fd = serve_late();
+	while (next(fd, &wire)) {
+		API_CHECK(wire.kind == WF_WIRE_REMOVE && wire.id == LATE);
+		removed++;
 	}
 	close(fd);
 	return arg;
@@ -170,8 +186,13 @@ int main(void)
 	while (given < VIEWS_MAX)
 		API_CHECK(weft_client_release(c, &views[given++]) == 0);
 	weft_client_close(c);
+	API_CHECK(weft_client_connect(place.path, weft_client_after_ms(60000), &c, NULL) == 0);
+	API_CHECK(weft_client_put(c, "late", 4, NULL, WEFT_CLIENT_POLL, NULL, NULL) == -ETIMEDOUT);
+	sem_post(&may_answer);
+	sem_wait(&answered);
+	weft_client_close(c);
 	api_join(store);
-	API_CHECK(removed == 1 && released > 0 && released <= VIEWS_MAX);
+	API_CHECK(removed == 2 && released > 0 && released <= VIEWS_MAX);
 	close(listener);
 	close(files[0]);
 	API_CHECK(unlink(place.path) == 0);
