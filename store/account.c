@@ -84,15 +84,18 @@ void wf_account_unreserve(struct wf_store *store, uint64_t bytes)
 bool wf_account_take_slow(struct wf_store *store, struct wf_store_local *local, uint64_t bytes)
 {
 	uint64_t limit = wf_account_limit(store), extra = store->credit_bytes;
+	/* relaxed: a number of this thread's. What it has is used, or it would grow. */
+	uint64_t more = bytes - wf_load_relaxed(&local->credit);
 
-	/* relaxed: a hint: who waits gets the room first. */
+	WF_CHECK(more <= bytes);
+	/* relaxed, all: a hint: who waits gets the room first; a number of this thread's. */
 	if ((wf_load_relaxed(&store->gate) & WF_GATE_WAITING) == 0 && extra > 0 &&
-	    wf_account_reserve(store, bytes + extra, limit)) {
-		/* relaxed, both: a number of this thread's. */
-		wf_store_relaxed(&local->credit, wf_load_relaxed(&local->credit) + extra);
-	} else if (!wf_account_reserve(store, bytes, limit)) {
+	    wf_account_reserve(store, more + extra, limit))
+		wf_store_relaxed(&local->credit, extra);
+	else if (wf_account_reserve(store, more, limit))
+		wf_store_relaxed(&local->credit, 0);
+	else
 		return false;
-	}
 	/* relaxed: a number. The keeper looks for itself after its own reservations. */
 	if (wf_load_relaxed(&store->used) > store->high)
 		wf_keeper_kick(store);

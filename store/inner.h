@@ -190,7 +190,8 @@ static inline uint32_t wf_store_now(const struct wf_store *store)
 void wf_local_destroy(struct wf_store *store, struct wf_store_local *local);
 /*
  * Keeper only. What threads have at hand that are not inside goes back: credits, with `caches` also
- * memory, of which *freed bytes. False: somebody was inside who may have some.
+ * memory, of which *freed bytes. False: somebody was inside who may have some. Without `caches`
+ * true proves nothing: a look that costs no barrier may be all there is.
  */
 bool wf_locals_collect(struct wf_store *store, bool caches, uint64_t *freed);
 struct wf_store_local *wf_local_stray(struct wf_store *store);

@@ -115,12 +115,13 @@ static bool is_busy(struct wf_store *store)
 
 /*
  * Nothing can be evicted and nobody is being helped by a transfer: drop preferences, one after the
- * other. True: something has changed.
+ * other. True: something has changed; else *inside: a thread was at work that may help.
  */
-static bool drop_preferences(struct wf_store *store)
+static bool drop_preferences(struct wf_store *store, bool *inside)
 {
 	static const enum wf_serving servings[] = { WF_SERVE_ANY, WF_SERVE_RESERVE };
 
+	*inside = false;
 	for (uint32_t i = 0; i < 2; i++) {
 		struct wf_served served;
 		bool moved;
@@ -131,6 +132,7 @@ static bool drop_preferences(struct wf_store *store)
 		wf_tickets_finish(store, served.finished);
 		if (moved)
 			return true;
+		*inside = *inside || served.inside;
 	}
 	return wf_tickets_demote(store);
 }
@@ -143,11 +145,13 @@ static bool drop_preferences(struct wf_store *store)
 static bool last_resorts(struct wf_store *store, bool lacking, bool sharing, bool busy,
                          uint64_t newest)
 {
+	bool inside = false;
+
 	WF_CHECK(lacking || sharing);
-	if (lacking && drop_preferences(store))
+	if (lacking && drop_preferences(store, &inside))
 		return true;
 	/* Asked once more: what the outside held for a moment is not what nothing can help. */
-	if (busy || is_busy(store))
+	if (busy || inside || is_busy(store))
 		return false;
 	/* relaxed: whether one that has pinned something waits for one without a share. */
 	if (sharing && (!lacking || wf_load_relaxed(&store->lent) > 0))

@@ -20,7 +20,8 @@
  *                 the keeper
  *   asked         written by the keeper, under the locals_lock
  *   credit        its thread's, and the keeper's as above; statistics read it
- *   cache, entries   its thread's, and the keeper's as above
+ *   cache         its thread's, and the keeper's as above
+ *   entries       its thread's
  *   list of locals   under the locals_lock
  *
  * Invariants: what is the thread's is touched with inside = 1 and asked = 0 seen after it, or by
@@ -36,6 +37,22 @@
 #include <string.h>
 
 #include "inner.h"
+
+/* Of who has it, its thread or the keeper: what there was in it. */
+static uint64_t empty(struct wf_store *store, struct wf_store_local *local, bool caches)
+{
+	/* relaxed: nobody else writes it now. */
+	uint64_t credit = wf_load_relaxed(&local->credit);
+
+	if (credit > 0) {
+		/* relaxed: as above. */
+		wf_store_relaxed(&local->credit, 0);
+		wf_account_unreserve(store, credit);
+	}
+	if (!caches)
+		return 0;
+	return wf_mem_cache_flush(local->cache);
+}
 
 struct wf_store_local *wf_store_local_create(struct wf_store *store, uint32_t node)
 {
@@ -65,6 +82,12 @@ void wf_local_destroy(struct wf_store *store, struct wf_store_local *local)
 	if (local == NULL)
 		return;
 	WF_CHECK(local->store == store && local->cache != NULL);
+	/* relaxed: its thread has left it, or is the caller. */
+	WF_CHECK(wf_load_relaxed(&local->inside) == 0);
+	/* Inside until it is off the list: the keeper is not to miss what is on its way back. */
+	(void)wf_local_enter(store, local);
+	wf_entry_flush(&store->table, local);
+	(void)empty(store, local, true);
 	pthread_mutex_lock(&store->locals_lock);
 	if (local->prev != NULL)
 		local->prev->next = local->next;
@@ -73,11 +96,9 @@ void wf_local_destroy(struct wf_store *store, struct wf_store_local *local)
 	if (local->next != NULL)
 		local->next->prev = local->prev;
 	pthread_mutex_unlock(&store->locals_lock);
-	/* relaxed: it is off the list, and was seen so under the lock. */
-	WF_CHECK(wf_load_relaxed(&local->asked) == 0 && wf_load_relaxed(&local->inside) == 0);
-	wf_entry_flush(&store->table, local);
-	/* relaxed: a number. */
-	wf_account_unreserve(store, wf_load_relaxed(&local->credit));
+	/* relaxed, both: it is off the list, and nobody else's any more. */
+	WF_CHECK(wf_load_relaxed(&local->asked) == 0 && wf_load_relaxed(&local->inside) == 1);
+	WF_CHECK(wf_load_relaxed(&local->credit) == 0);
 	wf_mem_cache_destroy(local->cache);
 	wf_node_free(local);
 }
@@ -116,22 +137,6 @@ void wf_local_wait(struct wf_store *store, struct wf_store_local *local)
 		pthread_mutex_lock(&store->locals_lock);
 		pthread_mutex_unlock(&store->locals_lock);
 	} while (!wf_local_try_enter(store, local));
-}
-
-/* With the locals_lock and `asked` seen by all who come: what there was in it. */
-static uint64_t empty(struct wf_store *store, struct wf_store_local *local, bool caches)
-{
-	/* relaxed: the local is the keeper's now. */
-	uint64_t credit = wf_load_relaxed(&local->credit);
-
-	if (credit > 0) {
-		/* relaxed: as above. */
-		wf_store_relaxed(&local->credit, 0);
-		wf_account_unreserve(store, credit);
-	}
-	if (!caches)
-		return 0;
-	return wf_mem_cache_flush(local->cache);
 }
 
 static bool has_credit(const struct wf_store *store)

@@ -510,7 +510,8 @@ void wf_tickets_serve(struct wf_store *store, enum wf_serving serving, struct wf
 	memset(served, 0, sizeof(*served));
 	pthread_mutex_lock(&store->lock);
 	if (store->creates != NULL || store->pins != NULL) {
-		served->inside = !wf_locals_collect(store, false, &freed);
+		/* Before anybody fails, all that threads have at hand. */
+		served->inside = !wf_locals_collect(store, serving != WF_SERVE_FAIR, &freed);
 		serve_sets(store, serving, served);
 		serve_creates(store, serving, served);
 	}

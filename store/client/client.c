@@ -330,6 +330,12 @@ void weft_client_close(weft_client *client)
 	if (client == NULL)
 		return;
 	WF_POINT();
+	/* The last look: what has come too late is taken back. */
+	if (client->process == getpid()) {
+		pthread_mutex_lock(&client->lock);
+		wf_link_look(client);
+		pthread_mutex_unlock(&client->lock);
+	}
 	client_free(client);
 	WF_POINT();
 }

@@ -7,7 +7,8 @@
  *
  * Deadlines are kept here. A caller whose time is over says so, and the store answers at once,
  * with the value if it was on its way. A store that does not answer even then is left alone: the
- * call is written down as abandoned, and should its answer ever come, what it brings is undone.
+ * call is written down as abandoned, and should its answer ever come, what it brings is undone, as
+ * soon as the socket takes that.
  *
  * Shared: everything but the fields above it under `lock`, which is not held while waiting.
  *
@@ -100,9 +101,36 @@ static int send_now(struct weft_client *c, const struct wf_wire *wire, int fd)
 	return errno == EPIPE || errno == ECONNRESET ? -EPIPE : -errno;
 }
 
+/* What came too late for its creator. The answers find nobody either: until then each is a call. */
+static void remove_unmade(struct weft_client *c)
+{
+	for (uint32_t i = 0; i < WF_LINK_CALLS_MAX && c->dead == 0; i++) {
+		struct wf_wire wire = { .kind = WF_WIRE_REMOVE,
+			                .serial = c->abandoned[i],
+			                .id = c->unmade[i] };
+
+		if (wire.id == 0)
+			continue;
+		WF_CHECK(wire.serial != 0);
+		if (send_now(c, &wire, -1) != 0)
+			return;
+		c->unmade[i] = 0;
+	}
+}
+
+static bool has_unmade(const struct weft_client *c)
+{
+	uint64_t any = 0;
+
+	for (uint32_t i = 0; i < WF_LINK_CALLS_MAX; i++)
+		any |= c->unmade[i];
+	return any != 0;
+}
+
 void wf_link_flush(struct weft_client *c)
 {
 	WF_CHECK(c->unsent_count <= c->unsent_room);
+	remove_unmade(c);
 	while (c->unsent_count > 0 && c->dead == 0) {
 		uint32_t n = c->unsent_count;
 		struct wf_wire wire = { .kind = WF_WIRE_RELEASE };
@@ -130,7 +158,6 @@ static void give_back(struct weft_client *c, const struct wf_wire *wire)
 /* Nobody waits for it any more: what it brings is undone. */
 static void undo(struct weft_client *c, const struct wf_wire *wire)
 {
-	struct wf_wire remove = { .kind = WF_WIRE_REMOVE, .id = wire->id };
 	uint32_t i = 0;
 
 	WF_CHECK(wire->serial != 0);
@@ -139,9 +166,9 @@ static void undo(struct weft_client *c, const struct wf_wire *wire)
 		i++;
 	if (i == WF_LINK_CALLS_MAX)
 		return;
-	/* The answer to the removal finds nobody either: the place stays taken until it is here. */
-	remove.serial = c->serial + 1;
-	if (wire->kind == WF_WIRE_CREATED && send_now(c, &remove, -1) == 0) {
+	c->unmade[i] = wire->kind == WF_WIRE_CREATED ? wire->id : 0;
+	if (c->unmade[i] != 0) {
+		/* The place stays taken until that is answered, for which this is the serial. */
 		c->abandoned[i] = ++c->serial;
 		return;
 	}
@@ -240,8 +267,9 @@ static void await_change(struct weft_client *c, int64_t until)
 {
 	struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
 
+	/* What is still to be removed takes places for which others may wait. */
 	if (!c->reading)
-		stand(c, POLLIN, until);
+		stand(c, has_unmade(c) ? POLLIN | POLLOUT : POLLIN, until);
 	else if (until == INT64_MAX)
 		pthread_cond_wait(&c->changed, &c->lock);
 	else

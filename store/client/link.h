@@ -63,6 +63,7 @@ struct weft_client {
 	struct wf_call *calls;
 	uint32_t call_count;                   /* not answered yet, also those in `abandoned` */
 	uint64_t abandoned[WF_LINK_CALLS_MAX]; /* serials; 0: free */
+	uint64_t unmade[WF_LINK_CALLS_MAX];    /* of each what is still to be removed; 0: nothing */
 	struct wf_held *held;
 	uint32_t held_room, held_count, held_free, held_reserved;
 	uint64_t *unsent; /* pins to be given back */

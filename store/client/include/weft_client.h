@@ -145,8 +145,10 @@ WEFT_CLIENT_API WEFT_CLIENT_NODISC int weft_client_create(weft_client *client, s
  * Owned:    `buffer` is consumed on success; on failure it is still the caller's. `object` may be
  *           NULL. `*id` is the object's number; may be NULL.
  * Errors:   -EPERM the runtime does not allow it; -EEXIST the name is taken; -ETIMEDOUT no room by
- *           `until`; WEFT_ESTOREFULL (-5006) no room is to be had; -EDQUOT, -ENFILE a limit of
- *           the runtime; -ECANCELED nobody wants it any more; -EPIPE, -EINVAL, -ENOMEM, -ECHILD.
+ *           `until`, or no answer: what the runtime makes all the same is taken back by the next
+ *           call, or close; WEFT_ESTOREFULL (-5006) no room is to be had; -EDQUOT, -ENFILE a
+ *           limit of the runtime; -ECANCELED nobody wants it any more; -EPIPE, -EINVAL, -ENOMEM,
+ *           -ECHILD.
  */
 WEFT_CLIENT_API WEFT_CLIENT_NODISC int weft_client_seal(weft_client *client,
                                                         struct weft_client_buffer *buffer,
