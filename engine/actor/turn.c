@@ -339,6 +339,7 @@ uint32_t wf_call_blockers(const weft *rt, const struct wf_cell *cell, const stru
 	struct wf_actors *t = wf_actors_of(rt);
 	uint32_t word;
 
+	WF_CHECK(ext != NULL);
 	/* relaxed: a glance, too. */
 	if (!t || info.actor - 1 >= wf_load_relaxed(&t->end) - 1)
 		return 0;
