@@ -186,26 +186,26 @@ int wf_place_class(struct wf_local *self, const struct wf_setup *setup, struct w
 		return 0;
 	struct wf_class *class = wf_admit_class(rt, shape);
 
-	/* All else is about placement groups. */
-	if (!class || !shape->pg) {
+	/* All else is about placement groups: of one that is gone there is no class. */
+	if (!shape->pg) {
 		*out = class;
 		return class ? 0 : -ENOMEM;
 	}
 	pthread_mutex_lock(&rt->admit->mutex);
 	bool gone = !wf_pg_of(rt, shape->pg);
 	/* What has lost its device is told when it is to start, as elsewhere. */
-	bool never = class->pg && class->infeasible &&
+	bool never = class && class->pg && class->infeasible &&
 		!(rt->admit->gpus_lost && wf_shape_has_gpu(shape));
 
 	pthread_mutex_unlock(&rt->admit->mutex);
-	if (gone || never)
+	if (class && (gone || never))
 		wf_admit_class_drop(rt, class);
 	if (gone)
 		return WEFT_EPLACEMENT;
 	if (never)
 		return bad(rt, "bundle", shape->bundle, "the request fits into none that is meant");
 	*out = class;
-	return 0;
+	return class ? 0 : -ENOMEM;
 }
 
 /* ---- The node ------------------------------------------------------------------------------- */

@@ -549,10 +549,10 @@ int wf_wait_sleep(struct wf_wait *wait)
 	uint64_t share = self && !wait->room ? wf_shares_out(self) : 0;
 	int rc = 0;
 
-	WF_CHECK(!wait->fiber || self);
 	if (wait->timer.until != WEFT_FOREVER && (wait->fiber || wait->rt->clock.virtual_time))
 		rc = wf_timer_add(wait);
 	if (!rc && wait->fiber) {
+		WF_CHECK(self != NULL);
 		wf_call_pauses(self);
 		rc = task_sleep(self, wait);
 	} else if (!rc && WF_UNLIKELY(wait->rt->order)) {
