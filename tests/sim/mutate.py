@@ -36,8 +36,8 @@ BUGS = {
     "the last registration goes in silence": (
         "engine/api/cq.c", "bool last = rc == 1 && !cq->item_count;", "bool last = false;"),
     "a queue's sleeper does not look again": (
-        "engine/api/cq.c", "if ((!wf_mpsc_is_empty(&cq->done) || nothing_registered(cq)) &&",
-        "if (false &&"),
+        "engine/api/cq.c", "if ((wf_mpsc_is_empty(&cq->done) && !nothing_registered(cq)) ||",
+        "if (true ||"),
     "blocking tasks wait for spares that wait": (
         "engine/sched/spare.c", "return bodies <= rt->blocking_count + rt->outside_asleep;",
         "return false;"),
