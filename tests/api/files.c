@@ -18,17 +18,34 @@ struct place {
 	char path[PATH_MAX];
 };
 
-/* A runtime whose files go through `backend`, where there is such a one, and an empty file. */
-static void place_open(struct place *place, const char *backend, size_t store_bytes)
+static void place_close(struct place *place);
+
+/* A runtime whose files go through `backend`, and an empty file. False: it is refused here. */
+static bool place_open(struct place *place, const char *backend, size_t store_bytes)
 {
 	const char *tmp = getenv("TMPDIR");
+	weft_ref ref = WEFT_NONE;
 
 	API_CHECK(setenv("WEFT_IO", backend, 1) == 0);
 	place->rt = open_store(2, store_bytes, "");
 	snprintf(place->path, sizeof place->path, "%s/weft-files-XXXXXX", tmp ? tmp : "/tmp");
 	place->fd = mkstemp(place->path);
 	API_CHECK(place->fd >= 0);
+	API_CHECK(weft_read(place->rt, place->fd, 0, 8, NULL, &ref) == 0);
+	const bool works = api_end(place->rt, ref) == 0;
+
+	API_CHECK(works || !strcmp(backend, "uring"));
+	API_CHECK(!works || !strcmp(store_stats(place->rt).io, backend));
+	if (!works)
+		place_close(place);
+	return works;
 }
+
+#define PLACE_OPEN(place, backend, bytes) \
+	do { \
+		if (!place_open(place, backend, bytes)) \
+			test_skip("io_uring is refused here"); \
+	} while (0)
 
 static void place_close(struct place *place)
 {
@@ -74,7 +91,7 @@ static void round_trip(const char *backend)
 	struct place place;
 	uint64_t at = 0;
 
-	place_open(&place, backend, 32 * MIB);
+	PLACE_OPEN(&place, backend, 32 * MIB);
 	for (uint32_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
 		weft_ref data = put(place.rt, sizes[i], i);
 
@@ -85,11 +102,6 @@ static void round_trip(const char *backend)
 		api_release(place.rt, data);
 		at += sizes[i];
 	}
-	/* The refused back end is another one: which one ran is told. */
-	cr_assert(!strcmp(store_stats(place.rt).io, "uring") ||
-	          !strcmp(store_stats(place.rt).io, "threads"));
-	if (!strcmp(backend, "threads"))
-		cr_assert_str_eq(store_stats(place.rt).io, "threads");
 	check_read(&place, at - 10, 100, 10);
 	check_read(&place, at - 3 * MIB, 4 * MIB, 3 * MIB);
 	check_read(&place, at, 100, 0);
@@ -115,7 +127,7 @@ static void many(const char *backend)
 	weft_ref data[N], done[N];
 	struct place place;
 
-	place_open(&place, backend, 32 * MIB);
+	PLACE_OPEN(&place, backend, 32 * MIB);
 	for (uint32_t i = 0; i < N; i++) {
 		data[i] = put(place.rt, size, i);
 		cr_assert_eq(weft_write(place.rt, place.fd, i * size, data[i], NULL, &done[i]), 0);
@@ -156,7 +168,7 @@ Test(files, a_chain_of_transfers_needs_no_wait_between)
 	struct place place;
 	weft_ref data = WEFT_NONE, steps[3];
 
-	place_open(&place, "threads", 8 * MIB);
+	PLACE_OPEN(&place, "threads", 8 * MIB);
 	weft_ref gate = api_event(place.rt);
 	cr_assert_eq(weft_write(place.rt, place.fd, 0, gate, NULL, &steps[0]), 0);
 	data = put(place.rt, 4096, 7);
@@ -193,7 +205,7 @@ static void failures(const char *backend)
 	struct place place;
 	weft_ref ref = WEFT_NONE;
 
-	place_open(&place, backend, 8 * MIB);
+	PLACE_OPEN(&place, backend, 8 * MIB);
 	weft_ref data = put(place.rt, 4096, 1);
 	int full = open("/dev/full", O_WRONLY), dir = open("/", O_RDONLY | O_DIRECTORY);
 	int reads = open(place.path, O_RDONLY), writes = open(place.path, O_WRONLY);
@@ -240,7 +252,7 @@ Test(files, bad_input_is_refused)
 	struct place place;
 	weft_ref ref = api_poison_ref(), data;
 
-	place_open(&place, "threads", 8 * MIB);
+	PLACE_OPEN(&place, "threads", 8 * MIB);
 	data = put(place.rt, 64, 1);
 	int gone = dup(place.fd);
 
@@ -270,7 +282,7 @@ Test(files, a_cancel_ends_what_waits)
 	struct place place;
 	weft_ref ref = WEFT_NONE;
 
-	place_open(&place, "threads", 8 * MIB);
+	PLACE_OPEN(&place, "threads", 8 * MIB);
 	weft_ref data = api_event(place.rt);
 
 	cr_assert_eq(weft_write(place.rt, place.fd, 0, data, NULL, &ref), 0);
@@ -292,7 +304,7 @@ static void cancel_in_transfer(const char *backend)
 	uint32_t cancelled = 0;
 	struct place place;
 
-	place_open(&place, backend, SPARSE + 16 * MIB);
+	PLACE_OPEN(&place, backend, SPARSE + 16 * MIB);
 	API_CHECK(ftruncate(place.fd, SPARSE) == 0);
 	for (uint32_t i = 0; i < 50 && cancelled < 3; i++) {
 		weft_ref ref = read_at(&place, 0, SPARSE);
@@ -327,7 +339,7 @@ Test(files, a_deadline_ends_what_waits)
 	struct place place;
 	weft_ref ref = WEFT_NONE;
 
-	place_open(&place, "threads", 8 * MIB);
+	PLACE_OPEN(&place, "threads", 8 * MIB);
 	weft_ref data = api_event(place.rt);
 
 	cr_assert_eq(weft_write(place.rt, place.fd, 0, data,
