@@ -26,12 +26,16 @@
 #define SEARCH_POLL_US 1    /* the same of a worker that has nothing else to do */
 #define LONE_US        5    /* 0 (the same item at two looks) to 20 measured alike */
 #define CALL_NS        1000 /* shorter ones are not worth a second core: the queue costs more */
-#define TRICKLE_VISITS 128  /* so many before one gathers */
-#define TRICKLE_FEW    8    /* items are not worth a visit */
-#define TRICKLE_US     4    /* apart, at most */
-#define GATHER_US      1
-#define NAP_FIRST_US   100
-#define NAP_LAST_US    1000
+#ifdef WF_SIM
+#define TRICKLE_VISITS 2 /* so that a simulation's few tasks come to it */
+#else
+#define TRICKLE_VISITS 128 /* so many before one gathers */
+#endif
+#define TRICKLE_FEW  8 /* items are not worth a visit */
+#define TRICKLE_US   4 /* apart, at most */
+#define GATHER_US    1
+#define NAP_FIRST_US 100
+#define NAP_LAST_US  1000
 
 static const uint8_t look_order[WF_PRIORITIES] = { WEFT_PRIORITY_HIGH, WEFT_PRIORITY_NORMAL,
 	                                           WEFT_PRIORITY_LOW };
