@@ -8,8 +8,7 @@
  * two stores: `inside` says that the thread is at work in it. The keeper writes `asked` into all
  * locals and makes every thread pass a barrier. After that a local whose thread is seen outside is
  * the keeper's: a thread that comes in later sees `asked` and waits for the `locals_lock`. A local
- * whose thread is inside is left alone; the keeper comes again, and takes that somebody may still
- * help.
+ * whose thread is inside is left alone: the keeper comes again, and refuses nobody until then.
  *
  * Rejected: asking for it, to be answered at the thread's next release, since an idle one has no
  * next; locked instructions on all that the keeper takes, which are as dear as all the rest of a

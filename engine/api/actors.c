@@ -274,7 +274,7 @@ static int room_in(struct wf_actor *a, uint32_t word, const struct wf_link *link
 	return !link || wf_link_pending(link) < a->max_pending;
 }
 
-/* 1 there is room, 0 there was none, and the event will tell; both consume it, as errors do. */
+/* 1 there is room, 0 the event will tell, or an error. A count of the event is consumed. */
 static int look_for_room(struct wf_local *self, struct wf_actor *a, uint64_t caller,
                          struct wf_cell *event)
 {

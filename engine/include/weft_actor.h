@@ -220,8 +220,14 @@ WEFT_API WEFT_NODISC int weft_actor_call(weft *rt, weft_actor actor, weft_task_f
  * Wait until the caller may make a call: fewer than max_pending of its calls are pending. Who has
  * to wait goes on when half of max_pending is free (512 at most), or when less is and the actor has
  * nothing to run, or its body suspends or enters a blocking section: a full queue is work for a
- * while, and many calls can be made then. May suspend. Errors: -EINVAL, -ETIMEDOUT, -EINTR as
- * weft_get(), WEFT_EACTOR it is dead or was told to stop, -ENOMEM.
+ * while, and many calls can be made then. A body that runs long tells nobody before it ends.
+ *
+ * Owned:    the handle stays the caller's.
+ * Context:  any thread, any task. May suspend.
+ * Order:    none among those who wait: room that is seen may be taken by another call of the same
+ *           caller.
+ * Errors:   -EINVAL, -ETIMEDOUT not by `until`, -EINTR as weft_get(), WEFT_EACTOR it is dead or was
+ *           told to stop, -ENOMEM.
  */
 WEFT_API WEFT_NODISC int weft_actor_wait_room(weft *rt, weft_actor actor, weft_deadline until);
 
