@@ -5,34 +5,22 @@
  * Method: old and young ones in stretches that begin and end within and between the blocks of
  * entries by which the walks go; a disk of half the memory. On pretended memory and files.
  */
-#include "fake_files.h"
-
-#include "store.h"
-#include "test.h"
+#include "fake_store.h"
 
 #define OBJECTS 5000u
 #define BYTES   ((uint64_t)512)
 
-static struct wf_store *store;
-static struct wf_store_local *local;
 static struct wf_object *objects[OBJECTS];
 static uint32_t made;
 
 static void open_with(uint32_t count, uint64_t disk_bytes)
 {
-	static const char *const dirs[] = { "fake" };
-	struct wf_store_options options = { .capacity_bytes = 4 * MIB,
-		                            .spill_dirs = dirs,
-		                            .spill_dir_count = 1,
-		                            /* Nothing goes but for who waits. */
-		                            .spill_high = 1000,
-		                            .spill_low = 1000 };
-
-	fake_reset();
+	/* Nothing goes but for who waits. */
+	open_fake((struct wf_store_options){ .capacity_bytes = 4 * MIB,
+	                                     .spill_high = 1000,
+	                                     .spill_low = 1000 },
+	          true);
 	fake_disk_bytes(disk_bytes);
-	cr_assert_eq(wf_store_open(&store, &options), 0);
-	local = wf_store_local_create(store, 0);
-	cr_assert_not_null(local);
 	for (made = 0; made < count; made++) {
 		objects[made] = store_put(store, local, BYTES, made);
 		cr_assert_not_null(objects[made]);

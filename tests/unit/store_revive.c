@@ -3,61 +3,11 @@
  * any other; otherwise nothing changes. After every test the accounting equals a recount.
  * Method: direct calls on pretended memory and files, whose reads the test breaks.
  */
-#include "fake_files.h"
-#include "store.h"
-#include "test.h"
-
-static const char *const dirs[] = { "fake" };
-static struct wf_store *store;
-static struct wf_store_local *local;
+#include "fake_store.h"
 
 static void open_4m(void)
 {
-	const struct wf_store_options options = { .capacity_bytes = 4 * MIB,
-		                                  .spill_dirs = dirs,
-		                                  .spill_dir_count = 1 };
-
-	fake_reset();
-	cr_assert_eq(wf_store_open(&store, &options), 0);
-	local = wf_store_local_create(store, 0);
-	cr_assert_not_null(local);
-}
-
-static void close_empty(void)
-{
-	struct wf_store_stats stats;
-
-	(void)wf_store_spill_all(store);
-	stats = store_recount(store);
-	cr_assert_eq(stats.objects, 0);
-	cr_assert_eq(stats.used, 0);
-	cr_assert_eq(fake_memory_blocks(), 0);
-	cr_assert_eq(fake_records(), 0);
-	wf_store_local_destroy(local);
-	wf_store_close(store);
-}
-
-static struct wf_object *put(uint64_t size, uint64_t key)
-{
-	struct wf_object *object = store_put(store, local, size, key);
-
-	cr_assert_not_null(object);
-	return object;
-}
-
-static void check(struct wf_object *object, uint64_t size, uint64_t key)
-{
-	cr_assert_eq(store_check(store, local, object, size, key), 0);
-}
-
-static void drop(struct wf_object *object)
-{
-	wf_object_delete(store, local, object);
-}
-
-static void spill_all(void)
-{
-	cr_assert_eq(wf_store_spill_all(store), 0);
+	open_fake((struct wf_store_options){ .capacity_bytes = 4 * MIB }, true);
 }
 
 /* One lost object of a MiB and its bytes. */

@@ -5,19 +5,13 @@
  * Method: direct calls on pretended memory and files; the keeper is settled by a call that it
  * answers after a full round.
  */
-#include "fake_files.h"
-
-#include "store.h"
-#include "test.h"
+#include "fake_store.h"
 
 struct sharer {
 	struct wf_store_sharer sharer;
 	struct wf_a32 is_done;
 };
 
-static const char *const dirs[] = { "fake" };
-static struct wf_store *store;
-static struct wf_store_local *local;
 static struct wf_a32 outside; /* 1: something outside may still help */
 
 static bool is_busy(void *arg)
@@ -28,33 +22,19 @@ static bool is_busy(void *arg)
 
 static void open_4m(void)
 {
-	struct wf_store_options options = {
-		.capacity_bytes = 4 * MIB, .busy = is_busy, .spill_dirs = dirs, .spill_dir_count = 1
-	};
-
-	fake_reset();
 	wf_store_release(&outside, 1);
-	cr_assert_eq(wf_store_open(&store, &options), 0);
-	local = wf_store_local_create(store, 0);
-	cr_assert_not_null(local);
+	open_fake((struct wf_store_options){ .capacity_bytes = 4 * MIB, .busy = is_busy }, true);
 }
 
-static void close_empty(void)
+/* All were given back: one as large as the store is the first. */
+static void close_whole(void)
 {
 	wf_store_release(&outside, 0);
-	(void)wf_store_spill_all(store);
-	cr_assert_eq(store_recount(store).objects, 0);
-	/* All were given back: one as large as the store is the first. */
+	spill_all();
 	cr_assert(wf_store_share(store, 4 * MIB));
 	cr_assert_not(wf_store_share(store, 1));
 	wf_store_unshare(store, 4 * MIB);
-	wf_store_local_destroy(local);
-	wf_store_close(store);
-}
-
-static void settle(void)
-{
-	cr_assert_eq(wf_store_spill_all(store), 0);
+	close_empty();
 }
 
 static void sharer_done(struct wf_store_sharer *sharer)
@@ -84,7 +64,7 @@ static int share_await(struct sharer *s)
 	return s->sharer.status;
 }
 
-#define SHARES(name) Test(store_shares, name, .init = open_4m, .fini = close_empty)
+#define SHARES(name) Test(store_shares, name, .init = open_4m, .fini = close_whole)
 
 SHARES(half_is_given_and_the_first_whatever_its_size)
 {
@@ -112,7 +92,7 @@ SHARES(they_are_given_in_order)
 	share_wait(&large, 3 * MIB / 2);
 	share_wait(&small, MIB / 2);
 	cr_assert_not(wf_store_share(store, 64), "not past those who wait");
-	settle();
+	spill_all();
 	cr_assert_not(is_given(&large));
 	cr_assert_not(is_given(&small), "it would fit, but came later");
 	wf_store_unshare(store, MIB);
@@ -156,7 +136,7 @@ SHARES(nothing_else_can_help_so_one_is_given_all_the_same)
 	cr_assert(wf_store_share(store, 2 * MIB));
 	share_wait(&first, MIB);
 	share_wait(&second, MIB);
-	settle();
+	spill_all();
 	cr_assert_not(is_given(&first));
 	wf_store_release(&outside, 0);
 	cr_assert_eq(share_await(&first), 0);
@@ -171,13 +151,13 @@ SHARES(room_is_left_for_the_create_that_waits)
 	struct sharer share;
 
 	waiter_create(store, &create, 3 * MIB);
-	settle();
+	spill_all();
 	cr_assert_not(waiter_is_done(&create));
 	cr_assert_not(wf_store_share(store, MIB), "the fast way is closed");
 	share_wait(&share, MIB / 2);
 	cr_assert_eq(share_await(&share), 0, "the first");
 	share_wait(&share, 3 * MIB / 4);
-	settle();
+	spill_all();
 	cr_assert_not(is_given(&share), "less than a MiB is left beside it");
 	cr_assert_eq(wf_object_unpin(store, local, pinned, WF_OBJECT_PIN), 0);
 	cr_assert_eq(waiter_await(&create), 0);
@@ -198,7 +178,7 @@ SHARES(a_create_fails_before_another_may_pin_in_its_way)
 	cr_assert(wf_store_share(store, MIB));
 	waiter_create(store, &create, 3 * MIB);
 	share_wait(&share, 2 * MIB);
-	settle();
+	spill_all();
 	wf_store_release(&outside, 0);
 	cr_assert_eq(waiter_await(&create), -ENOSPC);
 	cr_assert_eq(share_await(&share), 0);
@@ -218,7 +198,7 @@ SHARES(who_lends_waits_for_another_whose_share_comes_first)
 	wf_store_share_lend(store, MIB);
 	waiter_create(store, &create, 3 * MIB);
 	share_wait(&share, 3 * MIB);
-	settle();
+	spill_all();
 	cr_assert_not(is_given(&share));
 	wf_store_release(&outside, 0);
 	cr_assert_eq(share_await(&share), 0);

@@ -4,15 +4,10 @@
  * time. After every test the accounting equals a recount.
  * Method: direct calls on pretended memory and files whose transfers the test holds and breaks.
  */
-#include "fake_files.h"
 #include <sched.h>
 
-#include "store.h"
-#include "test.h"
+#include "fake_store.h"
 
-static const char *const dirs[] = { "fake" };
-static struct wf_store *store;
-static struct wf_store_local *local;
 static struct wf_a32 outside; /* 1: something outside may still help */
 
 static bool is_busy(void *arg)
@@ -23,18 +18,9 @@ static bool is_busy(void *arg)
 
 static void open_with(uint64_t capacity, bool spills)
 {
-	struct wf_store_options options = { .capacity_bytes = capacity, .busy = is_busy };
-
-	if (spills) {
-		options.spill_dirs = dirs;
-		options.spill_dir_count = 1;
-	}
-	fake_reset();
 	wf_store_release(&outside, 0);
 	wf_store_relaxed(&waiters_done, 0);
-	cr_assert_eq(wf_store_open(&store, &options), 0);
-	local = wf_store_local_create(store, 0);
-	cr_assert_not_null(local);
+	open_fake((struct wf_store_options){ .capacity_bytes = capacity, .busy = is_busy }, spills);
 }
 
 static void open_4m(void)
@@ -47,40 +33,12 @@ static void open_4m_without_files(void)
 	open_with(4 * MIB, false);
 }
 
-static void close_empty(void)
-{
-	struct wf_store_stats stats;
-
-	/* What was in flight when it was deleted has come back. */
-	(void)wf_store_spill_all(store);
-	stats = store_recount(store);
-	cr_assert_eq(stats.objects, 0);
-	cr_assert_eq(stats.used, 0);
-	cr_assert_eq(fake_memory_blocks(), 0);
-	cr_assert_eq(fake_records(), 0);
-	wf_store_local_destroy(local);
-	wf_store_close(store);
-}
-
-static struct wf_object *put(uint64_t size, uint64_t key)
-{
-	struct wf_object *object = store_put(store, local, size, key);
-
-	cr_assert_not_null(object);
-	return object;
-}
-
 static struct wf_object *put_pinned(uint64_t size)
 {
 	struct wf_object *object = store_put_pinned(store, local, size, 0, 1);
 
 	cr_assert_not_null(object);
 	return object;
-}
-
-static void drop(struct wf_object *object)
-{
-	wf_object_delete(store, local, object);
 }
 
 static void unpin(struct wf_object *object)
@@ -101,9 +59,6 @@ static void settle(void)
 
 	cr_assert(rc == 0 || rc == -ENOTSUP);
 }
-
-#define PIN  WF_OBJECT_PIN
-#define VIEW WF_OBJECT_VIEW
 
 /* ---- Room ------------------------------------------------------------------------------------ */
 
@@ -374,7 +329,7 @@ Test(store_tickets, the_system_has_no_memory, .init = open_4m, .fini = close_emp
 Test(store_tickets, pieces_are_no_room, .fini = close_empty)
 {
 	struct wf_store_options options = { .capacity_bytes = 4 * MIB,
-		                            .spill_dirs = dirs,
+		                            .spill_dirs = fake_dirs,
 		                            .spill_dir_count = 1,
 		                            .spill_high = 1000,
 		                            .busy = is_busy };
