@@ -7,15 +7,12 @@ the copy with nothing planted must pass. A text that no longer occurs exactly on
 
 Usage: tests/model/mutate_task.py [substring of a description]. Compiler from CC (default cc).
 """
-import concurrent.futures
 import os
-import re
 import shutil
-import subprocess
 import sys
-import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+import planted
+
 ROOMS = ["engine", "engine/base", "engine/task", "engine/sched", "engine/queue", "engine/fiber",
          "engine/actor", "engine/gpu", "engine/include", "tests/support"]
 FILES = {"mailbox": "engine/actor/mailbox.h",
@@ -132,66 +129,19 @@ MUTATIONS = [
 ]
 
 
-def compile_and_run(scratch, test):
-    program = os.path.join(scratch, "program")
-    command = [os.environ.get("CC", "cc"), "-std=gnu17", "-D_GNU_SOURCE", "-DWF_SIM", "-O1", "-g",
-               "-w", "-I" + scratch]
-    command += ["-I" + os.path.join(ROOT, room) for room in ROOMS]
-    command += [os.path.join(scratch, test + ".c"),
-                os.path.join(ROOT, "tests", "support", "explore.c")]
-    command += [os.path.join(ROOT, source) for source in SOURCES[test]]
-    command += ["-o", program, "-pthread"]
-    built = subprocess.run(command, capture_output=True, text=True)
-    if built.returncode != 0:
-        return None, built.stderr
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("WEFT_")}
-    environment["WEFT_EXPLORE_BOUND"] = BOUND[test]
-    try:
-        ran = subprocess.run([program], capture_output=True, text=True, timeout=TIME_LIMIT_S,
-                             env=environment)
-    except subprocess.TimeoutExpired:
-        return 0, "no verdict in time"
-    lines = ran.stderr.strip().splitlines()
-    return ran.returncode, lines[0] if lines else ""
-
-
-def try_mutation(mutation):
+def attempt(scratch, mutation):
     test, _, edits = mutation
-    source = os.path.join(ROOT, FILES[test])
-    with tempfile.TemporaryDirectory(prefix="weft-mutate-") as scratch:
-        shutil.copy(os.path.join(ROOT, "tests", "model", test + ".c"), scratch)
-        # cell.h includes promise.h from beside itself, so it must lie beside the copy.
-        for name in ("cell.h", "slab.h"):
-            shutil.copy(os.path.join(ROOT, "engine", "task", name), scratch)
-        with open(source, encoding="utf-8") as file:
-            text = file.read()
-        for old, new in edits:
-            if text.count(old) != 1:
-                return False, "%r occurs %d times" % (old, text.count(old))
-            text = text.replace(old, new)
-        with open(os.path.join(scratch, os.path.basename(source)), "w", encoding="utf-8") as file:
-            file.write(text)
-        code, said = compile_and_run(scratch, test)
-    if code is None:
-        return False, "does not compile: " + said
-    if not edits:
-        return code == 0 and said == "", said or "passes"
-    return code == 1 and "FAILED" in said, said
-
-
-def main():
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    missed = 0
-    chosen = [mutation for mutation in MUTATIONS if wanted in mutation[1]]
-    with concurrent.futures.ThreadPoolExecutor(min(2, os.cpu_count() or 1)) as pool:
-        verdicts = list(pool.map(try_mutation, chosen))
-    for mutation, (right, said) in zip(chosen, verdicts):
-        print("%s %s: %s\n      %s" % ("right " if right else "WRONG ", mutation[0], mutation[1],
-                                      re.sub(r"\S*/(?=[a-z]+\.[ch])", "", said)))
-        missed += not right
-    print("%d tried, %d wrong" % (len(chosen), missed))
-    return 1 if missed or not chosen else 0
+    shutil.copy(os.path.join(planted.ROOT, "tests", "model", test + ".c"), scratch)
+    # cell.h includes promise.h from beside itself, so it must lie beside the copy.
+    for name in ("cell.h", "slab.h"):
+        shutil.copy(os.path.join(planted.ROOT, "engine", "task", name), scratch)
+    why = planted.plant(os.path.join(planted.ROOT, FILES[test]), scratch, edits)
+    if why:
+        return None, why
+    files = [os.path.join(scratch, test + ".c")]
+    files += [os.path.join(planted.ROOT, source) for source in SOURCES[test]]
+    return planted.verdict(scratch, ROOMS, files, TIME_LIMIT_S, BOUND[test])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(planted.main(MUTATIONS, attempt))
