@@ -1,7 +1,6 @@
 /*
  * cell.c: the value side of a cell: payloads, release, firing waiters; what a task is called.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 
@@ -187,15 +186,14 @@ void wf_signal(struct wf_local *self, struct wf_cell *event, struct wf_error *wh
 const char *wf_task_name(const struct wf_cell *cell, weft_task_fn *fn)
 {
 	const struct wf_more *more = wf_cell_ext(cell) ? wf_ext_more(wf_cell_ext(cell)) : NULL;
-	Dl_info info;
+	const char *symbol;
 
 	if (more && more->name)
 		return more->name;
 	if (wf_cell_ext(cell) && wf_ext_site(wf_cell_ext(cell)))
 		return wf_ext_site(wf_cell_ext(cell));
-	if (fn && dladdr((void *)(uintptr_t)fn, &info) && info.dli_sname)
-		return info.dli_sname;
-	return "task";
+	symbol = fn ? wf_symbol_name((const void *)(uintptr_t)fn) : NULL;
+	return symbol ? symbol : "task";
 }
 
 const char *wf_task_site(const struct wf_ext *ext)
