@@ -436,6 +436,9 @@ Test(session, files_are_published_as_a_whole_or_not_at_all, .init = make_dir, .f
 		run_files(rt, 0, WEFT_TASK_OPTIONS(.output_name = "named", .output_place = place)),
 		0);
 	cr_assert(there(place, "named/part"));
+	/* Also where the one has a key and the other has not. */
+	cr_assert_eq(run_files(rt, 0, WEFT_TASK_OPTIONS(.key = "k", .output_name = "named")), 0);
+	cr_assert_eq(run_files(rt, 0, WEFT_TASK_OPTIONS(.output_name = "named")), 0);
 	api_await_no_tasks(rt);
 	api_close(rt);
 }
