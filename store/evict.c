@@ -580,6 +580,7 @@ static bool can_write(struct wf_store *store)
 	if (evict->retry_ns != 0 && wf_clock_now(NULL) < evict->retry_ns)
 		return false;
 	rc = wf_store_spill(store);
+	WF_CHECK((rc == 0) == (wf_store_spill_opened(store) != NULL));
 	if (rc == 0)
 		return true;
 	note_failure(store, rc);

@@ -246,8 +246,8 @@ void wf_session_close(struct wf_session *session, bool success)
 
 			if (status != 0)
 				wf_dataset_log(&s->env, WF_LEVEL_WARN,
-				               "session: %s is not removed: errno %d", gone[i],
-				               -status);
+				               "session: %s is not removed: %s", gone[i],
+				               strerror(-status));
 		}
 	}
 	/* Last: the next session must not come while we remove. */

@@ -520,6 +520,7 @@ static int make_file(size_t size)
 	if (ftruncate(fd, (off_t)size) == 0)
 		return fd;
 	rc = -errno;
+	WF_CHECK(rc < 0);
 	close(fd);
 	return rc;
 }

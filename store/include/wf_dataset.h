@@ -161,11 +161,11 @@ int wf_dataset_read(
 	struct wf_dataset_fault *fault);
 /*
  * Read everything and tell `broken` of each part that is not as it was written: what has to be
- * computed again. The number of those parts, or -ENOMEM. `broken` may be NULL.
+ * computed again; not 0 ends it. The number of those parts, or -ENOMEM. `broken` may be NULL.
  */
 int wf_dataset_verify(
 	const struct wf_dataset *dataset,
-	void (*broken)(void *arg, const struct wf_dataset_fault *fault), void *arg);
+	int (*broken)(void *arg, const struct wf_dataset_fault *fault), void *arg);
 
 /* ---- Directories ----------------------------------------------------------------------- */
 
