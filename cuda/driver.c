@@ -25,8 +25,9 @@
 
 #include "wf_cuda.h"
 
-#define RESERVE_MIN  ((uint64_t)512 << 20)
-#define STREAMS_GOOD 4
+#define RESERVE_MIN    ((uint64_t)512 << 20)
+#define STREAMS_GOOD   4
+#define UNANSWERED_MAX 100 /* guessed: 2 ms of busy polling, seconds of workers that sleep */
 
 /* ---- Errors --------------------------------------------------------------------------------- */
 
@@ -413,23 +414,27 @@ static int cuda_device_state(struct wf_device_backend *backend, uint32_t device)
 	return wf_cuda_is_lost(&backend->device[device]) ? WF_DEVICE_LOST : 0;
 }
 
+/* It may still be at work: what it may use is given back to nobody. `why` is copied. */
+static void give_up(struct cuda_device *device, const char *why)
+{
+	pthread_mutex_lock(&device->lock);
+	/* relaxed: under the lock. */
+	if (!wf_load_relaxed(&device->lost)) {
+		snprintf(device->text, sizeof(device->text), "%s", why);
+		/* release [L2]: before the loss is known. */
+		wf_store_release(&device->backend->abandoned, 1);
+		/* release [L1] */
+		wf_store_release(&device->lost, 1);
+	}
+	pthread_mutex_unlock(&device->lock);
+}
+
 static void cuda_device_abandon(struct wf_device_backend *backend, uint32_t index)
 {
 	WF_CHECK(backend);
 	if (index >= backend->count)
 		return;
-	struct cuda_device *device = &backend->device[index];
-
-	pthread_mutex_lock(&device->lock);
-	/* relaxed: under the lock. */
-	if (!wf_load_relaxed(&device->lost)) {
-		snprintf(device->text, sizeof(device->text), "it was given up");
-		/* release [L2]: before the loss is known. */
-		wf_store_release(&backend->abandoned, 1);
-		/* release [L1] */
-		wf_store_release(&device->lost, 1);
-	}
-	pthread_mutex_unlock(&device->lock);
+	give_up(&backend->device[index], "it was given up");
 }
 
 /*
@@ -637,7 +642,28 @@ static int cuda_event_record(struct wf_device_backend *backend, struct wf_device
 	if (!rc)
 		rc = wf_cuda_leave(&visit, backend->cu.cuEventRecord(event->event, stream->stream));
 	event->recorded = event->recorded || !rc;
+	event->unanswered = 0;
 	return rc;
+}
+
+/*
+ * What the driver answers beside "done" and "not ready" is about the question, or "error codes from
+ * previous, asynchronous launches"; that the work before the event has ended it does not say, and
+ * the device may go on with that. So it is asked again, until the device is given up.
+ */
+static int no_answer(struct wf_device_event *event)
+{
+	struct cuda_device *device = event->device;
+	char why[sizeof(device->text)];
+
+	WF_CHECK(event->recorded && event->unanswered < UNANSWERED_MAX);
+	if (++event->unanswered < UNANSWERED_MAX)
+		return -EAGAIN;
+	pthread_mutex_lock(&device->lock);
+	snprintf(why, sizeof(why), "it does not tell what it has done: %.150s", device->text);
+	pthread_mutex_unlock(&device->lock);
+	give_up(device, why);
+	return WF_DEVICE_LOST;
 }
 
 static int cuda_event_query(struct wf_device_backend *backend, struct wf_device_event *event)
@@ -653,7 +679,12 @@ static int cuda_event_query(struct wf_device_backend *backend, struct wf_device_
 	struct cuda_visit visit;
 	int rc = wf_cuda_enter(event->device, &visit);
 
-	return rc ? rc : wf_cuda_leave(&visit, backend->cu.cuEventQuery(event->event));
+	if (!rc)
+		rc = wf_cuda_leave(&visit, backend->cu.cuEventQuery(event->event));
+	if (rc && rc != -EAGAIN && rc != WF_DEVICE_LOST)
+		return no_answer(event);
+	event->unanswered = 0;
+	return rc;
 }
 
 /* ---- Questions ------------------------------------------------------------------------------ */

@@ -46,6 +46,7 @@ struct wf_device_event {
 	struct cuda_device *device;
 	CUevent event;
 	bool recorded;
+	uint32_t unanswered; /* questions in a row */
 };
 
 struct cuda_module {

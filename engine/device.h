@@ -160,7 +160,10 @@ struct wf_device_ops {
 	/* Mark the end of what is in the stream now; an older mark of the event is forgotten. */
 	int (*event_record)(struct wf_device_backend *backend, struct wf_device_event *event,
 	                    struct wf_device_stream *stream);
-	/* 0 passed (or never recorded), -EAGAIN not yet, else how the work before it failed. */
+	/*
+	 * 0 passed (or never recorded), -EAGAIN not yet, or it cannot be told now (a device of
+	 * which that is so for long is lost); else it has passed, and so the work before it failed.
+	 */
 	int (*event_query)(struct wf_device_backend *backend, struct wf_device_event *event);
 
 	/* At most `bytes` of pool memory from now on, and keep freed memory for reuse up to it. */

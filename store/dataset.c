@@ -289,11 +289,10 @@ void wf_dataset_abort(struct wf_dataset_writer *writer)
 		/* While it is locked: nobody takes it for a stray meanwhile. */
 		status = wf_file_unlink(writer->private_path);
 		if (status != 0)
-			wf_dataset_log(
-				&writer->env, WF_LEVEL_WARN,
-				"dataset: %s cannot be removed (errno %d) and stays until its "
-				"process has ended",
-				writer->private_path, -status);
+			wf_dataset_log(&writer->env, WF_LEVEL_WARN,
+			               "dataset: %s cannot be removed (%s) and stays until its "
+			               "process has ended",
+			               writer->private_path, strerror(-status));
 	}
 	writer_free(writer);
 }

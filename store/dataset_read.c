@@ -64,8 +64,8 @@ static int read_trailer(struct wf_dataset *d, struct wf_trailer *trailer,
 	status = wf_dataset_transfer(&d->env, WF_IO_READ, d->fd, false, trailer, sizeof(*trailer),
 	                             at);
 	if (status != 0 && status != -ENODATA)
-		return broken(fault, status, UINT32_MAX, "%s: offset %" PRIu64 ": errno %d",
-		              d->path, at, -status);
+		return broken(fault, status, UINT32_MAX, "%s: offset %" PRIu64 ": %s", d->path, at,
+		              strerror(-status));
 	reason = wf_trailer_check(trailer, (uint64_t)info.st_size);
 	if (reason != NULL)
 		return broken(fault, -EBADMSG, UINT32_MAX, "%s: offset %" PRIu64 ": %s", d->path,
@@ -106,8 +106,8 @@ static int read_manifest(struct wf_dataset *d, struct wf_dataset_fault *fault)
 	if (reason != NULL)
 		return broken(fault, status, UINT32_MAX, "%s: manifest at offset %" PRIu64 ": %s",
 		              d->path, at, reason);
-	return broken(fault, status, UINT32_MAX, "%s: manifest at offset %" PRIu64 ": errno %d",
-	              d->path, at, -status);
+	return broken(fault, status, UINT32_MAX, "%s: manifest at offset %" PRIu64 ": %s", d->path,
+	              at, strerror(-status));
 }
 
 /*
@@ -152,7 +152,7 @@ static int load(struct wf_dataset **out, const struct wf_dataset_env *env, const
 		d->fd = fd;
 	status = fd < 0 ? fd : wait ? wf_lock(fd, LOCK_SH) : 0;
 	if (status != 0) {
-		(void)broken(fault, status, UINT32_MAX, "%s: errno %d", path, -status);
+		(void)broken(fault, status, UINT32_MAX, "%s: %s", path, strerror(-status));
 		goto out_close;
 	}
 	status = -EBADMSG;
@@ -287,9 +287,8 @@ static int read_piece(const struct wf_dataset *d, uint32_t index, uint64_t done,
 		              "%s: part %" PRIu32 ": offset %" PRIu64 ": the file ends early",
 		              d->path, index, at);
 	if (status != 0)
-		return broken(fault, status, index,
-		              "%s: part %" PRIu32 ": offset %" PRIu64 ": errno %d", d->path, index,
-		              at, -status);
+		return broken(fault, status, index, "%s: part %" PRIu32 ": offset %" PRIu64 ": %s",
+		              d->path, index, at, strerror(-status));
 	return 0;
 }
 
@@ -345,7 +344,7 @@ static int verify_part(const struct wf_dataset *d, uint32_t index, char *scratch
 }
 
 int wf_dataset_verify(const struct wf_dataset *dataset,
-                      void (*tell)(void *arg, const struct wf_dataset_fault *fault), void *arg)
+                      int (*tell)(void *arg, const struct wf_dataset_fault *fault), void *arg)
 {
 	struct wf_dataset_fault fault;
 	char *scratch = wf_aligned_alloc(WF_MANIFEST_BLOCK, VERIFY_BYTES);
@@ -361,8 +360,8 @@ int wf_dataset_verify(const struct wf_dataset *dataset,
 			continue;
 		WF_CHECK(fault.part == i && fault.code == status);
 		count++;
-		if (tell != NULL)
-			tell(arg, &fault);
+		if (tell != NULL && tell(arg, &fault) != 0)
+			break;
 	}
 	XXH3_freeState(hash);
 	wf_free(scratch);
@@ -434,7 +433,8 @@ int wf_dataset_remove(const struct wf_dataset_env *env, const char *dir, const c
 	if (status == 0)
 		status = wf_file_fsync_dir(dir);
 	if (status != 0 && status != -ENOENT)
-		wf_dataset_log(env, WF_LEVEL_WARN, "dataset: removing %s: errno %d", path, -status);
+		wf_dataset_log(env, WF_LEVEL_WARN, "dataset: removing %s: %s", path,
+		               strerror(-status));
 	wf_free(path);
 	return status;
 }
@@ -454,10 +454,11 @@ static bool remove_stray(const struct wf_dataset_env *env, const char *path)
 	/* Its owner lives where we cannot see it: in another container, say. */
 	if (status == -EWOULDBLOCK)
 		return false;
-	wf_dataset_log(env, status == 0 ? WF_LEVEL_INFO : WF_LEVEL_WARN,
-	               status == 0 ? "dataset: stray %s removed (errno %d)"
-	                           : "dataset: stray %s cannot be removed: errno %d",
-	               path, -status);
+	if (status == 0)
+		wf_dataset_log(env, WF_LEVEL_INFO, "dataset: stray %s removed", path);
+	else
+		wf_dataset_log(env, WF_LEVEL_WARN, "dataset: stray %s cannot be removed: %s", path,
+		               strerror(-status));
 	return status == 0;
 }
 

@@ -573,14 +573,17 @@ static void write_some(struct wf_store *store)
 static bool can_write(struct wf_store *store)
 {
 	struct wf_evict *evict = store->evict;
+	int rc;
 
 	if (store->options.spill_dir_count == 0)
 		return false;
 	if (evict->retry_ns != 0 && wf_clock_now(NULL) < evict->retry_ns)
 		return false;
-	if (wf_store_spill(store) != NULL)
+	rc = wf_store_spill(store);
+	WF_CHECK((rc == 0) == (wf_store_spill_opened(store) != NULL));
+	if (rc == 0)
 		return true;
-	note_failure(store, -ENODEV);
+	note_failure(store, rc);
 	evict->failures = BELIEVED;
 	return false;
 }

@@ -234,8 +234,8 @@ static inline void wf_local_leave(struct wf_store *store, struct wf_store_local 
 
 void wf_store_log(const struct wf_store *store, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-/* The spill files, opened by the keeper when first needed; NULL: cannot be (logged once). */
-struct wf_spill *wf_store_spill(struct wf_store *store);
+/* Have the keeper open the spill files. 0; or why it cannot be, a negated errno (logged once). */
+int wf_store_spill(struct wf_store *store);
 static inline struct wf_spill *wf_store_spill_opened(const struct wf_store *store)
 {
 	/* acquire [S1]: with the release in wf_store_spill(). */

@@ -196,8 +196,10 @@ static int probe_begin(struct probe *probe, const char *dir)
 	}
 	probe->direct = false;
 	probe->place = "a memory file";
-	probe->fd = wf_fault(WF_FAULT_FILE) ? -1 : memfd_create("weft-io-probe", MFD_CLOEXEC);
-	return probe->fd >= 0 ? 0 : -ENOTSUP;
+	if (wf_fault(WF_FAULT_FILE))
+		return -EMFILE;
+	probe->fd = memfd_create("weft-io-probe", MFD_CLOEXEC);
+	return probe->fd >= 0 ? 0 : -errno;
 }
 
 /* 0, or why the back end does not work. */

@@ -185,9 +185,8 @@ static void remove_tree(const struct wf_outdir *o, const char *path)
 	if (status != 0)
 		wf_dataset_log(
 			&o->env, WF_LEVEL_WARN,
-			"outdir: %s cannot be removed (errno %d) and stays until its process has "
-			"ended",
-			path, -status);
+			"outdir: %s cannot be removed (%s) and stays until its process has ended",
+			path, strerror(-status));
 }
 
 void wf_outdir_discard(struct wf_outdir *out)
@@ -269,8 +268,8 @@ int wf_outdir_publish(struct wf_outdir *out)
 	if (status == 0)
 		status = take_place(out, &aside);
 	if (status != 0) {
-		wf_dataset_log(&out->env, WF_LEVEL_WARN, "outdir: %s is not published: errno %d",
-		               out->final_path, -status);
+		wf_dataset_log(&out->env, WF_LEVEL_WARN, "outdir: %s is not published: %s",
+		               out->final_path, strerror(-status));
 		wf_free(aside);
 		wf_outdir_discard(out);
 		return status;

@@ -246,8 +246,8 @@ void wf_session_close(struct wf_session *session, bool success)
 
 			if (status != 0)
 				wf_dataset_log(&s->env, WF_LEVEL_WARN,
-				               "session: %s is not removed: errno %d", gone[i],
-				               -status);
+				               "session: %s is not removed: %s", gone[i],
+				               strerror(-status));
 		}
 	}
 	/* Last: the next session must not come while we remove. */
@@ -285,6 +285,13 @@ static int marker_path(char **out, const struct wf_session *s, const char *key, 
 	return *out != NULL ? 0 : -ENOMEM;
 }
 
+uint32_t wf_session_number(struct wf_session *session)
+{
+	WF_CHECK(session->lock >= 0 && session->epoch > 0);
+	/* relaxed: a number that nobody else has; nothing is published by it. */
+	return wf_add_relaxed(&session->begun, 1);
+}
+
 int wf_session_attempt(struct wf_session *session, const char *key, uint32_t retries,
                        uint32_t *attempt)
 {
@@ -302,8 +309,7 @@ int wf_session_attempt(struct wf_session *session, const char *key, uint32_t ret
 		wf_free(path);
 		if (fd >= 0) {
 			(void)wf_file_close(fd);
-			/* relaxed: a number that nobody else has; nothing is published by it. */
-			*attempt = wf_add_relaxed(&session->begun, 1);
+			*attempt = wf_session_number(session);
 			return 0;
 		}
 		if (fd != -EEXIST)

@@ -41,45 +41,53 @@ void wf_store_log(const struct wf_store *store, int level, const char *format, .
 
 /* ---- Late starts ----------------------------------------------------------------------------- */
 
-/* Called with the start lock held. */
-static struct wf_io *open_io_locked(struct wf_store *store)
+/* Called with the start lock held. 0 or a negated errno. */
+static int open_io_locked(struct wf_store *store, struct wf_io **io)
 {
 	struct wf_io_options options = { .log = store->options.log, .log_arg = store->options.arg };
-	struct wf_io *io = NULL;
 	int rc;
 
 	if (store->options.spill_dir_count > 0)
 		options.probe_dir = store->dirs[0];
-	rc = wf_io_open(&io, &options);
+	rc = wf_io_open(io, &options);
 	if (rc < 0) {
 		if (!store->io_refused)
 			wf_store_log(store, WF_STORE_LOG_WARN, "no file I/O: %s", strerror(-rc));
 		store->io_refused = true;
-		return NULL;
+		return rc;
 	}
-	WF_CHECK(io != NULL && options.log == store->options.log);
-	/* release [S2]: what was opened, to the acquire in wf_store_io(). */
-	wf_store_release(&store->io, (uintptr_t)io);
-	return io;
+	WF_CHECK(*io != NULL && options.log == store->options.log);
+	/* release [S2]: what was opened, to the acquire in start_io(). */
+	wf_store_release(&store->io, (uintptr_t)*io);
+	return 0;
+}
+
+static int start_io(struct wf_store *store, struct wf_io **io)
+{
+	int rc = 0;
+
+	/* acquire [S2]: with the release above. */
+	*io = (struct wf_io *)wf_load_acquire(&store->io);
+	if (WF_LIKELY(*io != NULL))
+		return 0;
+	pthread_mutex_lock(&store->start_lock);
+	/* relaxed: written under this lock. */
+	*io = (struct wf_io *)wf_load_relaxed(&store->io);
+	if (*io == NULL)
+		rc = open_io_locked(store, io);
+	pthread_mutex_unlock(&store->start_lock);
+	WF_CHECK(rc <= 0 && (rc == 0) == (*io != NULL));
+	return rc;
 }
 
 struct wf_io *wf_store_io(struct wf_store *store)
 {
-	/* acquire [S2]: with the release above. */
-	struct wf_io *io = (struct wf_io *)wf_load_acquire(&store->io);
+	struct wf_io *io;
 
-	if (WF_LIKELY(io != NULL))
-		return io;
-	pthread_mutex_lock(&store->start_lock);
-	/* relaxed: written under this lock. */
-	io = (struct wf_io *)wf_load_relaxed(&store->io);
-	if (io == NULL)
-		io = open_io_locked(store);
-	pthread_mutex_unlock(&store->start_lock);
-	return io;
+	return start_io(store, &io) == 0 ? io : NULL;
 }
 
-struct wf_spill *wf_store_spill(struct wf_store *store)
+int wf_store_spill(struct wf_store *store)
 {
 	struct wf_spill *spill = wf_store_spill_opened(store);
 	struct wf_spill_options options = { .dirs = (const char *const *)store->dirs,
@@ -91,11 +99,11 @@ struct wf_spill *wf_store_spill(struct wf_store *store)
 	int rc;
 
 	if (spill != NULL)
-		return spill;
+		return 0;
 	WF_CHECK(options.dir_count > 0);
-	options.io = wf_store_io(store);
-	if (options.io == NULL)
-		return NULL;
+	rc = start_io(store, &options.io);
+	if (rc < 0)
+		return rc;
 	options.session = wf_random_seed();
 	rc = wf_spill_open(&spill, &options);
 	if (rc < 0) {
@@ -103,12 +111,12 @@ struct wf_spill *wf_store_spill(struct wf_store *store)
 			wf_store_log(store, WF_STORE_LOG_WARN, "nothing can be spilled: %s",
 			             strerror(-rc));
 		store->io_refused = true;
-		return NULL;
+		return rc;
 	}
 	WF_CHECK(spill != NULL);
 	/* release [S1]: what was opened, to the acquire in wf_store_spill_opened(). */
 	wf_store_release(&store->spill, (uintptr_t)spill);
-	return spill;
+	return 0;
 }
 
 /* ---- Open and close -------------------------------------------------------------------------- */

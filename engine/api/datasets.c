@@ -195,6 +195,8 @@ int weft_dataset_write(weft *rt, const char *dir, const char *name, const weft_r
 		if (!wf_cell_of(rt, refs[i]))
 			return -EINVAL;
 	}
+	if (!*dir)
+		return -ENOENT;
 	struct write_job *job = wf_malloc(sizeof(*job));
 	struct wf_dataset_pair *pairs = copy_pairs(&o);
 	int rc = job && pairs ? 0 : -ENOMEM;
@@ -202,6 +204,7 @@ int weft_dataset_write(weft *rt, const char *dir, const char *name, const weft_r
 	if (!rc) {
 		memset(job, 0, sizeof(*job));
 		rc = wf_dataset_env_init(rt, &job->env);
+		WF_CHECK(rc || job->env.io);
 	}
 	if (!rc) {
 		job->spec = (struct wf_dataset_spec){ .dir = dir,
@@ -239,14 +242,18 @@ int weft_dataset_open(weft *rt, const char *dir, const char *name, weft_dataset 
 
 	if (!rt || !dir || !name || !out)
 		return -EINVAL;
+	if (!*dir)
+		return -ENOENT;
 	weft_dataset *dataset = wf_malloc(sizeof(*dataset));
 	int rc = dataset ? wf_dataset_env_init(rt, &job.env) : -ENOMEM;
 
 	if (!rc) {
 		rc = wf_call_blocking(rt, open_job, &job);
-		if (rc)
+		/* Who asks whether it is there has his answer. */
+		if (rc && rc != -ENOENT)
 			tell(rt, name, &job.fault);
 	}
+	WF_CHECK(rc <= 0 && (rc == 0) == (job.dataset != NULL));
 	if (rc) {
 		wf_free(dataset);
 		return status_of(rc);
@@ -360,11 +367,11 @@ struct walk_job {
 	void *arg;
 };
 
-static void broken(void *arg, const struct wf_dataset_fault *fault)
+static int broken(void *arg, const struct wf_dataset_fault *fault)
 {
 	struct walk_job *job = arg;
 
-	job->fn(job->arg, job->name, fault->part, fault->text);
+	return job->fn(job->arg, job->name, fault->part, fault->text);
 }
 
 static int verify_job(void *arg)
@@ -408,6 +415,8 @@ int weft_dataset_list(weft *rt, const char *dir, weft_dataset_fn *fn, void *arg)
 
 	if (!rt || !dir || !fn)
 		return -EINVAL;
+	if (!*dir)
+		return -ENOENT;
 	int rc = wf_dataset_env_init(rt, &job.env);
 
 	return rc ? rc : wf_call_blocking(rt, list_job, &job);
@@ -426,6 +435,8 @@ int weft_dataset_remove(weft *rt, const char *dir, const char *name)
 
 	if (!rt || !dir || !name)
 		return -EINVAL;
+	if (!*dir)
+		return -ENOENT;
 	int rc = wf_dataset_env_init(rt, &job.env);
 
 	return rc ? rc : wf_call_blocking(rt, remove_job, &job);

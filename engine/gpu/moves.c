@@ -283,16 +283,18 @@ static WF_SUSPENDS int give_way(struct wf_gpu_run *run, struct wf_gpu *gpu, uint
 	return rc ? rc : n > 0;
 }
 
+/* A pool that grows takes its time: whoever polls the device is not to wait for that. */
 static int take(struct wf_gpu *gpu, uint32_t stream, uint64_t bytes, uint64_t *address)
 {
 	struct wf_gpus *gpus = gpu->gpus;
 
 	pthread_mutex_lock(&gpu->mutex);
-	WF_CHECK(gpu->stream[stream].queue);
-	int rc = gpus->ops->memory_alloc(gpus->backend, gpu->stream[stream].queue, bytes, address);
+	/* Once there it stays. */
+	struct wf_device_stream *queue = gpu->stream[stream].queue;
 
 	pthread_mutex_unlock(&gpu->mutex);
-	return wf_gpu_status(gpu, rc);
+	WF_CHECK(queue);
+	return wf_gpu_status(gpu, gpus->ops->memory_alloc(gpus->backend, queue, bytes, address));
 }
 
 /* How many copies were freed so far: while that grows there is hope. */

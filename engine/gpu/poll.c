@@ -18,7 +18,6 @@
 
 #define LIMIT_FIRST_NS INT64_C(2000000)
 #define LIMIT_LAST_NS  INT64_C(50000000)
-#define QUERY_TRIES    4
 
 /* ---- Lost ----------------------------------------------------------------------------------- */
 
@@ -105,11 +104,6 @@ static void reap_stream(struct wf_gpu *gpu, struct wf_gpu_stream *stream, bool l
 		WF_DEBUG(stream->queue && stream->first->event);
 		int rc = gpus->ops->event_query(gpus->backend, stream->first->event);
 
-		/* A question that failed says nothing about the work: it is asked again. */
-		for (int i = 1; i < QUERY_TRIES && wf_device_classify(rc) >= WF_DEVICE_CLASS_TASK &&
-		     wf_device_classify(rc) != WF_DEVICE_CLASS_LOST;
-		     i++)
-			rc = gpus->ops->event_query(gpus->backend, stream->first->event);
 		switch (wf_device_classify(rc)) {
 		case WF_DEVICE_CLASS_BUSY:
 			return;

@@ -200,10 +200,10 @@ struct weft_options {
 	void *log_arg;        /* borrowed until weft_close() returns */
 	const char *name;     /* copied; at most 63 bytes */
 	const char *ns;       /* namespace; copied; at most 63 bytes */
-	uint64_t store_bytes; /* capacity of the object store, at least 1 MiB */
+	uint64_t store_bytes; /* capacity of the object store, 1 MiB to 64 TiB */
 	/* Directories for spill files, separated by colons, at most 16; copied. */
 	const char *spill_dirs;
-	uint64_t spill_bytes; /* of all spill files together */
+	uint64_t spill_bytes; /* of all spill files together, at least 4096 */
 	/* Thousandths of store_bytes: spilling starts above the one and stops below the other. */
 	uint32_t spill_high, spill_low;
 	const char *session_dir; /* see weft_session.h; made when missing; copied */

@@ -174,7 +174,7 @@ struct weft_dataset_options {
 	uint32_t reserved0;
 	/*
 	 * Where older and newer writers may overlap: a dataset of a greater (epoch, attempt) is
-	 * never replaced by one of a smaller. 0, 0: the last one wins.
+	 * never replaced by one of a smaller. 0, 0 in all: the last one wins.
 	 */
 	uint64_t epoch;
 	uint32_t attempt;
@@ -232,7 +232,7 @@ WEFT_API int weft_dataset_pair(const weft_dataset *dataset, const char *key,
 typedef int weft_dataset_fn(void *arg, const char *name, uint32_t part, const char *text);
 /*
  * Read everything and call fn(arg, name, part, what is wrong) for each part that has to be computed
- * again. Returns how many. May suspend; `fn` runs on another thread meanwhile.
+ * again. Returns how many, or -errno. May suspend; `fn` runs on another thread meanwhile.
  */
 WEFT_API int weft_dataset_verify(weft_dataset *dataset, weft_dataset_fn *fn, void *arg);
 /*

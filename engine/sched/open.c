@@ -21,6 +21,8 @@
 #define TASKS_MAX           (1u << WF_INDEX_BITS)
 #define SPARES_DEFAULT      256u
 #define STORE_BYTES_MIN     ((uint64_t)1 << 20)
+#define STORE_BYTES_MAX     ((uint64_t)1 << 46)
+#define SPILL_BYTES_MIN     4096u
 #define DRAIN_LOOK_NS       INT64_C(20000000) /* guessed: seldom enough to cost nothing */
 #ifdef WF_SIM
 /* So that a simulation's few tasks make them grow. */
@@ -37,6 +39,18 @@
 
 /* ---- Options ------------------------------------------------------------------------------- */
 
+/* Of a text with colons, those that are not empty. */
+static uint32_t parts(const char *text)
+{
+	uint32_t n = 0;
+
+	for (size_t length; *text; text += length + (text[length] == ':')) {
+		length = strcspn(text, ":");
+		n += length > 0;
+	}
+	return n;
+}
+
 static const char *bad_option(const struct weft_options *o)
 {
 	for (size_t i = 0; i < sizeof(o->reserved) / sizeof(*o->reserved); i++) {
@@ -45,7 +59,7 @@ static const char *bad_option(const struct weft_options *o)
 	}
 	if (o->flags & ~(uint32_t)OPEN_FLAGS)
 		return "flags";
-	if (o->workers > WF_WORKERS_MAX - WF_HELPERS_MAX ||
+	if (o->workers > WF_WORKERS_MAX ||
 	    (o->workers && o->flags & (WEFT_OPEN_NO_WORKERS | WEFT_OPEN_DETERMINISTIC)))
 		return "workers";
 	if (o->devices && o->flags & WEFT_OPEN_DETERMINISTIC)
@@ -65,10 +79,14 @@ static const char *bad_option(const struct weft_options *o)
 		return "name";
 	if (o->ns && strnlen(o->ns, 64) > 63)
 		return "ns";
-	if (o->store_bytes && o->store_bytes < STORE_BYTES_MIN)
+	if (o->store_bytes &&
+	    (o->store_bytes < STORE_BYTES_MIN || o->store_bytes > STORE_BYTES_MAX))
 		return "store_bytes";
-	if (o->spill_dirs && strnlen(o->spill_dirs, PATH_MAX) >= PATH_MAX)
+	if (o->spill_dirs &&
+	    (strnlen(o->spill_dirs, PATH_MAX) >= PATH_MAX || parts(o->spill_dirs) > WF_DIRS_MAX))
 		return "spill_dirs";
+	if (o->spill_bytes && o->spill_bytes < SPILL_BYTES_MIN)
+		return "spill_bytes";
 	if (o->spill_high > 1000 || o->spill_low > (o->spill_high ? o->spill_high : 800))
 		return "spill_high, spill_low";
 	if (o->session_dir && (!*o->session_dir || strnlen(o->session_dir, PATH_MAX) >= PATH_MAX))

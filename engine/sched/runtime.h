@@ -21,6 +21,7 @@
 #define WF_HELPERS_MAX 16u /* host threads inside weft_run() at once */
 #define WF_WORKERS_MAX 1024u
 #define WF_LOCALS_MAX  32768u
+#define WF_DIRS_MAX    16u /* of options.spill_dirs */
 #define WF_PRIORITIES  3
 #define WF_STEAL_MAX   64u        /* items moved by one steal */
 #define WF_SPIN_US     15u        /* searching before sleeping; 10 to 20 measured best elsewhere */
@@ -249,7 +250,7 @@ struct weft {
 	struct wf_a32 sleeping; /* parked workers */
 	struct wf_a32 watcher;  /* index + 1 of the worker that sleeps with a time-out */
 	struct wf_a32 placed;   /* in all lanes of nodes, see lanes.c */
-	struct wf_a64 parked_bits[WF_WORKERS_MAX / 64 + 1];
+	struct wf_a64 parked_bits[(WF_WORKERS_MAX + WF_HELPERS_MAX) / 64 + 1];
 
 	WF_ALIGNED(64) struct wf_local **locals; /* [WF_LOCALS_MAX] by id */
 	struct wf_a32 locals_end;

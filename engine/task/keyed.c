@@ -534,9 +534,7 @@ int wf_keyed_begin(struct weft_task *frame, struct wf_keyed *keyed)
 	WF_CHECK(table && !keyed->well);
 	WF_CHECK(!keyed->output && !keyed->scratch);
 	if (!*keyed->key) {
-		pthread_mutex_lock(&table->mutex);
-		keyed->begun = ++table->serial;
-		pthread_mutex_unlock(&table->mutex);
+		keyed->begun = wf_session_number(table->session);
 		return 0;
 	}
 	int rc = wf_call_blocking(frame->rt, begin_job, &job);

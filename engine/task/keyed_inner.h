@@ -39,7 +39,6 @@ struct wf_session_table {
 	struct wf_session *session;
 	struct wf_dataset_env env;
 	struct wf_keyed *bucket[WF_KEYED_BUCKETS];
-	uint32_t serial; /* of output directories without a key */
 	bool failed;
 	uint64_t ran, skipped, shared, recomputed;
 };

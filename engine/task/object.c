@@ -22,8 +22,6 @@
 #include "runtime.h"
 #include "wf_store.h"
 
-#define SPILL_DIRS_MAX 16
-
 /* ---- The runtime's store ---------------------------------------------------- */
 
 static void store_log(void *arg, int level, const char *text)
@@ -98,12 +96,12 @@ static void meta_drop(void *arg, void *meta)
 }
 
 /* The directories of options.spill_dirs, which is cut up; how many. */
-static uint32_t split_dirs(char *text, const char *dirs[SPILL_DIRS_MAX])
+static uint32_t split_dirs(char *text, const char *dirs[WF_DIRS_MAX])
 {
 	uint32_t n = 0;
 	char *rest = text;
 
-	for (char *dir; n < SPILL_DIRS_MAX && (dir = strsep(&rest, ":"));) {
+	for (char *dir; n < WF_DIRS_MAX && (dir = strsep(&rest, ":"));) {
 		if (*dir)
 			dirs[n++] = dir;
 	}
@@ -117,7 +115,7 @@ static void let_go(void *arg)
 
 static struct wf_store *store_open(weft *rt)
 {
-	const char *dirs[SPILL_DIRS_MAX];
+	const char *dirs[WF_DIRS_MAX];
 	const struct weft_options *o = &rt->options;
 	char *text = wf_malloc(strlen(o->spill_dirs) + 1);
 	struct wf_store *store = NULL;

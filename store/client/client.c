@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -173,11 +174,15 @@ static int receive_welcome(struct weft_client *c, int64_t until, struct wf_wire 
 		WF_CHECK(count >= 0 && count <= (int)WF_WIRE_NODES_MAX);
 		memcpy(fds, CMSG_DATA(head), (size_t)count * sizeof(int));
 	}
-	if (got > 0 && wf_wire_read(c->in, (size_t)got, wire))
+	bool read = got > 0 && wf_wire_read(c->in, (size_t)got, wire);
+	/* Files that this process has no descriptors for are left out. */
+	bool cut = read && (msg.msg_flags & MSG_CTRUNC) != 0;
+
+	if (read && !cut)
 		return count;
 	for (int i = 0; i < count; i++)
 		close(fds[i]);
-	return got > 0 ? -EPROTO : -EPIPE;
+	return cut ? -EMFILE : got > 0 ? -EPROTO : -EPIPE;
 }
 
 /* One reservation, and every node's file in its place. */
@@ -503,13 +508,19 @@ int weft_client_get_id(weft_client *client, uint64_t id, int64_t until,
 
 static int make_file(size_t size)
 {
-	int fd = memfd_create("weft-client", MFD_CLOEXEC | MFD_ALLOW_SEALING), rc;
+	struct rlimit limit;
+	int fd, rc;
 
+	/* A file that becomes longer than the limit ends in a signal. */
+	if (size > INT64_MAX || (getrlimit(RLIMIT_FSIZE, &limit) == 0 && size > limit.rlim_cur))
+		return -EFBIG;
+	fd = memfd_create("weft-client", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
-	if (size <= INT64_MAX && ftruncate(fd, (off_t)size) == 0)
+	if (ftruncate(fd, (off_t)size) == 0)
 		return fd;
-	rc = size <= INT64_MAX ? -errno : -EFBIG;
+	rc = -errno;
+	WF_CHECK(rc < 0);
 	close(fd);
 	return rc;
 }

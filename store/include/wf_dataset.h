@@ -161,11 +161,11 @@ int wf_dataset_read(
 	struct wf_dataset_fault *fault);
 /*
  * Read everything and tell `broken` of each part that is not as it was written: what has to be
- * computed again. The number of those parts, or -ENOMEM. `broken` may be NULL.
+ * computed again; not 0 ends it. The number of those parts, or -ENOMEM. `broken` may be NULL.
  */
 int wf_dataset_verify(
 	const struct wf_dataset *dataset,
-	void (*broken)(void *arg, const struct wf_dataset_fault *fault), void *arg);
+	int (*broken)(void *arg, const struct wf_dataset_fault *fault), void *arg);
 
 /* ---- Directories ----------------------------------------------------------------------- */
 
@@ -247,11 +247,12 @@ void wf_session_close(struct wf_session *session, bool success);
 uint64_t wf_session_epoch(const struct wf_session *session);
 const char *wf_session_path(const struct wf_session *session, enum wf_session_place place);
 
+/* Greater than every one before in this session: with the epoch it says which output is newer. */
+uint32_t wf_session_number(struct wf_session *session);
 /*
  * Note that `key` is begun once more, in a way that survives the death of the process. Each start
  * counts, retries within a run and runs of later sessions alike: `retries` (WF_SESSION_RETRIES by
- * default) + 1 starts in all, until one ends well. `*attempt` is greater than that of every attempt
- * begun before in this session, of any key: with the epoch it says which output is newer.
+ * default) + 1 starts in all, until one ends well. `*attempt` is a wf_session_number().
  *
  * Errors: WF_EATTEMPTS that was the last one, -ENAMETOOLONG, -ENOMEM, -errno.
  */

@@ -397,16 +397,6 @@ Test(actors_pool, many_wait_for_the_same_pool_and_each_ref_is_given_out_once)
 
 #define MS INT64_C(1000000)
 
-static weft *open_virtual(void)
-{
-	weft *rt = NULL;
-
-	API_CHECK(weft_open(&rt,
-	                    WEFT_OPTIONS(.workers = 2, .flags = WEFT_OPEN_VIRTUAL_CLOCK,
-	                                 .seed = test_seed())) == 0);
-	return rt;
-}
-
 static void advance(weft *rt, int64_t ns)
 {
 	API_CHECK(weft_clock_advance(rt, ns) == 0);
@@ -434,7 +424,7 @@ static void await_counted(weft *rt, weft_actor actor, int64_t n)
 Test(actors_pool, a_delayed_call_is_made_when_it_is_due_and_not_before)
 {
 	static const struct weft_actor_class plain = ACT_CLASS(.max_pending = 5);
-	weft *rt = open_virtual();
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_actor actor = act_create(rt, &plain, NULL, NULL);
 	weft_ref timer = WEFT_NONE;
 	const int64_t seven = 7;
@@ -457,7 +447,7 @@ Test(actors_pool, a_delayed_call_is_made_when_it_is_due_and_not_before)
 Test(actors_pool, a_cancelled_timer_calls_no_more)
 {
 	static const struct weft_actor_class plain = ACT_CLASS(.max_pending = 5);
-	weft *rt = open_virtual();
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_actor actor = act_create(rt, &plain, NULL, NULL);
 	weft_ref once = WEFT_NONE, again = WEFT_NONE;
 
@@ -495,7 +485,7 @@ static int passes_gate_and_counts(weft_task *self)
 Test(actors_pool, a_period_that_its_actor_cannot_follow_is_left_out)
 {
 	static const struct weft_actor_class plain = ACT_CLASS(.max_pending = 5);
-	weft *rt = open_virtual();
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_actor actor = act_create(rt, &plain, NULL, NULL);
 	struct api_gate gate = API_GATE_INIT;
 	weft_ref timer = WEFT_NONE;
@@ -522,7 +512,7 @@ Test(actors_pool, a_timer_ends_with_its_actor_and_does_not_keep_it)
 {
 	struct act_log log = { 0 };
 	static const struct weft_actor_class plain = ACT_CLASS(.max_pending = 5);
-	weft *rt = open_virtual();
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_actor actor = act_create(rt, &plain, NULL, &log);
 	weft_ref once = WEFT_NONE, again = WEFT_NONE, none = { API_POISON };
 

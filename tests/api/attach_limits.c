@@ -4,6 +4,7 @@
  * Method: limits of a few, reached from both sides.
  */
 #include <pwd.h>
+#include <sys/resource.h>
 
 #include "attached.h"
 #include "test.h"
@@ -212,6 +213,52 @@ Test(attach_limits, another_user_is_not_let_in)
 	cr_assert_eq(waitpid(child, &status, 0), child);
 	cr_assert_eq(status, 0);
 	cr_assert_eq(attach_clients(rt).id, 0);
+	end(&place, rt);
+}
+
+/* In a child, as its limits would be the runtime's as well. Says where it went wrong. */
+static int with_limits(const char *path)
+{
+	const int next = dup(0);
+	struct rlimit limit = { (rlim_t)next + 1, (rlim_t)next + 1 };
+	struct weft_client_buffer buffer;
+	weft_client *client = NULL;
+
+	if (next < 0 || close(next) != 0 || setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return 1;
+	if (weft_client_connect(path, weft_client_after_ms(60000), &client, NULL) != -EMFILE)
+		return 2;
+	if (dup(0) != next || close(next) != 0)
+		return 3;
+	/* A descriptor for the socket, which stays, and one more. */
+	close(0);
+	if (weft_client_connect(path, weft_client_after_ms(60000), &client, NULL) != 0)
+		return 4;
+	limit = (struct rlimit){ ATTACH_MIB, ATTACH_MIB };
+	if (setrlimit(RLIMIT_FSIZE, &limit) != 0)
+		return 5;
+	if (weft_client_create(client, ATTACH_MIB + 1, &buffer) != -EFBIG)
+		return 6;
+	if (weft_client_create(client, ATTACH_MIB, &buffer) != 0)
+		return 7;
+	weft_client_close(client);
+	return 0;
+}
+
+Test(attach_limits, limits_of_the_process_are_errors)
+{
+	struct attach_place place;
+	int status = -1;
+	pid_t child;
+	weft *rt;
+
+	attach_place_make(&place);
+	rt = attach_listen(&place, (struct weft_attach_options){ .flags = WEFT_ATTACH_CREATE });
+	child = fork();
+	if (child == 0)
+		_exit(with_limits(place.path));
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert_eq(status, 0, "%x", (unsigned)status);
 	end(&place, rt);
 }
 

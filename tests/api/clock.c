@@ -6,16 +6,6 @@
 #include "api.h"
 #include "test.h"
 
-static weft *open_virtual(uint32_t workers)
-{
-	weft *rt = NULL;
-
-	API_CHECK(weft_open(&rt,
-	                    WEFT_OPTIONS(.workers = workers, .flags = WEFT_OPEN_VIRTUAL_CLOCK)) ==
-	          0);
-	return rt;
-}
-
 Test(clock, the_real_clock_is_monotonic_time)
 {
 	weft *rt = api_open(1);
@@ -28,7 +18,7 @@ Test(clock, the_real_clock_is_monotonic_time)
 
 Test(clock, virtual_time_stands_still_and_moves_forward_only)
 {
-	weft *rt = open_virtual(1);
+	weft *rt = api_open_flags(1, WEFT_OPEN_VIRTUAL_CLOCK);
 	const weft_deadline start = weft_now(rt);
 
 	cr_assert_gt(start, 0, "never the poll deadline");
@@ -62,7 +52,7 @@ static int times_out(weft_task *self)
 
 Test(clock, waits_in_tasks_follow_virtual_time)
 {
-	weft *rt = open_virtual(1);
+	weft *rt = api_open_flags(1, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_ref event = api_event(rt);
 	const struct timed early = { event, weft_now(rt) + 100 },
 			   late = { event, weft_now(rt) + 300 };
@@ -82,7 +72,7 @@ Test(clock, waits_in_tasks_follow_virtual_time)
 
 Test(clock, a_task_not_started_by_its_deadline_ends_with_that_class)
 {
-	weft *rt = open_virtual(1);
+	weft *rt = api_open_flags(1, WEFT_OPEN_VIRTUAL_CLOCK);
 	struct api_gate gate = API_GATE_INIT;
 	struct api_count ran = { 0 };
 	const struct weft_error *error = NULL;
@@ -122,7 +112,7 @@ Test(clock, a_task_not_started_by_its_deadline_ends_with_that_class)
 
 Test(clock, a_started_task_is_not_ended_by_its_deadline)
 {
-	weft *rt = open_virtual(1);
+	weft *rt = api_open_flags(1, WEFT_OPEN_VIRTUAL_CLOCK);
 	struct api_gate gate = API_GATE_INIT;
 	weft_ref ref =
 		api_submit(rt,

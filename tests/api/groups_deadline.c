@@ -7,16 +7,6 @@
 #include "groups.h"
 #include "test.h"
 
-static weft *open_virtual(uint32_t workers)
-{
-	weft *rt = NULL;
-
-	cr_assert_eq(
-		weft_open(&rt, WEFT_OPTIONS(.workers = workers, .flags = WEFT_OPEN_VIRTUAL_CLOCK)),
-		0);
-	return rt;
-}
-
 static weft_ref submit_until(weft *rt, weft_group group, weft_task_fn *fn, void *arg,
                              weft_deadline until)
 {
@@ -46,7 +36,7 @@ static void check_stats(weft *rt, weft_group group, uint64_t done, uint64_t fail
 
 Test(groups_deadline, what_lies_in_the_lane_ends_at_its_time_and_never_runs)
 {
-	weft *rt = open_virtual(1);
+	weft *rt = api_open_flags(1, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_group group = group_make(rt, NULL);
 	struct api_gate gate = API_GATE_INIT;
 	struct api_count ran = { 0 };
@@ -78,7 +68,7 @@ Test(groups_deadline, what_lies_in_the_lane_ends_at_its_time_and_never_runs)
 
 Test(groups_deadline, who_waits_for_a_place_ends_at_his_time_and_leaves_it_to_others)
 {
-	weft *rt = open_virtual(2);
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_group group = group_make(rt, WEFT_GROUP_OPTIONS(.parallel_max = 1));
 	struct api_gate gate = API_GATE_INIT;
 	struct api_count ran = { 0 };
@@ -117,7 +107,7 @@ static int has_a_child(weft_task *self)
 
 Test(groups_deadline, children_in_the_group_end_with_their_parents_deadline)
 {
-	weft *rt = open_virtual(2);
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_group group = group_make(rt, NULL);
 	struct family family = { .child = WEFT_NONE };
 	weft_ref parent = submit_until(rt, group, has_a_child, &family, weft_now(rt) + 1000);
@@ -160,7 +150,7 @@ static int joins(weft_task *self)
 
 Test(groups_deadline, a_join_gives_up_at_its_time_and_the_next_one_finds_the_end)
 {
-	weft *rt = open_virtual(2);
+	weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 	weft_group group = group_make(rt, NULL);
 	weft_ref event = api_event(rt);
 	weft_ref ref = api_submit(rt,
@@ -191,7 +181,7 @@ Test(groups_deadline, a_join_gives_up_at_its_time_and_the_next_one_finds_the_end
 Test(groups_deadline, whichever_comes_first_ends_a_task_once)
 {
 	for (int round = 0; round < 20; round++) {
-		weft *rt = open_virtual(2);
+		weft *rt = api_open_flags(2, WEFT_OPEN_VIRTUAL_CLOCK);
 		weft_group group = group_make(rt, WEFT_GROUP_OPTIONS(.parallel_max = round % 3));
 		const weft_deadline start = weft_now(rt);
 		weft_ref refs[STORM];

@@ -7,14 +7,6 @@
 #include "groups.h"
 #include "test.h"
 
-static weft *open_without_workers(void)
-{
-	weft *rt = NULL;
-
-	API_CHECK(weft_open(&rt, WEFT_OPTIONS(.flags = WEFT_OPEN_NO_WORKERS)) == 0);
-	return rt;
-}
-
 static int forks_and_spawns(weft_task *self)
 {
 	weft *rt = weft_task_runtime(self);
@@ -31,7 +23,7 @@ static int forks_and_spawns(weft_task *self)
 
 Test(groups_run, only_what_is_in_the_group_is_run)
 {
-	weft *rt = open_without_workers();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	weft_group group = group_make(rt, NULL), within, other = group_make(rt, NULL);
 	struct api_count mine = { 0 }, others = { 0 };
 
@@ -59,7 +51,7 @@ Test(groups_run, only_what_is_in_the_group_is_run)
 
 Test(groups_run, until_a_ref_is_ready_or_the_time_is_up)
 {
-	weft *rt = open_without_workers();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	weft_group group = group_make(rt, NULL), other = group_make(rt, NULL);
 	struct api_count count = { 0 };
 	weft_ref event = api_event(rt), foreign, mine;

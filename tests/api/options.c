@@ -17,6 +17,19 @@ static void expect_open(const struct weft_options *opts, int status)
 		api_close(rt);
 }
 
+/* A machine may have room for fewer; that is no bad option. */
+Test(options, as_many_workers_as_are_promised)
+{
+	weft *rt = NULL;
+	const int rc = weft_open(&rt, WEFT_OPTIONS(.workers = 1024, .stack_bytes = 65536));
+
+	cr_assert(rc == 0 || rc == -EAGAIN || rc == -ENOMEM, "%d", rc);
+	if (rc)
+		return;
+	cr_assert_eq(api_end(rt, api_spawn(rt, api_body_nothing, NULL, 0)), 0);
+	api_close(rt);
+}
+
 Test(options, a_runtime_refuses_what_it_does_not_know)
 {
 	char long_name[65];
@@ -31,6 +44,12 @@ Test(options, a_runtime_refuses_what_it_does_not_know)
 	expect_open(WEFT_OPTIONS(.stack_bytes = 16383), -EINVAL);
 	expect_open(WEFT_OPTIONS(.stack_bytes = (64u << 20) + 1), -EINVAL);
 	expect_open(WEFT_OPTIONS(.tasks_max = (1u << 28) + 1), -EINVAL);
+	expect_open(WEFT_OPTIONS(.store_bytes = (1u << 20) - 1), -EINVAL);
+	expect_open(WEFT_OPTIONS(.store_bytes = ((uint64_t)1 << 46) + 1), -EINVAL);
+	expect_open(WEFT_OPTIONS(.spill_bytes = 4095), -EINVAL);
+	expect_open(WEFT_OPTIONS(.spill_high = 1001), -EINVAL);
+	expect_open(WEFT_OPTIONS(.spill_low = 801), -EINVAL);
+	expect_open(WEFT_OPTIONS(.spill_dirs = "a:b:c:d:e:f:g:h:i:j:k:l:m:n:o:p:q"), -EINVAL);
 	expect_open(WEFT_OPTIONS(.name = long_name), -EINVAL);
 	expect_open(WEFT_OPTIONS(.ns = long_name), -EINVAL);
 	for (int i = 0; i < 8; i++) {
@@ -41,6 +60,9 @@ Test(options, a_runtime_refuses_what_it_does_not_know)
 	}
 	long_name[63] = '\0';
 	expect_open(WEFT_OPTIONS(.workers = 1, .name = long_name, .ns = long_name), 0);
+	expect_open(WEFT_OPTIONS(.workers = 1, .store_bytes = (uint64_t)1 << 46,
+	                         .spill_dirs = "a:b:c:d:e:f:g:h:i:j:k:l:m:n:o::p:"),
+	            0);
 	expect_open(WEFT_OPTIONS(.workers = 1, .stack_bytes = WF_ASAN || WF_TSAN ? 65536 : 16384),
 	            0);
 	expect_open(WEFT_OPTIONS(.workers = 1, .stack_bytes = 100001), 0);

@@ -7,17 +7,9 @@
 #include "api.h"
 #include "test.h"
 
-static weft *open_bare(void)
-{
-	weft *rt = NULL;
-
-	API_CHECK(weft_open(&rt, WEFT_OPTIONS(.flags = WEFT_OPEN_NO_WORKERS)) == 0);
-	return rt;
-}
-
 Test(run, nothing_runs_before_somebody_runs_it)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	struct api_count count = { 0 };
 	weft_ref ref = api_submit(rt, WEFT_TASK(api_body_count, API_POINTER(&count)));
 	struct weft_info info = { .struct_size = sizeof info };
@@ -35,7 +27,7 @@ Test(run, nothing_runs_before_somebody_runs_it)
 
 Test(run, until_a_ref_is_ready_or_all_is_done)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	struct api_count count = { 0 };
 	weft_ref chain = api_put_i64(rt, 1);
 
@@ -69,7 +61,7 @@ static int frame(weft_task *self)
 
 Test(run, bodies_do_not_run_on_the_hosts_stack)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	weft_ref ref = api_spawn(rt, frame, NULL, 0);
 	const int64_t mine = (int64_t)(uintptr_t)__builtin_frame_address(0);
 
@@ -97,7 +89,7 @@ static int fib(weft_task *self)
 
 Test(run, a_blocked_get_runs_the_work_when_there_are_no_workers)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	const int64_t n = 12;
 	weft_ref refs[10];
 	bool ready[10];
@@ -113,7 +105,7 @@ Test(run, a_blocked_get_runs_the_work_when_there_are_no_workers)
 
 Test(run, closing_a_runtime_without_workers_drains_it)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	struct api_count count = { 0 };
 
 	for (int i = 0; i < 100; i++)
@@ -147,7 +139,7 @@ static void *sets_event(void *arg)
 
 Test(run, blocked_bodies_go_on_when_a_foreign_thread_completes_what_they_wait_for)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	struct set set = { rt, api_event(rt) };
 	weft_ref ref = api_spawn(rt, blocks_and_goes_on, &set.event, sizeof set.event);
 
@@ -167,7 +159,7 @@ Test(run, blocked_bodies_go_on_when_a_foreign_thread_completes_what_they_wait_fo
 
 Test(run, a_passed_time_and_bad_refs)
 {
-	weft *rt = open_bare();
+	weft *rt = api_open_flags(0, WEFT_OPEN_NO_WORKERS);
 	weft_ref event = api_event(rt), stale = api_put_i64(rt, 1);
 
 	api_release(rt, stale);
@@ -196,7 +188,7 @@ static void *runs(void *rt)
 Test(run, several_hosts_run_beside_workers_or_without)
 {
 	for (int bare = 0; bare < 2; bare++) {
-		weft *rt = bare ? open_bare() : api_open(2);
+		weft *rt = bare ? api_open_flags(0, WEFT_OPEN_NO_WORKERS) : api_open(2);
 		pthread_t threads[3];
 
 		for (int t = 0; t < 3; t++)

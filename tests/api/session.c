@@ -8,58 +8,21 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "api.h"
+#include "api_dir.h"
 #include "test.h"
 
 #define BIG ((size_t)100000)
 
-static char dir[256];
-static char last[16][512]; /* the newest log lines */
-static struct api_count lines;
 static struct api_count runs;
 
-static void keep_line(void *arg, const struct weft_log_record *record)
+static void begin(void)
 {
-	(void)arg;
-	snprintf(last[(api_add(&lines, 1) - 1) % 16], sizeof(last[0]), "%s", record->text);
-}
-
-static bool logged(const char *part)
-{
-	for (uint32_t i = 0; i < 16; i++) {
-		if (strstr(last[i], part))
-			return true;
-	}
-	return false;
-}
-
-static void make_dir(void)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	snprintf(dir, sizeof(dir), "%s/weft-session-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-	API_CHECK(mkdtemp(dir) != NULL);
-	memset(last, 0, sizeof(last));
-	api_set(&lines, 0);
+	make_dir();
 	api_set(&runs, 0);
-}
-
-static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *at)
-{
-	(void)info;
-	(void)kind;
-	(void)at;
-	return remove(path);
-}
-
-static void remove_dir(void)
-{
-	(void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static weft *open_session(void)
@@ -110,7 +73,7 @@ static weft_ref submit_big(weft *rt, const char *key, int64_t seed)
 		rt, WEFT_TASK(body_big, WEFT_ARG(seed), .opts = WEFT_TASK_OPTIONS(.key = key)));
 }
 
-Test(session, a_finished_key_is_taken_from_the_disk_by_the_next_runtime, .init = make_dir,
+Test(session, a_finished_key_is_taken_from_the_disk_by_the_next_runtime, .init = begin,
      .fini = remove_dir)
 {
 	weft *rt = open_session();
@@ -149,7 +112,7 @@ static int body_two(weft_task *self)
 	return weft_return(self, "first", 5);
 }
 
-Test(session, what_is_finished_does_not_wait_for_its_inputs, .init = make_dir, .fini = remove_dir)
+Test(session, what_is_finished_does_not_wait_for_its_inputs, .init = begin, .fini = remove_dir)
 {
 	for (int round = 0; round < 2; round++) {
 		weft *rt = open_session();
@@ -188,7 +151,7 @@ static int body_gate(weft_task *self)
 	return weft_return(self, "gate", 4);
 }
 
-Test(session, submits_of_a_pending_key_share_its_refs, .init = make_dir, .fini = remove_dir)
+Test(session, submits_of_a_pending_key_share_its_refs, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 	const struct weft_call *call =
@@ -259,7 +222,7 @@ static void damage_results(void)
 	closedir(d);
 }
 
-Test(session, a_result_that_does_not_verify_is_computed_again, .init = make_dir, .fini = remove_dir)
+Test(session, a_result_that_does_not_verify_is_computed_again, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 	weft_ref ref = api_poison_ref();
@@ -300,7 +263,7 @@ static int run_failing(weft *rt, int64_t times, uint32_t key_retries, uint32_t r
 	                                                       .key_retries = key_retries))));
 }
 
-Test(session, starts_of_a_key_are_bounded_over_sessions, .init = make_dir, .fini = remove_dir)
+Test(session, starts_of_a_key_are_bounded_over_sessions, .init = begin, .fini = remove_dir)
 {
 	static const int expected[] = { WEFT_ETASK, WEFT_ETASK, WEFT_EATTEMPTS, WEFT_EATTEMPTS };
 
@@ -315,7 +278,7 @@ Test(session, starts_of_a_key_are_bounded_over_sessions, .init = make_dir, .fini
 	cr_assert(logged("begun 2 times and never ended well"));
 }
 
-Test(session, starts_within_a_run_count_as_well, .init = make_dir, .fini = remove_dir)
+Test(session, starts_within_a_run_count_as_well, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 
@@ -328,7 +291,7 @@ Test(session, starts_within_a_run_count_as_well, .init = make_dir, .fini = remov
 	api_close(rt);
 }
 
-Test(session, a_good_end_lets_the_count_start_anew, .init = make_dir, .fini = remove_dir)
+Test(session, a_good_end_lets_the_count_start_anew, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 
@@ -354,7 +317,7 @@ static int body_refs(weft_task *self)
 	return rc;
 }
 
-Test(session, lists_of_references_cannot_be_kept, .init = make_dir, .fini = remove_dir)
+Test(session, lists_of_references_cannot_be_kept, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 	weft_ref ref = api_submit(rt, WEFT_TASK(body_refs, .opts = WEFT_TASK_OPTIONS(.key = "r")));
@@ -413,7 +376,7 @@ static int run_files(weft *rt, int64_t bad, const struct weft_task_options *opts
 	return api_end(rt, api_submit(rt, WEFT_TASK(body_files, WEFT_ARG(bad), .opts = opts)));
 }
 
-Test(session, files_are_published_as_a_whole_or_not_at_all, .init = make_dir, .fini = remove_dir)
+Test(session, files_are_published_as_a_whole_or_not_at_all, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 	char place[600];
@@ -436,11 +399,14 @@ Test(session, files_are_published_as_a_whole_or_not_at_all, .init = make_dir, .f
 		run_files(rt, 0, WEFT_TASK_OPTIONS(.output_name = "named", .output_place = place)),
 		0);
 	cr_assert(there(place, "named/part"));
+	/* Also where the one has a key and the other has not. */
+	cr_assert_eq(run_files(rt, 0, WEFT_TASK_OPTIONS(.key = "k", .output_name = "named")), 0);
+	cr_assert_eq(run_files(rt, 0, WEFT_TASK_OPTIONS(.output_name = "named")), 0);
 	api_await_no_tasks(rt);
 	api_close(rt);
 }
 
-Test(session, temporary_outputs_go_after_a_session_that_went_well, .init = make_dir,
+Test(session, temporary_outputs_go_after_a_session_that_went_well, .init = begin,
      .fini = remove_dir)
 {
 	char temp[600];
@@ -475,7 +441,7 @@ static int body_no_files(weft_task *self)
 	return 0;
 }
 
-Test(session, directories_are_for_tasks_that_asked_for_them, .init = make_dir, .fini = remove_dir)
+Test(session, directories_are_for_tasks_that_asked_for_them, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 
@@ -498,8 +464,7 @@ static void drop(void *arg, size_t size)
 	api_add(&drops, 1);
 }
 
-Test(session, arguments_are_dropped_once_also_when_nothing_runs, .init = make_dir,
-     .fini = remove_dir)
+Test(session, arguments_are_dropped_once_also_when_nothing_runs, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 	int64_t five = 5;
@@ -517,7 +482,7 @@ Test(session, arguments_are_dropped_once_also_when_nothing_runs, .init = make_di
 	api_close(rt);
 }
 
-Test(session, wrong_options_are_refused_by_name, .init = make_dir, .fini = remove_dir)
+Test(session, wrong_options_are_refused_by_name, .init = begin, .fini = remove_dir)
 {
 	static char long_text[512];
 	const struct {
@@ -583,7 +548,7 @@ Test(session, a_key_needs_a_session)
 	api_close(rt);
 }
 
-Test(session, a_directory_belongs_to_one_runtime, .init = make_dir, .fini = remove_dir)
+Test(session, a_directory_belongs_to_one_runtime, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session(), *other = NULL;
 
@@ -601,7 +566,7 @@ Test(session, a_directory_belongs_to_one_runtime, .init = make_dir, .fini = remo
 	api_close(rt);
 }
 
-Test(session, a_cancelled_key_is_not_finished, .init = make_dir, .fini = remove_dir)
+Test(session, a_cancelled_key_is_not_finished, .init = begin, .fini = remove_dir)
 {
 	weft *rt = open_session();
 	weft_ref event = api_event(rt);
@@ -656,7 +621,7 @@ static int body_submitter(weft_task *self)
 	return 0;
 }
 
-Test(session, threads_and_tasks_that_submit_the_same_keys_run_each_once, .init = make_dir,
+Test(session, threads_and_tasks_that_submit_the_same_keys_run_each_once, .init = begin,
      .fini = remove_dir)
 {
 	weft *rt = shared_rt = open_session();
@@ -728,7 +693,7 @@ static int64_t run_chain(int64_t die)
 }
 
 /* Run before this process has threads: each child is a program that starts anew. */
-Test(session, a_killed_program_goes_on_where_it_was, .init = make_dir, .fini = remove_dir)
+Test(session, a_killed_program_goes_on_where_it_was, .init = begin, .fini = remove_dir)
 {
 	for (int64_t die = 0; die < CHAIN; die++) {
 		for (int start = 0; start < 2; start++) {
@@ -756,7 +721,7 @@ static void *interrupts(void *arg)
 }
 
 /* Also in the middle of the look for a result: nobody else may set what the look is told by. */
-Test(session, an_interrupt_meets_submits_that_look, .init = make_dir, .fini = remove_dir)
+Test(session, an_interrupt_meets_submits_that_look, .init = begin, .fini = remove_dir)
 {
 	for (int round = 0; round < 40; round++) {
 		weft *rt = open_session();

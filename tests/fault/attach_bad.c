@@ -6,12 +6,10 @@
  * Method: a socket without the library, beside a good client that must get its values meanwhile;
  * messages mutated by a seeded generator; the counters of the store and of the process.
  */
-#include <sys/socket.h>
-
 #include "api_fault.h"
 
+#include "attach_raw.h"
 #include "attached.h"
-#include "wire.h"
 
 #define META 60000
 
@@ -33,67 +31,10 @@ static int raw_connect(void)
 	return fd;
 }
 
-/* Bytes and files; false: the other side has hung up. */
-static bool raw_bytes(int fd, const void *bytes, size_t size, const int *fds, size_t fd_count)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(8 * sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = size };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd_count > 0) {
-		struct cmsghdr *head;
-
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		head = CMSG_FIRSTHDR(&msg);
-		head->cmsg_level = SOL_SOCKET;
-		head->cmsg_type = SCM_RIGHTS;
-		head->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(head), fds, fd_count * sizeof(int));
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL) >= 0;
-}
-
-static bool raw_send(int fd, const struct wf_wire *wire, const int *fds, size_t fd_count)
-{
-	unsigned char bytes[4096];
-	size_t size = wf_wire_write(wire, bytes, sizeof(bytes));
-
-	API_CHECK(size > 0);
-	return raw_bytes(fd, bytes, size, fds, fd_count);
-}
-
-/* The next message of the store; false: it has hung up. Files that come along are closed. */
+/* Files that come along are closed. */
 static bool raw_read(int fd, struct wf_wire *wire)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(64 * sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = message, .iov_len = sizeof(message) };
-	struct msghdr msg = { .msg_iov = &iov,
-		              .msg_iovlen = 1,
-		              .msg_control = control.bytes,
-		              .msg_controllen = sizeof(control.bytes) };
-	ssize_t got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-
-	for (struct cmsghdr *head = got > 0 ? CMSG_FIRSTHDR(&msg) : NULL; head != NULL;
-	     head = CMSG_NXTHDR(&msg, head)) {
-		for (size_t i = 0; i < (head->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++) {
-			int file;
-
-			memcpy(&file, CMSG_DATA(head) + i * sizeof(int), sizeof(file));
-			close(file);
-		}
-	}
-	if (got <= 0)
-		return false;
-	API_CHECK(wf_wire_read(message, (size_t)got, wire));
-	return true;
+	return raw_receive(fd, message, sizeof(message), wire, NULL);
 }
 
 static void raw_is_cut_off(int fd)

@@ -9,9 +9,9 @@
 
 #include "api_fault.h"
 
+#include "attach_raw.h"
 #include "attached.h"
 #include "client/link.h"
-#include "wire.h"
 
 #define PAGE      ((uint64_t)4096)
 #define VIEWS_MAX 4096u /* more than any socket takes */
@@ -25,50 +25,12 @@ static uint32_t released, removed;
 
 static bool next(int fd, struct wf_wire *wire)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { .iov_base = message, .iov_len = sizeof(message) };
-	struct msghdr msg = { .msg_iov = &iov,
-		              .msg_iovlen = 1,
-		              .msg_control = control.bytes,
-		              .msg_controllen = sizeof(control.bytes) };
-	ssize_t got = recvmsg(fd, &msg, MSG_CMSG_CLOEXEC);
-
-	if (got <= 0)
-		return false;
-	files[1] = -1;
-	if (CMSG_FIRSTHDR(&msg) != NULL)
-		memcpy(&files[1], CMSG_DATA(CMSG_FIRSTHDR(&msg)), sizeof(int));
-	API_CHECK(wf_wire_read(message, (size_t)got, wire));
-	return true;
+	return raw_receive(fd, message, sizeof(message), wire, &files[1]);
 }
 
 static void tell(int fd, const struct wf_wire *wire, bool with_memory)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(sizeof(int))];
-	} control = { .bytes = { 0 } };
-	unsigned char bytes[4096];
-	struct iovec iov = { .iov_base = bytes };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	iov.iov_len = wf_wire_write(wire, bytes, sizeof(bytes));
-	API_CHECK(iov.iov_len > 0);
-	if (with_memory) {
-		struct cmsghdr *head;
-
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = sizeof(control.bytes);
-		head = CMSG_FIRSTHDR(&msg);
-		*head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-			                  .cmsg_type = SCM_RIGHTS,
-			                  .cmsg_len = CMSG_LEN(sizeof(int)) };
-		memcpy(CMSG_DATA(head), &files[0], sizeof(int));
-	}
-	API_CHECK(sendmsg(fd, &msg, MSG_NOSIGNAL) > 0);
+	API_CHECK(raw_send(fd, wire, files, with_memory ? 1 : 0));
 }
 
 static void give_values(int fd, struct wf_wire *wire)

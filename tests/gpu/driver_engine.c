@@ -18,6 +18,7 @@
 #define WORDS 64u
 
 static fake_fail_fn *fail;
+static fake_fail_more_fn *fail_more;
 static fake_event_queries_fn *event_queries;
 static fake_counts_fn *counts;
 static fake_current_fn *get_current;
@@ -41,11 +42,12 @@ static struct kit open_kit(int64_t hang_ns)
 
 	cr_assert_not_null(library);
 	*(void **)&fail = dlsym(library, "fake_fail");
+	*(void **)&fail_more = dlsym(library, "fake_fail_more");
 	*(void **)&event_queries = dlsym(library, "fake_event_queries");
 	*(void **)&counts = dlsym(library, "fake_counts");
 	*(void **)&get_current = dlsym(library, "fake_current");
 	*(void **)&reset = dlsym(library, "fake_reset");
-	cr_assert(fail && event_queries && counts && get_current && reset);
+	cr_assert(fail && fail_more && event_queries && counts && get_current && reset);
 	reset();
 	cr_assert_eq(unsetenv("WEFT_GPU"), 0);
 	snprintf(backend, sizeof(backend), "cuda:library=%s", path);
@@ -182,6 +184,31 @@ Test(driver_engine, what_the_driver_says_is_the_cause)
 	                                          .opts = WEFT_TASK_OPTIONS(.gpus = 1)))),
 	             0);
 	(void)close_kit(&kit);
+}
+
+/* The work may still run: its attempt ends when the driver says so, or with the device. */
+Test(driver_engine, a_question_that_fails_ends_no_attempt)
+{
+	struct kit kit = open_kit(0);
+	const struct weft_task_options o = { .struct_size = sizeof o, .gpus = 0.5 };
+	const struct weft_call *call = WEFT_TASK(adds, API_POINTER(kit.host), .opts = &o);
+	const struct weft_error *error;
+
+	fail("cuEventQuery", 999, 0);
+	fail_more(20);
+	cr_assert_eq(api_end(kit.rt, api_submit(kit.rt, call)), 0);
+	cr_assert_eq(counts().failed, 21);
+	cr_assert_eq(kit.host[0], 5);
+	fail("cuEventQuery", 999, 0);
+	fail_more(INT_MAX);
+	weft_ref ref = api_submit(kit.rt, call);
+
+	cr_assert_eq(api_get(kit.rt, ref), WEFT_EDEVICE);
+	cr_assert_eq(weft_ref_error(kit.rt, ref, &error), 0);
+	cr_assert_not_null(strstr(error->text, "what it has done: CUDA error 999"), "%s",
+	                   error->text);
+	api_release(kit.rt, ref);
+	cr_assert_gt(close_kit(&kit).pinned, 0, "what it may still write");
 }
 
 Test(driver_engine, a_device_that_hangs_holds_up_nobody)

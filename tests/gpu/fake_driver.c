@@ -23,7 +23,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct fake_counts counts;
 static char failing[64];
-static int fail_code, fail_after, queries_left;
+static int fail_code, fail_after, fail_more, queries_left;
 static int64_t used[DEVICES];
 static struct CUctx_st {
 	int device;
@@ -41,6 +41,14 @@ EXPORT void fake_fail(const char *name, int code, int after)
 	snprintf(failing, sizeof(failing), "%s", name ? name : "");
 	fail_code = code;
 	fail_after = after;
+	fail_more = 0;
+	pthread_mutex_unlock(&lock);
+}
+
+EXPORT void fake_fail_more(int times)
+{
+	pthread_mutex_lock(&lock);
+	fail_more = times;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -104,6 +112,10 @@ static CUresult answer(const char *name)
 	if (!strcmp(failing, name) && fail_after-- == 0) {
 		rc = fail_code;
 		counts.failed++;
+		if (fail_more > 0) {
+			fail_more--;
+			fail_after = 0;
+		}
 	}
 	pthread_mutex_unlock(&lock);
 	return rc;

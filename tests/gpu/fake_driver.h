@@ -22,6 +22,9 @@ struct fake_counts {
  */
 typedef void fake_fail_fn(const char *name, int code, int after);
 void fake_fail(const char *name, int code, int after);
+/* Not once, but so many times more. */
+typedef void fake_fail_more_fn(int times);
+void fake_fail_more(int times);
 /* So many queries of events find them pending. */
 typedef void fake_event_queries_fn(int n);
 void fake_event_queries(int n);

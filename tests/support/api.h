@@ -177,14 +177,20 @@ static inline void api_gate_open(struct api_gate *gate)
 
 /* ---- Runtimes and references --------------------------------------------------------------- */
 
-static inline weft *api_open(uint32_t workers)
+static inline weft *api_open_flags(uint32_t workers, uint32_t flags)
 {
 	weft *rt = NULL;
-	const int status = weft_open(&rt, WEFT_OPTIONS(.workers = workers, .seed = test_seed()));
+	const int status = weft_open(
+		&rt, WEFT_OPTIONS(.workers = workers, .flags = flags, .seed = test_seed()));
 
 	API_CHECK(status == 0);
 	API_CHECK(rt != NULL);
 	return rt;
+}
+
+static inline weft *api_open(uint32_t workers)
+{
+	return api_open_flags(workers, 0);
 }
 
 /* Close a runtime whose work is all done. */

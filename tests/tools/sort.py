@@ -419,8 +419,9 @@ def interrupted(signal_number, arguments, reached, may_end=False):
     """Send a signal as soon as `reached(pid)`; no file and no process is left. `may_end`: it may
     be too late for that by then."""
     before = sorted(os.listdir("."))
-    with subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          preexec_fn=lambda: signal.signal(signal_number, signal.SIG_DFL)
+                          ) as process:
         while process.poll() is None and not reached(process.pid):
             pass
         expect(may_end or process.poll() is None, "%s ended before it was interrupted" % arguments)
@@ -448,12 +449,23 @@ def has_written(least):
 
 def test_interruption():
     def begun(_):
-        return any(name.startswith(".weft-sort-") and os.stat(name).st_size for name in
-                   os.listdir("."))
+        try:
+            return any(name.startswith(".weft-sort-") and os.stat(name).st_size for name in
+                       os.listdir("."))
+        except FileNotFoundError:  # it went meanwhile
+            return False
 
     arguments = ["--demo", "500M", "--dir", "."]
     interrupted(signal.SIGINT, arguments, begun)
     interrupted(signal.SIGTERM, arguments, begun)
+    interrupted(signal.SIGHUP, arguments, begun)
+    with subprocess.Popen([PROGRAM, "--demo", "2M", "--dir", ".", "--quiet"],
+                          preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+                          ) as process:  # as by nohup
+        while process.poll() is None and not begun(None):
+            pass
+        process.send_signal(signal.SIGHUP)
+        expect(process.wait(timeout=LIMIT_S) == 0, "an ignored signal has ended a run")
     # It writes its input, its output, and at the end the floor's: 24 MB each. The second is
     # between the input and the output, the fourth at the end of the output.
     for least in (24, 30) if SANITIZED else (10, 24, 30, 47.9, 55):

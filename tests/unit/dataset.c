@@ -504,12 +504,19 @@ static void flip(const char *file, uint64_t at)
 	close(fd);
 }
 
-static void count_broken(void *arg, const struct wf_dataset_fault *fault)
+static int count_broken(void *arg, const struct wf_dataset_fault *fault)
 {
 	uint32_t *seen = arg;
 
 	cr_assert_eq(fault->code, -EBADMSG);
 	*seen |= 1u << fault->part;
+	return 0;
+}
+
+static int first_broken(void *arg, const struct wf_dataset_fault *fault)
+{
+	(void)count_broken(arg, fault);
+	return 1;
 }
 
 Test(dataset, a_wrong_bit_is_an_error_of_its_part, .init = setup, .fini = teardown)
@@ -593,6 +600,9 @@ Test(dataset, a_file_cut_while_it_is_open_is_seen, .init = setup, .fini = teardo
 	cr_assert_not_null(strstr(fault.text, "ends early"));
 	cr_assert_eq(wf_dataset_verify(d, count_broken, &seen), 2);
 	cr_assert_eq(seen, 6);
+	seen = 0;
+	cr_assert_eq(wf_dataset_verify(d, first_broken, &seen), 1);
+	cr_assert_eq(seen, 2);
 	wf_dataset_close(d);
 	free(got);
 }

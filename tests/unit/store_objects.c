@@ -579,7 +579,7 @@ Test(store_objects, files_that_do_not_open_spill_nothing, .init = open_4m, .fini
 	struct wf_object *object = put(MIB, 1);
 
 	fake_refuse_open(true);
-	cr_assert_eq(wf_store_spill_all(store), -ENODEV);
+	cr_assert_eq(wf_store_spill_all(store), -EACCES, "the reason is told as it is");
 	check(object, MIB, 1);
 	fake_refuse_open(false);
 	while (wf_store_spill_all(store) != 0 || store_state(object) != WF_OBJECT_SPILLED) {

@@ -65,11 +65,15 @@ static void on_signal(int signal_number)
 
 static void set_signals(void)
 {
-	struct sigaction action = { .sa_handler = on_signal };
+	static const int interrupts[] = { SIGHUP, SIGINT, SIGTERM };
+	struct sigaction action = { .sa_handler = on_signal }, before;
 
 	sigemptyset(&action.sa_mask);
-	sigaction(SIGINT, &action, NULL);
-	sigaction(SIGTERM, &action, NULL);
+	for (size_t i = 0; i < sizeof(interrupts) / sizeof(interrupts[0]); i++) {
+		/* Whoever has started us with one of them ignored (nohup) wants it so. */
+		if (sigaction(interrupts[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+			sigaction(interrupts[i], &action, NULL);
+	}
 	/* A write past a limit or to a closed pipe shall fail and be reported, not end us. */
 	signal(SIGXFSZ, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);

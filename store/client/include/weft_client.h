@@ -134,7 +134,8 @@ struct weft_client_object {
 
 /*
  * Memory for an object of `size` bytes, to be written by any thread, and then sealed or discarded.
- * Owned: `*buffer` is the caller's. Never waits. Errors: -EINVAL, -ENOMEM, -EMFILE, -ECHILD.
+ * Owned: `*buffer` is the caller's. Never waits. Errors: -EINVAL, -ENOMEM, -EMFILE, -ECHILD; -EFBIG
+ * longer than a file of this process may be.
  */
 WEFT_CLIENT_API WEFT_CLIENT_NODISC int weft_client_create(weft_client *client, size_t size,
                                                           struct weft_client_buffer *buffer);
