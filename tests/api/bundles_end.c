@@ -260,24 +260,6 @@ Test(bundles_end, a_captured_child_of_a_removed_group_is_refused)
 
 /* ---- The rest ------------------------------------------------------------------------------ */
 
-Test(bundles_end, actors_are_not_placed)
-{
-	weft *rt = open_with(2, NULL);
-	weft_placement group = group_of(rt, BUNDLE(.cpus = 1));
-	const struct weft_actor_class class = { .struct_size = sizeof class, .name = "plain" };
-	weft_actor actor;
-	weft_ref out = api_poison_ref();
-
-	cr_assert_eq(weft_actor_create(rt, &class, NULL, NULL, &actor), 0);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(api_body_nothing, .actor = actor, .opts = IN(group)),
-	                         &out),
-	             -ENOTSUP);
-	cr_assert_eq(out.bits, API_POISON);
-	cr_assert_eq(weft_actor_release(rt, actor), 0);
-	removed(rt, group);
-	close_empty(rt);
-}
-
 Test(bundles_end, close_ends_what_waits_for_a_group_and_for_room)
 {
 	weft *rt = open_with(2, NULL);
