@@ -104,6 +104,10 @@ struct wf_cold {
 	uint32_t group;      /* grouped: whose slot is kept until it is dead */
 	struct wf_kept kept; /* what it holds; set under the lock, before its init begins */
 	weft_ref grant;      /* the task that asks for it, counted; under the lock */
+	uint64_t placement;  /* in which that is, 0: none; fixed */
+	/* Of one that is kept on its node, under the mutex of the nodes' lanes, see lanes.c. */
+	struct wf_actor *stuck_next;
+	uint32_t stuck; /* turns that no lane had room for */
 };
 
 /* For running init again. */
@@ -257,6 +261,7 @@ struct wf_actor_spec {
 	char *ns, *name;           /* consumed by wf_actor_new() */
 	uint32_t group;            /* kept, 0: none; consumed by wf_actor_new() */
 	const struct wf_setup *hold; /* what it is to hold, NULL: nothing */
+	uint64_t placement;          /* in which, 0: none */
 	bool device;                 /* devices among it */
 };
 

@@ -129,13 +129,12 @@ static void hold_drop(void *arg, size_t size)
 }
 
 /* What it is to hold, as a task's request. */
-static int read_holds(weft *rt, struct wf_actor_spec *spec, struct wf_setup *hold)
+static int read_holds(struct wf_local *self, struct wf_actor_spec *spec, struct wf_setup *hold)
 {
-	struct weft_actor_holds h;
-	int rc = wf_options_read(&h, sizeof(h), spec->c.holds);
+	struct weft_actor_holds h = { .struct_size = sizeof(h) };
+	weft *rt = self->rt;
+	int rc = spec->c.holds ? wf_options_read(&h, sizeof(h), spec->c.holds) : 0;
 
-	for (size_t i = 0; !rc && i < sizeof(h.reserved) / sizeof(*h.reserved); i++)
-		rc = h.reserved[i] ? -EINVAL : 0;
 	if (rc || h.reserved0)
 		return -EINVAL;
 	/* Without devices GPUs are only counted. */
@@ -152,14 +151,19 @@ static int read_holds(weft *rt, struct wf_actor_spec *spec, struct wf_setup *hol
 		                             .memory = h.memory,
 		                             .resources = h.resources,
 		                             .n_resources = h.n_resources,
+		                             .place = h.place,
 		                             .group.bits = UINT64_MAX,
 		                             .arg_drop = hold_drop };
 
 	rc = wf_setup_read_kept(rt, &o, hold);
-	WF_DEBUG(rc || !hold->shape.beside);
-	/* Nothing at all: as without. */
-	spec->hold = !rc && hold->request ? hold : NULL;
-	return rc;
+	if (rc)
+		return rc;
+	WF_DEBUG(!hold->shape.beside);
+	/* Its own group, or the one of whoever creates it. */
+	spec->placement = wf_place_group(self, hold);
+	/* Nothing at all, and nowhere: as without. */
+	spec->hold = hold->request || spec->placement ? hold : NULL;
+	return 0;
 }
 
 /* The priority of who creates it. */
@@ -520,8 +524,8 @@ int weft_actor_create(weft *rt, const struct weft_actor_class *class_,
 		spec.c.priority = priority_here(rt, self);
 	else if (spec.c.priority == WEFT_ACTOR_NORMAL)
 		spec.c.priority = WEFT_PRIORITY_NORMAL;
-	if (spec.c.holds)
-		rc = read_holds(rt, &spec, &hold);
+	if (spec.c.holds || wf_place_group(self, NULL))
+		rc = read_holds(self, &spec, &hold);
 	if (!rc)
 		rc = wf_group_hold_for(rt, self, given.group, &spec.group);
 	if (!rc)

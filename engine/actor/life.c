@@ -554,14 +554,16 @@ bool wf_actors_live(weft *rt)
 }
 
 /* The i-th slot's actor, held, when one is there that is not dead and `wanted`. */
-static struct wf_actor *live_at(weft *rt, uint32_t i, bool (*wanted)(weft *, struct wf_actor *))
+static struct wf_actor *live_at(weft *rt, uint32_t i,
+                                bool (*wanted)(weft *, struct wf_actor *, uint64_t), uint64_t what)
 {
 	struct wf_actor *a = &wf_actors_of(rt)->slot[i];
 	uint32_t word = wf_box_lock(&a->box);
 
 	WF_CHECK(!(word & WF_BOX_LOCK));
 	WF_DEBUG(!(word & WF_BOX_USED) || a->class_);
-	bool there = word & WF_BOX_USED && !(word & WF_BOX_DEAD) && (!wanted || wanted(rt, a));
+	bool there =
+		word & WF_BOX_USED && !(word & WF_BOX_DEAD) && (!wanted || wanted(rt, a, what));
 
 	if (there)
 		wf_actor_hold(a);
@@ -576,7 +578,7 @@ void wf_actors_stop(weft *rt, bool kill)
 
 	/* relaxed: no new ones are let in, but by those that are ended. */
 	for (uint32_t i = 1; t && self && i < wf_load_relaxed(&t->end); i++) {
-		struct wf_actor *a = live_at(rt, i, NULL);
+		struct wf_actor *a = live_at(rt, i, NULL, 0);
 
 		if (!a)
 			continue;
@@ -588,8 +590,9 @@ void wf_actors_stop(weft *rt, bool kill)
 	}
 }
 
-static bool of_cancelled(weft *rt, struct wf_actor *a)
+static bool of_cancelled(weft *rt, struct wf_actor *a, uint64_t what)
 {
+	(void)what;
 	return a->grouped && wf_group_is_cancelled(rt, a->cold->group);
 }
 
@@ -600,7 +603,7 @@ void wf_actors_cancel_groups(struct wf_local *self)
 
 	/* relaxed: those that are just made look for themselves, behind [G3]. */
 	for (uint32_t i = 1; t && i < wf_load_relaxed(&t->end); i++) {
-		struct wf_actor *a = live_at(rt, i, of_cancelled);
+		struct wf_actor *a = live_at(rt, i, of_cancelled, 0);
 
 		if (!a)
 			continue;
@@ -609,9 +612,34 @@ void wf_actors_cancel_groups(struct wf_local *self)
 	}
 }
 
-static bool holds_something(weft *rt, struct wf_actor *a)
+static bool is_placed(weft *rt, struct wf_actor *a, uint64_t placement)
 {
 	(void)rt;
+	return a->keeper && a->cold->placement == placement;
+}
+
+void wf_actors_unplace(struct wf_local *self, uint64_t placement, struct wf_error *why)
+{
+	weft *rt = self->rt;
+	struct wf_actors *t = wf_actors_of(rt);
+
+	WF_DEBUG(placement && why);
+	/* relaxed: those of the group were seen under the mutex under which it was removed. */
+	for (uint32_t i = 1; t && i < wf_load_relaxed(&t->end); i++) {
+		struct wf_actor *a = live_at(rt, i, is_placed, placement);
+
+		if (!a)
+			continue;
+		wf_actor_kill(self, a, wf_death_make(a, "its placement group was removed", why),
+		              false);
+		wf_actor_unhold(wf_local_of(rt), a);
+	}
+}
+
+static bool holds_something(weft *rt, struct wf_actor *a, uint64_t what)
+{
+	(void)rt;
+	(void)what;
 	return a->cold && a->cold->kept.class;
 }
 
@@ -622,7 +650,7 @@ void wf_actors_let_go(weft *rt)
 
 	/* relaxed: as in wf_actors_stop(). */
 	for (uint32_t i = 1; t && self && i < wf_load_relaxed(&t->end); i++) {
-		struct wf_actor *a = live_at(rt, i, holds_something);
+		struct wf_actor *a = live_at(rt, i, holds_something, 0);
 
 		if (!a)
 			continue;

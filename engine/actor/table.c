@@ -289,6 +289,7 @@ static bool cold_fill(struct wf_actor *a, const struct wf_actor_spec *spec)
 	cold->ns = spec->ns;
 	cold->name = spec->name;
 	cold->group = spec->group;
+	cold->placement = spec->placement;
 	return true;
 }
 
@@ -299,7 +300,7 @@ static void cold_free(struct wf_local *self, struct wf_actor *a)
 	if (!cold)
 		return;
 	WF_CHECK(!cold->waiting && !cold->rows && !cold->named);
-	WF_CHECK(!cold->kept.class && !cold->grant.bits);
+	WF_CHECK(!cold->kept.class && !cold->grant.bits && !cold->stuck);
 	for (uint32_t i = 0; i < cold->link_buckets; i++) {
 		struct wf_link_node *node = cold->links[i];
 

@@ -18,18 +18,49 @@
 
 /* ---- Scheduling ------------------------------------------------------------------------------ */
 
+/* The node first: a group's time is counted there as well. False: it goes where most go. */
+static bool schedule_elsewhere(struct wf_local *self, struct wf_actor *a)
+{
+	const struct wf_kept *kept = &a->cold->kept;
+
+	WF_DEBUG(a->grouped || a->keeper);
+	if (a->keeper && kept->class && kept->node != WF_NODE_NONE)
+		wf_lane_actor(self, kept->node, kept->stays, a, a->priority);
+	else if (a->grouped)
+		wf_ready_actor_in(self, a, a->cold->group, a->priority);
+	else
+		return false;
+	return true;
+}
+
 void wf_turn_schedule(struct wf_local *self, struct wf_actor *a)
 {
 	bool last = false;
 
-	if (WF_UNLIKELY(a->grouped)) {
-		wf_ready_actor_in(self, a, a->cold->group, a->priority);
+	if (WF_UNLIKELY(a->grouped || a->keeper) && schedule_elsewhere(self, a))
 		return;
-	}
-
 	if (WF_UNLIKELY(self->worker && ++self->chain % WF_CHAIN_MAX == 0))
 		last = wf_deque_count_mt(&wf_worker_of(self)->deque[a->priority]) > 0;
 	wf_ready_actor(self, a, a->priority, last);
+}
+
+void wf_actor_stick(struct wf_actor *actor, struct wf_actor **list)
+{
+	WF_CHECK(actor->cold->kept.stays);
+	if (actor->cold->stuck++)
+		return;
+	actor->cold->stuck_next = *list;
+	*list = actor;
+}
+
+struct wf_actor *wf_actor_unstick(struct wf_actor **list)
+{
+	struct wf_actor *actor = *list;
+
+	WF_DEBUG(!actor || actor->cold->stuck);
+	if (actor && !--actor->cold->stuck)
+		*list = actor->cold->stuck_next;
+	return actor;
 }
 
 void wf_actor_stuck(struct wf_actor *actor)
@@ -564,10 +595,9 @@ static void turn_requeue(struct wf_local *self, struct wf_turn *turn)
 	if (!a->exclusive)
 		turn->group->tokens++;
 	wf_box_unlock(&a->box, word);
-	if (a->grouped)
-		wf_ready_actor_in(self, a, a->cold->group, a->priority);
-	else
-		wf_ready_actor(self, a, a->priority, self->worker);
+	if (WF_UNLIKELY(a->grouped || a->keeper) && schedule_elsewhere(self, a))
+		return;
+	wf_ready_actor(self, a, a->priority, self->worker);
 }
 
 /* The first call, or its repetition: NULL, and the actor is open, or why it failed; counted. */
@@ -607,12 +637,10 @@ static WF_SUSPENDS bool turn_first(struct wf_local **self, struct wf_turn *turn)
 	return false;
 }
 
-void wf_actor_run(struct wf_local *self, struct wf_actor *a)
+static WF_SUSPENDS void run(struct wf_local *self, struct wf_actor *a)
 {
 	struct wf_turn turn;
 
-	WF_DEBUG(self->worker && !self->current);
-	WF_CHECK(wf_box_word(&a->box) & WF_BOX_USED);
 	turn.actor = a;
 	turn.fiber = self->fiber;
 	turn.fetch = 1;
@@ -651,4 +679,36 @@ void wf_actor_run(struct wf_local *self, struct wf_actor *a)
 			break;
 	}
 	turn_requeue(self, &turn);
+}
+
+/* With what the stack is to know of the actor's place while its calls run, the short ones, too. */
+static WF_SUSPENDS void run_placed(struct wf_local *self, struct wf_actor *a)
+{
+	struct wf_fiber_user *user = wf_fiber_user(self->fiber);
+	const struct wf_kept *kept = &a->cold->kept;
+	bool gives = kept->class && kept->captures;
+	uint32_t stays = kept->class && kept->stays ? WF_FIBER_KEPT : 0;
+
+	/* No body is on this stack. */
+	WF_CHECK(!user->bound && !user->giving);
+	user->bound = stays;
+	user->giving = gives;
+	wf_fiber_modes(self);
+	run(self, a);
+	self = wf_self();
+	WF_DEBUG(user->bound == stays && user->giving == gives);
+	user->bound = user->giving = 0;
+	/* A call that gave its worker away has left this thread without modes. */
+	if (self->fiber)
+		wf_fiber_modes(self);
+}
+
+void wf_actor_run(struct wf_local *self, struct wf_actor *a)
+{
+	WF_DEBUG(self->worker && !self->current);
+	WF_CHECK(wf_box_word(&a->box) & WF_BOX_USED);
+	if (WF_UNLIKELY(a->keeper))
+		run_placed(self, a);
+	else
+		run(self, a);
 }

@@ -330,6 +330,22 @@ int weft_bundles(weft *rt, weft_placement group, struct weft_bundle_info *infos,
 	return rc;
 }
 
+/* Of what was granted to a task, or to the actor whose call it is. */
+static void tell_place(const struct wf_class *class, uint32_t bundle, uint32_t node,
+                       struct weft_task_place *place)
+{
+	const struct wf_pg *pg = class->pg;
+
+	WF_DEBUG(!pg || pg->reserved);
+	WF_DEBUG(!pg || bundle < pg->n);
+	place->group.bits = pg ? pg->bits : 0;
+	place->bundle = pg ? bundle : 0;
+	if (node != WF_NODE_NONE)
+		place->node = node;
+	else if (pg)
+		place->node = pg->bundle[bundle].node;
+}
+
 int weft_task_place(weft_task *self, struct weft_task_place *place)
 {
 	struct wf_ext *ext = wf_cell_ext(self->cell);
@@ -340,17 +356,15 @@ int weft_task_place(weft_task *self, struct weft_task_place *place)
 	all.struct_size = place->struct_size;
 	if (ext && ext->parts & WF_PART_REQUEST) {
 		const struct wf_request *request = wf_ext_request(ext);
-		const struct wf_pg *pg = request->class->pg;
 
-		WF_DEBUG(!pg || pg->reserved);
-		WF_DEBUG(!pg || request->bundle < pg->n);
-		all.group.bits = pg ? pg->bits : 0;
-		all.bundle = pg ? request->bundle : 0;
-		if (request->node != WF_NODE_NONE)
-			all.node = request->node;
-		else if (pg)
-			all.node = pg->bundle[request->bundle].node;
+		tell_place(request->class, request->bundle, request->node, &all);
 		all.captures = request->capture;
+	}
+	const struct wf_kept *kept = ext && ext->call ? wf_call_kept(self->rt, ext) : NULL;
+
+	if (kept) {
+		tell_place(kept->class, kept->bundle, kept->node, &all);
+		all.captures = kept->captures;
 	}
 	memcpy(place, &all, place->struct_size < sizeof(all) ? place->struct_size : sizeof(all));
 	return 0;

@@ -39,7 +39,8 @@
  *
  * Death. An actor dies by weft_actor_kill(), weft_actor_stop(), weft_actor_exit(), a failed init,
  * a crash without a restart left, when its last handle is released and its calls are done, when its
- * group is cancelled, or when the runtime closes. Every call that did not run, and every later one,
+ * group is cancelled, when the placement group that it is in is removed, or when the runtime
+ * closes. Every call that did not run, and every later one,
  * ends with WEFT_EACTOR, whose cause says why. A running body cannot be stopped: it is told as by
  * weft_cancel(), and its refs end with WEFT_EACTOR when it returns.
  */
@@ -79,6 +80,8 @@ struct weft_actor_group {
 	uint32_t max_concurrency; /* at least 1 */
 };
 
+struct weft_place; /* weft_placement.h */
+
 /*
  * What an actor holds from before its init until it is dead, over restarts, and while a call of it
  * waits (zero fields: nothing). It is asked for like the request of a task, see weft_options.h: all
@@ -94,8 +97,9 @@ struct weft_actor_group {
  *   gpu_mem    bytes of each device, as in weft_options.h
  *   memory     bytes; calls have no limit by it
  *   resources  with n_resources; borrowed for the create
+ *   place      the actor's, also when it holds nothing else; see weft_placement.h
  *
- * A call finds them by weft_task_info(): cpus, gpus, gpu[], gpu_mem.
+ * A call finds them by weft_task_info(): cpus, gpus, gpu[], gpu_mem, and weft_task_place().
  *
  * With devices (weft_cuda.h) each call, init and fini too, runs as a task that was granted those:
  * it has a stream, the device's context and the granted memory, and has ended when the device has
@@ -112,7 +116,7 @@ struct weft_actor_holds {
 	uint32_t n_resources; /* at most WEFT_REQUEST_MAX */
 	uint32_t reserved0;   /* zero */
 	uint64_t gpu_mem;
-	uint64_t reserved[1]; /* zero */
+	const struct weft_place *place; /* NULL: anywhere; copied */
 };
 
 /*

@@ -20,8 +20,8 @@
  *	...
  *	weft_placement_remove(rt, group);
  *
- * Tasks that use none of this pay nothing for it. Actors are not placed: neither are their calls,
- * which is answered -ENOTSUP at the submit.
+ * An actor has a place as well, by weft_actor_holds.place. Tasks and actors that use none of this
+ * pay nothing for it.
  *
  * The words of weft.h hold here too: owned, borrowed, copied, consumed, counted; context; suspends.
  */
@@ -71,13 +71,13 @@ enum weft_place_strategy {
 };
 
 enum weft_place_flags {
-	/* What the task submits, and what that submits, is in the group too, in any bundle. */
+	/* What it submits or creates, and what that does, is in the group too, in any bundle. */
 	WEFT_PLACE_CAPTURE = 1u << 0,
 };
 
 #define WEFT_BUNDLE(index) ((uint32_t)(index) + 1u) /* for weft_place.bundle */
 
-/* Options of a place, of weft_task_options.place; copied at the submit. */
+/* Options of a place, of weft_task_options or weft_actor_holds; copied at the submit. */
 struct weft_place {
 	size_t struct_size;   /* sizeof(struct weft_place) */
 	uint32_t strategy;    /* enum weft_place_strategy; with a group: DEFAULT */
@@ -93,11 +93,28 @@ struct weft_place {
  * the struct contradicts itself, a NODE does not exist, has no worker or fewer than the request has
  * CPUs, the group is unknown or removed, the bundle is not one of its, or the request fits into
  * none of the bundles that are meant; WEFT_EPLACEMENT when the group was removed during the call,
- * or is the one that a captured task was to go to; -ENOTSUP for actors and their calls.
+ * or is the one that a captured task was to go to; -ENOTSUP for calls of actors, which run where
+ * their actor is.
  *
  * A task in a group waits until the group is reserved, and then until what it asks for is free in
  * its bundle: of CPUs 1 when it does not say, which is counted here. Waiting (get, wait, sleep,
  * yield) gives its CPUs back to the bundle, and it goes on at once when the wait is over.
+ */
+
+/*
+ * An actor, by weft_actor_holds.place: what it holds is taken in that bundle, and goes back to it;
+ * its init, calls and fini run on that node, as bodies of tasks with such a place do, over
+ * restarts, until it is dead. It is WEFT_ACTOR_PENDING until the group is reserved, there is room
+ * in the bundle, and a worker of the node comes to begin it. The node is chosen once: SPREAD and
+ * PACK count the actors that live, also idle ones, as they count tasks. Without amounts it is in
+ * the group, or on the node, all the same, and takes nothing of a bundle. CPUs that it holds are
+ * the bundle's, and no worker stands aside for them; with a NODE what it holds is the runtime's,
+ * only its calls are the node's. In a weft_group, too, they run there, as said above of tasks.
+ *
+ * With WEFT_PLACE_CAPTURE what its calls submit or create is in the group. An actor that a captured
+ * task creates without a place of its own is in the group in that way.
+ *
+ * weft_actor_create() answers as weft_submit() does, see above.
  */
 
 /* ---- Groups ----------------------------------------------------------------------------- */
@@ -176,8 +193,10 @@ WEFT_API WEFT_NODISC int weft_placement_wait(weft *rt, weft_placement group, wef
 
 /*
  * Give a group up. Its tasks that have not begun fail as WEFT_EPLACEMENT; bodies that run go on to
- * their end, without further attempts that would have to ask again for what they hold. What is free
- * of its bundles is the runtime's at once, what running bodies hold when they end.
+ * their end, without further attempts that would have to ask again for what they hold. Its actors
+ * are killed, as by weft_actor_kill(), those that wait as well, with WEFT_EPLACEMENT as the cause
+ * (WEFT_EDEVICE, when that is why the group is given up). What is free of its bundles is the
+ * runtime's at once, what running bodies and actors hold when they end.
  *
  * Owned:    consumed: the handle is stale from here on. Removing it again, or a zero one, does
  *           nothing.
@@ -233,7 +252,7 @@ struct weft_task_place {
 	bool captures;        /* what it submits is in the group too */
 };
 /*
- * What was decided about the place of a running task.
+ * What was decided about the place of a running task; of a call, that of its actor.
  * Context: in a task, with its own `self`. Suspends: never. Errors: -EINVAL struct_size.
  */
 WEFT_API int weft_task_place(weft_task *self, struct weft_task_place *place);

@@ -96,6 +96,10 @@ struct wf_kept {
 	struct wf_class *class; /* counted; NULL: nothing */
 	uint64_t gpus;
 	struct wf_gpu_run *run; /* of the call that is at a device; its runner's */
+	uint32_t bundle;        /* of its placement group */
+	uint16_t node;          /* WF_NODE_NONE: any */
+	bool stays;             /* on its node, and on no other */
+	bool captures;          /* what its calls submit is in the group as well */
 };
 
 /* A device was lost: nothing of it is given any more, and who can never be served ends. */

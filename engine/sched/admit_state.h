@@ -55,7 +55,7 @@ struct wf_admit {
 	/* Placement groups, see bundles.c. */
 	struct wf_places *places; /* made with the first one */
 	int64_t unspent;          /* CPUs that bundles hold, and nobody who collects workers */
-	int64_t slots;            /* CPUs that requests of one CPU hold in bundles */
+	int64_t slots; /* CPUs that requests of one CPU and actors hold in bundles */
 };
 
 /* ---- classes.c, under the mutex ------------------------------------------------------------ */

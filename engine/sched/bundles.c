@@ -11,7 +11,8 @@
  * CPUs. What bundles hold is not free for others, but no worker stands aside for it before a
  * request that collects workers has it: `unspent` is what bundles hold and no such request has. A
  * request of one CPU in a bundle collects nobody, since the worker that runs it is its CPU; it is
- * only counted (request->slot), and `slots` is what such requests hold.
+ * only counted (request->slot), and `slots` is what such requests hold. So are those of actors,
+ * which are an amount, see kept.c.
  *
  * Shared: everything here, under admit->mutex, but pg->removed, which is read without by whoever
  * holds a class of the group. A group is freed when it is removed, no class names it and nobody
@@ -186,15 +187,14 @@ static void came_back(weft *rt, const struct wf_request *request)
 		wf_pg_dirty(places_of(rt), pg);
 }
 
-static void cpus_move(weft *rt, struct wf_request *request, int64_t by)
+static void cpus_move(weft *rt, const struct wf_request *request, int64_t by)
 {
 	struct wf_admit *a = rt->admit;
 	struct wf_pg *pg = request->class->pg;
 	struct wf_bundle_need *need = need_in(&pg->bundle[request->bundle], WF_RES_CPU);
 
-	WF_DEBUG(request->cpus > 0);
 	need->free += by;
-	if (request->slot)
+	if (request->slot || request->class->shape.keeps)
 		a->slots -= by;
 	else
 		a->unspent += by;
@@ -204,6 +204,7 @@ static void cpus_move(weft *rt, struct wf_request *request, int64_t by)
 
 void wf_cpus_give(weft *rt, struct wf_request *request)
 {
+	WF_DEBUG(request->cpus > 0);
 	if (request->class->pg)
 		cpus_move(rt, request, request->cpus);
 	else
@@ -212,6 +213,7 @@ void wf_cpus_give(weft *rt, struct wf_request *request)
 
 void wf_cpus_take(weft *rt, struct wf_request *request)
 {
+	WF_DEBUG(request->cpus > 0);
 	if (request->class->pg)
 		cpus_move(rt, request, -request->cpus);
 	else
@@ -287,18 +289,20 @@ void wf_pg_take(weft *rt, struct wf_request *request)
 	}
 	WF_DEBUG(a->free[WF_RES_COLLECT] >= 0);
 	if (wf_need_of(shape, WF_RES_CPU))
-		wf_cpus_take(rt, request);
+		cpus_move(rt, request, -wf_need_of(shape, WF_RES_CPU));
 	if (wf_shape_has_gpu(shape))
 		take_gpus(a, bundle, request);
 }
 
-/* All but CPUs and COLLECT. */
+/* All but COLLECT, and CPUs that are not an actor's. */
 void wf_pg_give(weft *rt, struct wf_request *request)
 {
 	const struct wf_shape *shape = &request->class->shape;
 	struct wf_bundle *bundle = &request->class->pg->bundle[request->bundle];
 
 	WF_CHECK(request->bundle < request->class->pg->n);
+	if (shape->keeps && wf_need_of(shape, WF_RES_CPU))
+		cpus_move(rt, request, wf_need_of(shape, WF_RES_CPU));
 	for (uint32_t i = 0; i < shape->n; i++) {
 		struct wf_need need = shape->need[i];
 

@@ -209,6 +209,9 @@ void wf_share_init(struct wf_share *share, uint32_t weight, uint32_t priority, u
 /* A queued task for a node; `kept`: for no other. Cannot fail. */
 void wf_lane_cell(struct wf_local *self, uint32_t node, bool kept, struct wf_cell *cell,
                   uint32_t priority);
+/* A turn of an actor that has a node; the same. */
+void wf_lane_actor(struct wf_local *self, uint32_t node, bool kept, struct wf_actor *actor,
+                   uint32_t priority);
 /* A body that is kept on its node goes on. */
 void wf_lane_fiber(struct wf_local *self, uint32_t node, struct wf_fiber *fiber);
 /* With WF_LOOK_PLACES: what is for this worker, or NULL. */

@@ -2,9 +2,10 @@
  * kept.c: what is granted for longer than a task: to an actor, until it dies.
  *
  * An actor that holds something has a task ask for it, like any other. When that runs, its grant
- * becomes the actor's (struct wf_kept), and the task ends with nothing to give back. CPUs are an
- * amount here like others: no worker stands aside for them, because the actor's calls run on
- * workers; they are only kept from other requests. See the actors' room for who gives back.
+ * becomes the actor's (struct wf_kept), node and bundle with it, and the task ends with nothing to
+ * give back. CPUs are an amount here like others: no worker stands aside for them, because the
+ * actor's calls run on workers; they are only kept from other requests. See the actors' room for
+ * who gives back.
  *
  * Shared: as in admit.c. A struct wf_kept is its actor's.
  */
@@ -20,8 +21,14 @@ bool wf_admit_keep(weft *rt, struct wf_ext *ext, struct wf_kept *kept)
 	WF_CHECK(!kept->class && request->class->shape.keeps);
 	WF_DEBUG(!request->held && !request->lent);
 	if (granted) {
-		*kept = (struct wf_kept){ .class = request->class, .gpus = request->gpus };
+		*kept = (struct wf_kept){ .class = request->class,
+			                  .gpus = request->gpus,
+			                  .bundle = request->bundle,
+			                  .node = request->node,
+			                  .stays = request->kept,
+			                  .captures = request->capture };
 		request->gpus = 0;
+		request->node = WF_NODE_NONE;
 		request->state = WF_REQUEST_OVER;
 		rt->admit->keepers++;
 	}
@@ -32,7 +39,9 @@ bool wf_admit_keep(weft *rt, struct wf_ext *ext, struct wf_kept *kept)
 void wf_admit_let_go(struct wf_local *self, struct wf_kept *kept)
 {
 	struct wf_admit *a = self->rt->admit;
-	struct wf_request request = { .class = kept->class, .gpus = kept->gpus };
+	struct wf_request request = {
+		.class = kept->class, .gpus = kept->gpus, .bundle = kept->bundle, .node = kept->node
+	};
 	struct wf_shape given;
 
 	if (!kept->class)
@@ -43,6 +52,7 @@ void wf_admit_let_go(struct wf_local *self, struct wf_kept *kept)
 	WF_DEBUG(request.class->shape.n <= WF_NEEDS_MAX);
 	a->keepers--;
 	wf_admit_give_back(self->rt, &request);
+	wf_place_over(self->rt, &request);
 	/* The class may be gone by the time that what was given is served. */
 	given = request.class->shape;
 	wf_class_drop(a, request.class);

@@ -189,27 +189,59 @@ static void stick(struct wf_local *self, struct wf_place_node *node, struct wf_c
 	wake(self, claimed, false);
 }
 
+/* False: no memory for the lane. */
+static bool put(struct wf_local *self, struct wf_place_node *node, bool kept, void *item,
+                uint32_t priority)
+{
+	weft *rt = self->rt;
+	struct wf_worker *claimed = NULL;
+
+	WF_CHECK(priority < WF_PRIORITIES);
+	pthread_mutex_lock(&rt->lanes->mutex);
+	bool done = wf_lane_put(&node->lane[kept ? KEPT : LOOSE][priority], item, false);
+
+	if (done)
+		claimed = announce(rt, node, !kept);
+	pthread_mutex_unlock(&rt->lanes->mutex);
+	if (done)
+		wake(self, claimed, !kept);
+	return done;
+}
+
 void wf_lane_cell(struct wf_local *self, uint32_t index, bool kept, struct wf_cell *cell,
                   uint32_t priority)
 {
-	weft *rt = self->rt;
-	struct wf_place_node *node = &rt->lanes->node[index];
-	uint32_t p = priority & ~WF_READY_GROUP;
-	struct wf_worker *claimed = NULL;
+	struct wf_place_node *node = &self->rt->lanes->node[index];
 
-	WF_CHECK(index < rt->node_count && p < WF_PRIORITIES);
-	pthread_mutex_lock(&rt->lanes->mutex);
-	bool put = wf_lane_put(&node->lane[kept ? KEPT : LOOSE][p], cell, false);
-
-	if (put)
-		claimed = announce(rt, node, !kept);
-	pthread_mutex_unlock(&rt->lanes->mutex);
-	if (put)
-		wake(self, claimed, !kept);
-	else if (kept)
+	WF_CHECK(index < self->rt->node_count);
+	if (put(self, node, kept, cell, priority & ~WF_READY_GROUP))
+		return;
+	if (kept)
 		stick(self, node, cell);
 	else
 		wf_ready_cell(self, cell, priority);
+}
+
+void wf_lane_actor(struct wf_local *self, uint32_t index, bool kept, struct wf_actor *actor,
+                   uint32_t priority)
+{
+	weft *rt = self->rt;
+	struct wf_place_node *node = &rt->lanes->node[index];
+
+	WF_CHECK(index < rt->node_count);
+	WF_DEBUG(!((uintptr_t)actor & WF_ITEM_MASK));
+	if (put(self, node, kept, (void *)((uintptr_t)actor | WF_ITEM_ACTOR), priority))
+		return;
+	if (!kept) {
+		wf_ready_actor(self, actor, priority, false);
+		return;
+	}
+	pthread_mutex_lock(&rt->lanes->mutex);
+	wf_actor_stick(actor, &node->stuck_actors);
+	struct wf_worker *claimed = announce(rt, node, false);
+
+	pthread_mutex_unlock(&rt->lanes->mutex);
+	wake(self, claimed, false);
 }
 
 void wf_lane_fiber(struct wf_local *self, uint32_t index, struct wf_fiber *fiber)
@@ -251,12 +283,15 @@ static void *take_linked(weft *rt, struct wf_place_node *node)
 		node->fibers = fiber->next;
 		return (void *)((uintptr_t)fiber | WF_ITEM_FIBER);
 	}
-	if (!node->stuck)
-		return NULL;
-	struct wf_cell *cell = &rt->cells[node->stuck];
+	if (node->stuck) {
+		struct wf_cell *cell = &rt->cells[node->stuck];
 
-	node->stuck = wf_ext_request(cell->ext_word)->stuck;
-	return cell;
+		node->stuck = wf_ext_request(cell->ext_word)->stuck;
+		return cell;
+	}
+	struct wf_actor *actor = wf_actor_unstick(&node->stuck_actors);
+
+	return actor ? (void *)((uintptr_t)actor | WF_ITEM_ACTOR) : NULL;
 }
 
 /* The next thing for a worker of the node, or for another (`loose`). NULL: there is none. */

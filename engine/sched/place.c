@@ -5,11 +5,11 @@
  * carries it: a task with a place has a request, also when it asks for nothing. The node is chosen
  * under admit->mutex when all else is granted, and sent on to the node's lane by whoever sends
  * grants. Where only one node can run anything there is nothing to choose. A task that was granted
- * a device, and has no place, is near that one, loosely.
+ * a device, and has no place, is near that one, loosely. An actor has the place of what it holds.
  *
  * Shared: load of struct wf_place_node, under admit->mutex.
  *
- * Invariant: load of a node == requests that have it as their node and are not over.
+ * Invariant: load of a node == requests that have it as their node and are not over, and actors.
  */
 #include <errno.h>
 #include <string.h>
@@ -83,10 +83,10 @@ static void count_cpu(struct wf_shape *shape)
 	shape->n++;
 }
 
-/* A task of one CPU: the only one that asks for none and is not beside. */
+/* A task of one CPU: the only one that asks for none and is not beside. An actor has none. */
 static bool is_plain(const struct wf_shape *shape)
 {
-	return !shape->beside && !wf_need_of(shape, WF_RES_CPU);
+	return !shape->beside && !shape->keeps && !wf_need_of(shape, WF_RES_CPU);
 }
 
 static int read_group(weft *rt, const struct weft_place *p, struct wf_shape *shape)
@@ -140,14 +140,19 @@ int wf_place_read(weft *rt, const struct weft_task_options *o, struct wf_shape *
 
 /* ---- What is passed on ---------------------------------------------------------------------- */
 
-/* The group that the running body has its children in. NULL: none. */
+/* The group that the running body, or its actor, has its children in. NULL: none. */
 static const struct wf_shape *captor(const struct wf_local *self)
 {
 	const struct weft_task *frame = self->current;
 	struct wf_ext *ext = frame && frame->rt == self->rt ? wf_cell_ext(frame->cell) : NULL;
+	const struct wf_kept *kept = ext && ext->call ? wf_call_kept(self->rt, ext) : NULL;
 
+	WF_DEBUG(!ext || !ext->call || !(ext->parts & WF_PART_REQUEST));
+	if (kept)
+		return kept->captures ? &kept->class->shape : NULL;
 	if (!ext || !(ext->parts & WF_PART_REQUEST))
 		return NULL;
+	/* The class of a further attempt does not say so. */
 	const struct wf_request *request = wf_ext_request(ext);
 
 	return request->capture ? &request->class->shape : NULL;
@@ -157,9 +162,7 @@ static const struct wf_shape *captor(const struct wf_local *self)
 static const struct wf_shape *shape_here(const struct wf_local *self, const struct wf_setup *setup,
                                          struct wf_shape *room)
 {
-	/* What an actor is to hold is asked for by a task of the library's. */
-	bool own = setup && (setup->o.place || setup->shape.keeps);
-	const struct wf_shape *from = own ? NULL : captor(self);
+	const struct wf_shape *from = setup && setup->o.place ? NULL : captor(self);
 
 	if (!from)
 		return setup && setup->request ? &setup->shape : NULL;
@@ -173,6 +176,14 @@ static const struct wf_shape *shape_here(const struct wf_local *self, const stru
 	if (is_plain(room))
 		count_cpu(room);
 	return room;
+}
+
+uint64_t wf_place_group(const struct wf_local *self, const struct wf_setup *setup)
+{
+	struct wf_shape room;
+	const struct wf_shape *shape = shape_here(self, setup, &room);
+
+	return shape ? shape->pg : 0;
 }
 
 int wf_place_class(struct wf_local *self, const struct wf_setup *setup, struct wf_class **out)

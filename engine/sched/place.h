@@ -20,6 +20,7 @@ struct wf_place_node {
 	bool went_on;    /* the last that was taken was one of those, or a stack */
 	struct wf_lane lane[2][WF_PRIORITIES]; /* loose, kept */
 	struct wf_fiber *fibers, *fibers_last; /* stacks that go on here, through `next` */
+	struct wf_actor *stuck_actors;         /* whose turns no lane had room for */
 };
 
 struct wf_lanes {

@@ -442,6 +442,32 @@ static void pass_all_waiting(struct wf_local *self, struct wf_pg *pg)
 	}
 }
 
+/* Whether an actor holds something of it, or is to. */
+static bool has_actors(const struct wf_pg *pg)
+{
+	const struct wf_class *class = pg->classes;
+
+	WF_DEBUG(pg->users > 0);
+	while (class && !class->shape.keeps)
+		class = class->pg_next;
+	return class != NULL;
+}
+
+/*
+ * Removed already: a creator that names it from here on is refused, and every other one's actor
+ * can be seen, because that comes before the class of its request.
+ */
+static void end_actors(struct wf_local *self, struct wf_pg *pg, struct wf_error *why)
+{
+	struct wf_admit *a = self->rt->admit;
+
+	if (!has_actors(pg))
+		return;
+	pthread_mutex_unlock(&a->mutex);
+	wf_actors_unplace(self, pg->bits, why);
+	pthread_mutex_lock(&a->mutex);
+}
+
 /* `status`: as what its ready reference fails if it has waited until now. */
 static int give_up(struct wf_local *self, uint64_t bits, int status)
 {
@@ -470,6 +496,8 @@ static int give_up(struct wf_local *self, uint64_t bits, int status)
 	pg->ready = NULL;
 	pg->untold = false;
 	pg->users++;
+	/* First, so that those that wait end by this, and not because their init cannot run. */
+	end_actors(self, pg, why);
 	pass_all_waiting(self, pg);
 	bool reserved = pg->reserved;
 

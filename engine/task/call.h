@@ -86,6 +86,9 @@ void wf_actor_run(struct wf_local *self, struct wf_actor *actor) WF_SUSPENDS;
 /* Under the overflow mutex: a turn that no queue had room for, and one of those. */
 void wf_actor_stuck(struct wf_actor *actor);
 struct wf_actor *wf_actor_unstuck(weft *rt);
+/* The same of one that is kept on its node, in a list of that; NULL: there is none. */
+void wf_actor_stick(struct wf_actor *actor, struct wf_actor **list);
+struct wf_actor *wf_actor_unstick(struct wf_actor **list);
 /*
  * For the search in service.c, which has the locks of all stacks, and an ext that may just go and
  * seems to have so many edges: the cells of which one must end before this call can run, `most` or
@@ -104,6 +107,8 @@ void wf_actors_closing(weft *rt);         /* timers end */
 void wf_actors_stop(weft *rt, bool kill); /* all of them, at close; they may be there a while */
 bool wf_actors_live(weft *rt);
 void wf_actors_cancel_groups(struct wf_local *self); /* kill those in cancelled groups */
+/* Kill those that hold something of a placement group, or are to; `why` is the cause, borrowed. */
+void wf_actors_unplace(struct wf_local *self, uint64_t group, struct wf_error *why);
 /* At close: those that hold what others wait for are to end. */
 void wf_actors_let_go(weft *rt);
 void wf_actors_free(weft *rt);

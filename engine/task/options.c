@@ -361,8 +361,6 @@ static int read_shape(weft *rt, struct weft_task_options *o, bool keeps, struct 
 		rc = read_memory(rt, o, shape);
 	if (!rc)
 		rc = read_resources(rt, o, shape);
-	if (!rc && keeps && o->place)
-		rc = bad_number(rt, -ENOTSUP, "place", o->place->strategy);
 	return rc ? rc : wf_place_read(rt, o, shape);
 }
 

@@ -25,6 +25,8 @@ bool wf_fixed(double amount, int64_t *out);
  * parent is; *out is left alone when it is in none. 0, -EINVAL, -ENOMEM, WEFT_EPLACEMENT. (place.c)
  */
 int wf_place_class(struct wf_local *self, const struct wf_setup *setup, struct wf_class **out);
+/* The placement group of the same, 0: none. (place.c) */
+uint64_t wf_place_group(const struct wf_local *self, const struct wf_setup *setup);
 /* 0; or -EINVAL, -ENOTSUP, with the field and its value in the log. */
 int wf_setup_read(weft *rt, const struct weft_task_options *opts, struct wf_setup *out);
 /* The same of what an actor is to hold: 1 CPU is counted, too, and none is the default. */

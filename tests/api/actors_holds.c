@@ -427,7 +427,6 @@ Test(actors_holds, what_makes_no_sense_is_refused)
 	refused(rt, HOLDS(REQUEST({ "disk", 1 }, { "disk", 1 })));
 	refused(rt, HOLDS(.n_resources = 1));
 	refused(rt, HOLDS(.reserved0 = 1));
-	refused(rt, HOLDS(.reserved = { 1 }));
 	refused(rt, &(const struct weft_actor_holds){ .cpus = 1 });
 	close_empty(rt);
 }

@@ -258,25 +258,50 @@ Test(bundles_end, a_captured_child_of_a_removed_group_is_refused)
 	close_empty(rt);
 }
 
-/* ---- The rest ------------------------------------------------------------------------------ */
+struct kin {
+	struct stage stage;
+	struct api_count ran;
+	weft_ref event, queued, waits;
+};
 
-Test(bundles_end, actors_are_not_placed)
+static int leaves_children(weft_task *self)
+{
+	struct kin *kin = api_arg_pointer(self);
+	weft *rt = weft_task_runtime(self);
+	void *ran = &kin->ran;
+
+	/* The bundle has one CPU, which is this body's. */
+	API_CHECK(weft_spawn(rt, api_body_count, &ran, sizeof ran, &kin->queued) == 0);
+	kin->waits = api_submit(
+		rt, WEFT_TASK(api_body_count, API_POINTER(&kin->ran), WEFT_AFTER(kin->event)));
+	return at_gate(self);
+}
+
+Test(bundles_end, captured_tasks_that_have_not_begun_end_with_their_group)
 {
 	weft *rt = open_with(2, NULL);
 	weft_placement group = group_of(rt, BUNDLE(.cpus = 1));
-	const struct weft_actor_class class = { .struct_size = sizeof class, .name = "plain" };
-	weft_actor actor;
-	weft_ref out = api_poison_ref();
+	struct kin kin = { .stage.gate = API_GATE_INIT, .event = api_event(rt) };
+	weft_ref ref = api_submit(
+		rt,
+		WEFT_TASK(leaves_children, API_POINTER(&kin),
+	                  .opts = WEFT_TASK_OPTIONS(
+					  .place = WEFT_PLACE(.group = group,
+	                                                      .flags = WEFT_PLACE_CAPTURE))));
 
-	cr_assert_eq(weft_actor_create(rt, &class, NULL, NULL, &actor), 0);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(api_body_nothing, .actor = actor, .opts = IN(group)),
-	                         &out),
-	             -ENOTSUP);
-	cr_assert_eq(out.bits, API_POISON);
-	cr_assert_eq(weft_actor_release(rt, actor), 0);
+	api_await_count(&kin.stage.began, 1);
 	removed(rt, group);
+	cr_assert_eq(api_end(rt, kin.queued), WEFT_EPLACEMENT);
+	settle(rt, kin.event);
+	cr_assert_eq(api_end(rt, kin.waits), WEFT_EPLACEMENT);
+	api_gate_open(&kin.stage.gate);
+	cr_assert_eq(api_end(rt, ref), 0);
+	cr_assert_eq(api_read(&kin.ran), 0);
+	api_release(rt, kin.event);
 	close_empty(rt);
 }
+
+/* ---- The rest ------------------------------------------------------------------------------ */
 
 Test(bundles_end, close_ends_what_waits_for_a_group_and_for_room)
 {

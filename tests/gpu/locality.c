@@ -213,3 +213,26 @@ Test(cuda_locality, staging_memory_is_near_its_device)
 	cr_assert_eq(gpu_stats(&t).pinned_near[1], 0);
 	gpu_close(&t);
 }
+
+static int call_is_near(weft_task *self)
+{
+	const int64_t near = node_meant(self);
+
+	return weft_return(self, &near, sizeof near);
+}
+
+/* The node was its hold's while it lives, and is nobody's when it is dead. */
+Test(cuda_locality, an_actor_that_holds_a_device_is_near_it)
+{
+	static const struct weft_actor_holds one = { .struct_size = sizeof one, .gpus = 1 };
+	static const struct weft_actor_class class_ = WEFT_ACTOR_CLASS(.holds = &one);
+	struct gpu_test t = gpu_open("sim:nodes=1", WORKERS);
+	weft_actor actor;
+	weft_ref ref;
+
+	cr_assert_eq(weft_actor_create(t.rt, &class_, NULL, NULL, &actor), 0);
+	cr_assert_eq(weft_actor_call(t.rt, actor, call_is_near, NULL, 0, &ref), 0);
+	cr_assert_eq(api_take_i64(t.rt, ref), 1);
+	cr_assert_eq(weft_actor_release(t.rt, actor), 0);
+	gpu_close(&t);
+}
