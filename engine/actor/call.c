@@ -622,7 +622,7 @@ int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_tas
 	if (o->actor_class && o->actor_class != a->class_->id)
 		return -EINVAL;
 	*to = (struct wf_target){ .actor = a, .gen = wf_actor_gen(call->actor) };
-	if (!o->actor_group)
+	if (!o->actor_group || !strcmp(o->actor_group, WEFT_ACTOR_GROUP_DEFAULT))
 		return 0;
 	for (uint32_t i = 0; i < a->class_->n_groups; i++) {
 		if (!strcmp(a->class_->groups[i].name, o->actor_group)) {

@@ -269,7 +269,8 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 
 	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
-	wf_call_group_prepend(wf_call_group_at(a, group), wf_mail_of(cell));
+	/* Last: one that crashes its actor again and again does not keep back the others. */
+	wf_call_group_append(wf_call_group_at(a, group), wf_mail_of(cell));
 	wf_box_unlock(&a->box, word);
 }
 
