@@ -48,7 +48,8 @@ static const struct kind {
 	{ "starpu", ROLE_PEER, NULL },   { "glibc", ROLE_PEER, NULL },
 	{ "jemalloc", ROLE_PEER, NULL }, { "fio", ROLE_PEER, NULL },
 	{ "gnusort", ROLE_PEER, NULL },  { "duckdb", ROLE_PEER, NULL },
-	{ "caf", ROLE_PEER, NULL },      { "ray", ROLE_PEER, NULL },
+	{ "caf", ROLE_PEER, NULL },      { "erlang", ROLE_PEER, NULL },
+	{ "ray", ROLE_PEER, NULL },
 };
 #define ENGINES (sizeof kinds / sizeof *kinds)
 

@@ -622,7 +622,7 @@ int wf_call_target(weft *rt, const struct weft_call *call, const struct weft_tas
 	if (o->actor_class && o->actor_class != a->class_->id)
 		return -EINVAL;
 	*to = (struct wf_target){ .actor = a, .gen = wf_actor_gen(call->actor) };
-	if (!o->actor_group)
+	if (!o->actor_group || !strcmp(o->actor_group, WEFT_ACTOR_GROUP_DEFAULT))
 		return 0;
 	for (uint32_t i = 0; i < a->class_->n_groups; i++) {
 		if (!strcmp(a->class_->groups[i].name, o->actor_group)) {
@@ -656,6 +656,8 @@ static inline struct wf_ext *plain_fill(struct wf_local *self, const struct wf_a
 	struct wf_ext *ext = (struct wf_ext *)(void *)self->slab.blocks_free[0];
 
 	self->slab.blocks_free[0] = self->slab.blocks_free[0]->next;
+	/* As for cells: the next one's line may be far away. */
+	__builtin_prefetch(self->slab.blocks_free[0], 1);
 	wf_cell_unlink(self, cell);
 	wf_init(&cell->promise.waiters, 0);
 	wf_init(&cell->promise.refs, 0);

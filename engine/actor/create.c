@@ -37,6 +37,8 @@ static int check_groups(const struct weft_actor_class *c)
 		if (!rc &&
 		    (!group->max_concurrency || group->max_concurrency > WEFT_CONCURRENCY_MAX))
 			rc = -EINVAL;
+		if (!rc && !strcmp(group->name, WEFT_ACTOR_GROUP_DEFAULT))
+			rc = -EINVAL;
 		for (uint32_t j = 0; !rc && j < i; j++)
 			rc = strcmp(c->groups[j].name, group->name) ? 0 : -EINVAL;
 		if (rc)

@@ -393,6 +393,8 @@ static WF_SUSPENDS int again_body(weft_task *self)
 
 		if (rc)
 			return rc;
+		/* It lives from here on. */
+		cold->restarted_at = wf_clock_now(&self->rt->clock);
 	}
 	return a->class_->init ? a->class_->init(self) : 0;
 }
@@ -401,7 +403,7 @@ static WF_SUSPENDS int again_body(weft_task *self)
 static uint32_t restart_begin(struct wf_actor *a, uint32_t word, int64_t now)
 {
 	struct wf_cold *cold = a->cold;
-	bool calm = !cold->restarts || now - cold->restarted_at > WF_RESTART_CALM_NS;
+	bool calm = !cold->restarts || now - cold->restarted_at >= WF_RESTART_CALM_NS;
 
 	WF_CHECK(wf_actor_active(a) == 1 && word & WF_BOX_CRASH);
 	cold->restarts_in_row = calm ? 0 : cold->restarts_in_row + 1;

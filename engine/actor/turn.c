@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #include "actor.h"
+#include "plain.h"
 
 /* ---- Scheduling ------------------------------------------------------------------------------ */
 
@@ -146,12 +147,13 @@ static void count_call(struct wf_actor *a)
 }
 
 /* Let go of a call that ended well in the exclusive turn. */
-static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_ext *ext)
+static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_cell *cell,
+                         struct wf_ext *ext)
 {
 	struct wf_link *link = wf_call_info(ext)->link;
 
 	WF_DEBUG(a->exclusive || !link || link->submitted);
-	WF_CHECK(ext->call == WF_CALL_SHORT && ext->block);
+	WF_CHECK(ext->call == WF_CALL_SHORT && ext->block == 1);
 	if (link) {
 		/* relaxed: ours. release [L2]: the end that is counted. */
 		if (WF_LIKELY(a->exclusive))
@@ -160,7 +162,7 @@ static void settle_plain(struct wf_local *self, struct wf_actor *a, struct wf_ex
 			wf_add_release(&link->done, 1); /* One of several turns. release [L2] */
 		wf_call_info(ext)->link = NULL;
 	}
-	wf_block_free(self, ext, ext->block);
+	wf_line_free(self, ext, cell);
 }
 
 /* A call without anything out of the ordinary. */
@@ -194,7 +196,7 @@ static WF_SUSPENDS struct wf_local *run_plain(struct wf_local *self, struct wf_a
 		wf_task_call_returned(self, &frame, code);
 		return wf_self();
 	}
-	settle_plain(self, a, ext);
+	settle_plain(self, a, cell, ext);
 	wf_task_end(self, &frame, code);
 	return self;
 }
@@ -300,7 +302,8 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 
 	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
-	wf_call_group_prepend(wf_call_group_at(a, group), wf_mail_of(cell));
+	/* Last: one that crashes its actor again and again does not keep back the others. */
+	wf_call_group_append(wf_call_group_at(a, group), wf_mail_of(cell));
 	wf_box_unlock(&a->box, word);
 }
 
@@ -637,6 +640,12 @@ static WF_SUSPENDS bool turn_first(struct wf_local **self, struct wf_turn *turn)
 	return false;
 }
 
+/* Its cell has come with the fetch. A canceller may just be taking the block away. */
+static WF_UNORDERED void have_block_come(const struct wf_cell *cell)
+{
+	__builtin_prefetch(*(struct wf_ext *const volatile *)&cell->ext_word, 1);
+}
+
 static WF_SUSPENDS void run(struct wf_local *self, struct wf_actor *a)
 {
 	struct wf_turn turn;
@@ -673,6 +682,8 @@ static WF_SUSPENDS void run(struct wf_local *self, struct wf_actor *a)
 			break;
 		turn.fetched = mail->next;
 		turn.done++;
+		if (turn.fetched)
+			have_block_come(wf_cell_of_mail(turn.fetched));
 		self = run_call(self, &turn, wf_cell_of_mail(mail));
 		/* A body that gave its worker away has come back on a thread without one. */
 		if (WF_UNLIKELY(!self->worker))

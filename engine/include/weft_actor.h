@@ -21,10 +21,15 @@
  *	weft_actor_create(rt, &counter, NULL, NULL, &actor);
  *	weft_actor_call(rt, actor, add, &one, sizeof one, &ref);
  *
+ * Options of a method (outputs, retries, concurrency group, window ..) are a static const struct
+ * weft_task_options beside it, given as `.opts` of each call, or changed for one call as for tasks:
+ * `.opts = WEFT_TASK_OPTIONS(.base = &those, .retries = 3)`.
+ *
  * Order. Calls of one caller run in the order of their submits. The caller is the calling actor,
  * else the calling task, else the calling thread. A call whose inputs are not ready holds back the
- * later calls of the same caller, in the same concurrency group, and nobody else's. Further
- * attempts of a call do not keep the order.
+ * later calls of the same caller, in the same concurrency group, and nobody else's. A call whose
+ * body failed keeps its place while it is tried again (retries, with its back-off: the actor stays
+ * busy with it); one that is tried again because the actor crashed goes to the end of the queue.
  *
  * Long queues. When 5,000 calls wait in one queue of an actor, or for their inputs, the log has one
  * warning, another when there are twice as many, and so on. What a caller has pending is limited,
@@ -74,9 +79,12 @@ enum weft_actor_flags {
 	WEFT_ACTOR_GET = 1u << 3,       /* create: if the name is taken, a handle of that actor */
 };
 
+/* As actor_group of a call: the default group, where its base names another. */
+#define WEFT_ACTOR_GROUP_DEFAULT "_default"
+
 /* A concurrency group: a queue and a limit of its own inside an actor. */
 struct weft_actor_group {
-	const char *name;         /* what weft_task_options.actor_group names */
+	const char *name;         /* what weft_task_options.actor_group names; no other's */
 	uint32_t max_concurrency; /* at least 1 */
 };
 

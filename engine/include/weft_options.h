@@ -111,7 +111,7 @@ struct weft_resource {
  *   key_retries     5                        WEFT_RETRIES_NONE
  *   output_name     no output directory      NULL
  *   output_place    the session's            NULL
- *   actor_group     the default group        -
+ *   actor_group     the default group        WEFT_ACTOR_GROUP_DEFAULT
  *   actor_class     not checked              -
  *   window          no limit                 0 (of a stream: items not taken before it waits)
  *   items_max       100,000,000              - (items of a body that emits)

@@ -16,6 +16,7 @@
  * ours differ in that the freer batches per owner.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -25,6 +26,7 @@
 #define CARVE_FIRST  64u /* one page of cells */
 #define CARVE_MOST   4096u
 #define REST_CELLS   1024u
+#define LOCK_SPINS   128u
 #define HUGE_FROM    ((size_t)2 << 20) /* below: small pages, so that small runtimes stay small */
 
 struct chunk {
@@ -122,8 +124,8 @@ static void send_home(struct wf_local *self, uint16_t owner, void *object, enum 
 void wf_slab_flush(struct wf_local *self)
 {
 	for (uint32_t i = 0; i < WF_OUTBOX_SLOTS; i++) {
-		outbox_send(self, &self->slab.outbox[WF_SLAB_CELL][i], WF_SLAB_CELL);
-		outbox_send(self, &self->slab.outbox[WF_SLAB_BLOCK][i], WF_SLAB_BLOCK);
+		for (uint32_t kind = 0; kind < WF_SLAB_KINDS; kind++)
+			outbox_send(self, &self->slab.outbox[kind][i], kind);
 	}
 }
 
@@ -165,6 +167,16 @@ static bool drain_cells(struct wf_local *self)
 
 	WF_DEBUG(!self->slab.cells_free);
 	self->slab.cells_free = (struct wf_cell *)(void *)chain;
+	return chain != NULL;
+}
+
+/* The same of blocks of one line. */
+static bool drain_lines(struct wf_local *self)
+{
+	struct wf_free *chain = take_inbox(self, WF_SLAB_LINE);
+
+	WF_DEBUG(!self->slab.blocks_free[0]);
+	self->slab.blocks_free[0] = chain;
 	return chain != NULL;
 }
 
@@ -295,17 +307,29 @@ static uint32_t class_of(size_t bytes)
 	return i;
 }
 
+/*
+ * Who has the lock may be inside a system call, and without a processor if many threads wait for it
+ * on few: after a while they give theirs away.
+ */
+static void lock_regions(struct wf_arena *arena)
+{
+	uint32_t unlocked = 0;
+
+	/* acquire [A1], release [A1]: list and carve pointers; held for one mapping at most. */
+	for (uint32_t spins = 1; !wf_cas_acquire(&arena->region_lock, &unlocked, 1); spins++) {
+		unlocked = 0;
+		wf_cpu_relax();
+		if (spins % LOCK_SPINS == 0)
+			sched_yield();
+	}
+}
+
 /* A fresh 64 KiB chunk from a shared 1 MiB region. */
 static struct chunk *chunk_map(struct wf_arena *arena)
 {
-	uint32_t unlocked = 0;
 	struct chunk *chunk = NULL;
 
-	/* acquire [A1], release [A1]: the carve pointers; held for one mapping at most. */
-	while (!wf_cas_acquire(&arena->region_lock, &unlocked, 1)) {
-		unlocked = 0;
-		wf_cpu_relax();
-	}
+	lock_regions(arena);
 	if (arena->region_carve == arena->region_end) {
 		/* Twice the size, so that an aligned part can be kept. */
 		char *raw = wf_map(REGION_BYTES + WF_CHUNK_BYTES, PROT_READ | PROT_WRITE);
@@ -341,7 +365,7 @@ static void *block_alloc_slow(struct wf_local *self, uint32_t c)
 {
 	struct wf_slab *slab = &self->slab;
 
-	if (drain_blocks(self) && slab->blocks_free[c]) {
+	if ((c ? drain_blocks(self) : drain_lines(self)) && slab->blocks_free[c]) {
 		struct wf_free *block = slab->blocks_free[c];
 
 		slab->blocks_free[c] = block->next;
@@ -379,13 +403,19 @@ void *wf_block_alloc(struct wf_local *self, size_t bytes, uint32_t *got)
 	return block;
 }
 
+void wf_line_send(struct wf_local *self, void *block, uint16_t owner)
+{
+	WF_DEBUG(chunk_of(block)->owner == owner && !chunk_of(block)->block_class);
+	send_home(self, owner, block, WF_SLAB_LINE);
+}
+
 void wf_block_free(struct wf_local *self, void *block, uint32_t got)
 {
 	struct chunk *chunk = chunk_of(block);
 
 	WF_CHECK(got && got <= WF_BLOCK_CLASSES && chunk->block_class == got - 1);
 	if (chunk->owner != self->id) {
-		send_home(self, chunk->owner, block, WF_SLAB_BLOCK);
+		send_home(self, chunk->owner, block, got > 1 ? WF_SLAB_BLOCK : WF_SLAB_LINE);
 		return;
 	}
 	struct wf_free *item = block;
@@ -396,14 +426,9 @@ void wf_block_free(struct wf_local *self, void *block, uint32_t got)
 
 size_t wf_block_room(struct wf_arena *arena, const void *p)
 {
-	uint32_t unlocked = 0;
 	size_t room = 0;
 
-	/* acquire [A1], release [A1]: the list; regions only ever join it. */
-	while (!wf_cas_acquire(&arena->region_lock, &unlocked, 1)) {
-		unlocked = 0;
-		wf_cpu_relax();
-	}
+	lock_regions(arena);
 	/* relaxed: under the lock. */
 	uintptr_t region = wf_load_relaxed(&arena->regions);
 

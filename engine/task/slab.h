@@ -37,7 +37,8 @@ struct wf_free {
 };
 _Static_assert(offsetof(struct wf_free, next) == offsetof(struct wf_cell, next), "one link place");
 
-enum wf_slab_kind { WF_SLAB_CELL = 0, WF_SLAB_BLOCK };
+/* What goes home together. Blocks of one line are most, and need no sorting when they come. */
+enum wf_slab_kind { WF_SLAB_CELL = 0, WF_SLAB_LINE, WF_SLAB_BLOCK, WF_SLAB_KINDS };
 
 struct wf_outbox {
 	uint16_t owner;
@@ -53,8 +54,9 @@ struct wf_slab {
 	struct wf_cell *rest_head, *rest_tail; /* quarantine; owner only */
 	uint32_t rest_count;
 	uint32_t carve_cells;                        /* size of the next carve */
-	struct wf_outbox outbox[2][WF_OUTBOX_SLOTS]; /* owner only; by enum wf_slab_kind */
-	WF_ALIGNED(64) struct wf_aptr inbox[2];      /* what others sent home, likewise */
+	/* Owner only; by enum wf_slab_kind. */
+	struct wf_outbox outbox[WF_SLAB_KINDS][WF_OUTBOX_SLOTS];
+	WF_ALIGNED(64) struct wf_aptr inbox[WF_SLAB_KINDS]; /* what others sent home, likewise */
 };
 
 /* The part of a runtime that all slabs share. */
@@ -78,6 +80,8 @@ void wf_cell_free_slow(struct wf_local *self, struct wf_cell *cell);
  */
 void *wf_block_alloc(struct wf_local *self, size_t bytes, uint32_t *got);
 void wf_block_free(struct wf_local *self, void *block, uint32_t got);
+/* Send a block of one line to its owner, who is somebody else. */
+void wf_line_send(struct wf_local *self, void *block, uint16_t owner);
 /*
  * Bytes from `p` on that may be read as long as the runtime lives, whatever they hold by now; 0:
  * `p` is not in a chunk of blocks. Walks the regions: for searches, not for every day.
