@@ -127,7 +127,7 @@ Test(store_evict, copies_go_wherever_they_stand, .init = open_4m, .fini = close_
 	cr_assert_gt(store_recount(store).evicted_copies, 0);
 }
 
-/* ---- What one walk has added up serves again -------------------------------------------------- */
+/* ---- What one walk has added up serves again ------------------------------------------------ */
 
 static bool is_resident(uint32_t i)
 {
