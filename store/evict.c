@@ -9,6 +9,11 @@
  * ticks, a thousandth of the capacity each, so a class is a few thousandths wide; within one, the
  * order is that of the entries.
  *
+ * The first walk reads all entries, most of which are of objects in files when much is spilled. So
+ * what it has added up serves until nearly all of it is claimed. What changes meanwhile is younger
+ * than all that it has seen, or gone, which is found when a line claims less than it should: then,
+ * and when there are copies or a write has failed, the entries are added up anew.
+ *
  * How: copies of what a file has already go first and cost nothing: when they are enough, nothing
  * is written. The rest is written in batches of at least BATCH_BYTES while there is more, with a
  * bound on the bytes in flight. A plan is made once for all that is wanted and followed while
@@ -41,6 +46,7 @@
 #define RETRY_MAX_NS 1000000000
 #define BELIEVED     3u /* failures in a row */
 #define LAZY_NS      10000000
+#define AHEAD        8u /* entries of a batch asked for before it is their turn */
 
 struct batch {
 	struct wf_back back;
@@ -63,10 +69,15 @@ struct wf_evict {
 	uint64_t sums[2][KEYS]; /* evictable bytes: 0 without, 1 with a copy; greater key: first */
 	uint64_t totals[2];
 	uint16_t *tops[2]; /* of each block the greatest key that was met, plus 1; 0: none */
+	bool counted;      /* the sums are true but for what has changed since */
+	uint64_t restored; /* restores up to then */
+	uint64_t end;      /* of the entries then */
+	uint32_t now;      /* the tick then */
 	bool planned;
+	bool follows; /* the plan is made from sums that have served another */
 	struct line line;
-	uint64_t cursor, end;
-	uint32_t now; /* the plan's tick */
+	uint64_t cursor;
+	uint32_t top; /* of the block before the cursor: what the plan has left there, as in tops */
 
 	struct batch *idle;
 	struct batch *spare; /* of SPARE_ITEMS: made at open */
@@ -188,6 +199,7 @@ static void note_failure(struct wf_store *store, int status)
 	/* Once until it has worked again. */
 	if (evict->pause_ns == 0)
 		wf_store_log(store, WF_STORE_LOG_WARN, "spilling failed: %s", strerror(-status));
+	evict->counted = false;
 	evict->failures++;
 	evict->failure = evict->last_failure = status;
 	evict->pause_ns = evict->pause_ns == 0 ? RETRY_NS : 2 * evict->pause_ns;
@@ -270,6 +282,8 @@ static bool end_transit(struct wf_store *store, struct wf_object *object, bool h
 		wf_account_unreserve(store, bytes);
 		return true;
 	default:
+		/* Held again: a copy that was not there when the sums were made. */
+		store->evict->counted = false;
 		return false;
 	}
 }
@@ -337,6 +351,8 @@ static void finish(struct wf_store *store, struct wf_back *back)
 		struct wf_spill_item *item = &batch->items[i];
 		struct wf_object *object = item->arg;
 
+		if (i + AHEAD < batch->spill.count)
+			__builtin_prefetch(batch->items[i + AHEAD].arg, 1);
 		if (item->status == 0) {
 			WF_CHECK(item->place.segment != 0);
 			memcpy(object->place, &item->place, sizeof(object->place));
@@ -419,6 +435,9 @@ static void add_up(struct wf_store *store)
 	memset(evict->sums, 0, sizeof(evict->sums));
 	memset(evict->totals, 0, sizeof(evict->totals));
 	evict->now = wf_store_now(store);
+	evict->counted = true;
+	/* relaxed: written by this thread. */
+	evict->restored = wf_load_relaxed(&store->restores_done);
 	/* acquire [T2]: with the release [T1] in table.c. */
 	evict->end = wf_load_acquire(&store->table.fresh);
 	WF_CHECK(evict->end <= store->table.max);
@@ -516,6 +535,32 @@ static void add_item(struct wf_store *store, struct batch *batch, struct wf_obje
 	batch->bytes += bytes;
 }
 
+/* Claim the object for the batch, if the plan takes it. */
+static void visit(struct wf_store *store, struct batch *batch, struct wf_object *object)
+{
+	struct wf_evict *evict = store->evict;
+	/* relaxed: the claim looks again. */
+	uint64_t word = wf_load_relaxed(&object->word), bytes;
+	uint32_t key;
+
+	WF_DEBUG(evict->planned && evict->line.left > 0);
+	WF_DEBUG(object < &store->table.entries[evict->end]);
+	if (!wf_word_is_evictable(word) || (word & WF_OBJECT_COPY) != 0)
+		return;
+	key = key_of(object, evict->now);
+	bytes = wf_object_bytes(object);
+	WF_DEBUG(key < KEYS);
+	if (!is_above(&evict->line, key, bytes)) {
+		evict->top = evict->top > key ? evict->top : key + 1;
+		return;
+	}
+	if (!wf_object_begin_spill(object, false))
+		return;
+	add_item(store, batch, object);
+	evict->sums[0][key] -= least(evict->sums[0][key], bytes);
+	evict->totals[0] -= least(evict->totals[0], bytes);
+}
+
 /* Follow the plan until the batch is full or the plan is at its end. */
 static void fill_batch(struct wf_store *store, struct batch *batch)
 {
@@ -523,25 +568,22 @@ static void fill_batch(struct wf_store *store, struct batch *batch)
 
 	while (evict->line.left > 0 && batch->spill.count < batch->max &&
 	       batch->bytes < evict->batch_bytes) {
-		struct wf_object *object;
-		uint64_t word;
-
 		evict->cursor = pass_over(evict, 0, evict->line.key, evict->cursor);
 		if (evict->cursor == evict->end)
 			break;
-		object = &store->table.entries[evict->cursor++];
-		/* relaxed: the claim looks again. */
-		word = wf_load_relaxed(&object->word);
-		if (!wf_word_is_evictable(word) || (word & WF_OBJECT_COPY) != 0)
-			continue;
-		if (!is_above(&evict->line, key_of(object, evict->now), wf_object_bytes(object)))
-			continue;
-		if (wf_object_begin_spill(object, false))
-			add_item(store, batch, object);
+		if (evict->cursor % BLOCK == 0)
+			evict->top = 0;
+		visit(store, batch, &store->table.entries[evict->cursor++]);
+		if (evict->cursor % BLOCK == 0 || evict->cursor == evict->end)
+			evict->tops[0][(evict->cursor - 1) / BLOCK] = (uint16_t)evict->top;
 	}
 	WF_CHECK(evict->cursor <= evict->end);
+	WF_DEBUG(evict->top <= KEYS);
 	if (evict->cursor == evict->end || evict->line.left == 0)
 		evict->planned = false;
+	/* Less was there than the sums say. */
+	if (evict->line.left > 0 && evict->cursor == evict->end)
+		evict->counted = false;
 }
 
 static void write_some(struct wf_store *store)
@@ -588,13 +630,34 @@ static bool can_write(struct wf_store *store)
 	return false;
 }
 
+/*
+ * Whether the sums can serve once more: without copies, of which there may be others now, and above
+ * those of the youngest, among which what came later is met.
+ */
+static bool can_follow(const struct wf_store *store, uint64_t want)
+{
+	const struct wf_evict *evict = store->evict;
+
+	WF_DEBUG(want > 0);
+	WF_DEBUG(!evict->planned);
+	if (!evict->counted || evict->totals[1] > 0 || evict->totals[0] < want)
+		return false;
+	/* relaxed: written by this thread. */
+	if (wf_load_relaxed(&store->restores_done) != evict->restored)
+		return false;
+	return draw_line(evict->sums[0], want).key >= SIZES;
+}
+
 /* A new plan. True: bytes were freed at once. */
 static bool plan(struct wf_store *store, uint64_t want)
 {
 	struct wf_evict *evict = store->evict;
 	bool freed = false;
 
-	add_up(store);
+	WF_CHECK(!evict->planned && want > 0);
+	evict->follows = can_follow(store, want);
+	if (!evict->follows)
+		add_up(store);
 	if (evict->totals[1] > 0)
 		freed = drop_copies(store, want);
 	if (evict->totals[1] >= want || evict->totals[0] == 0 || !can_write(store))
@@ -661,9 +724,9 @@ enum wf_evict_answer wf_evict(struct wf_store *store, uint64_t want, bool urgent
 		return WF_EVICT_FLYING;
 	if (want == 0)
 		return WF_EVICT_NOTHING;
-	if (old) {
+	if (old || evict->follows) {
 		/* At its end. What it has passed may be free again, so it proves nothing. */
-		evict->planned = false;
+		evict->planned = evict->counted = false;
 		return wf_evict(store, want, urgent);
 	}
 	return found_nothing(store, began);

@@ -221,6 +221,10 @@ static void end_block(struct wf_io *io, struct wf_io_block *block)
 	WF_CHECK(request->flying > 0);
 	WF_CHECK(request->phase == PHASE_QUEUED || request->phase == PHASE_FLYING);
 	request->flying--;
+	if (request->shares_lane) {
+		WF_CHECK(block->lane->shared > 0);
+		block->lane->shared--;
+	}
 	if (block->size > 0 && stop < request->moved) {
 		request->moved = stop;
 		request->status = block->status;
@@ -271,9 +275,40 @@ bool wf_io_result(struct wf_io *io, struct wf_io_block *block, int64_t result)
 
 /* ---- Queue ---------------------------------------------------------------------------------- */
 
-/* Called with the lock: there is something to do. */
-static void wake_one(struct wf_io *io)
+/* Called with the lock: the lane that gets the requests that share one, or NULL: any. */
+static struct wf_io_lane *shared_lane(const struct wf_io *io)
 {
+	WF_DEBUG(io->lane_count <= WF_IO_LANES_MAX);
+	for (uint32_t i = 0; i < io->lane_count && io->backend->poke != NULL; i++) {
+		if (io->lanes[i]->shared > 0 && !io->lanes[i]->broken)
+			return io->lanes[i];
+	}
+	return NULL;
+}
+
+/* Called with the lock: the lane sleeps in its back end, and is to look at the queue again. */
+static void poke(struct wf_io *io, struct wf_io_lane *lane)
+{
+	WF_CHECK(lane->state == WF_IO_LANE_WAITING && io->backend->poke != NULL);
+	lane->state = WF_IO_LANE_AWAKE;
+	io->backend->poke(lane);
+}
+
+/*
+ * Called with the lock: there is something to do. With `shares` it is for the lane that has others
+ * in flight that share one. That looks at the queue again before it sleeps when it is awake, be it
+ * after something of what it has in flight has ended.
+ */
+static void wake_one(struct wf_io *io, bool shares)
+{
+	struct wf_io_lane *shared = shares ? shared_lane(io) : NULL;
+
+	if (shared != NULL) {
+		WF_CHECK(shared->state != WF_IO_LANE_PARKED);
+		if (shared->state == WF_IO_LANE_WAITING)
+			poke(io, shared);
+		return;
+	}
 	for (uint32_t i = 0; i < io->lane_count; i++) {
 		struct wf_io_lane *lane = io->lanes[i];
 
@@ -283,25 +318,28 @@ static void wake_one(struct wf_io *io)
 			return;
 		}
 		if (lane->state == WF_IO_LANE_WAITING) {
-			lane->state = WF_IO_LANE_AWAKE;
-			io->backend->poke(lane);
+			poke(io, lane);
 			return;
 		}
 	}
 }
 
 /* Called with the lock: cut the next block from the first request. */
-static void cut(struct wf_io *io, struct wf_io_block *block)
+static void cut(struct wf_io_lane *lane, struct wf_io_block *block)
 {
+	struct wf_io *io = lane->io;
 	struct wf_io_request *request = io->queue.first;
 	uint64_t size = whole(request) - request->issued;
 
 	WF_CHECK(request->phase == PHASE_QUEUED && size > 0);
+	WF_CHECK(lane->state == WF_IO_LANE_AWAKE);
 	WF_CHECK(request->moved == whole(request));
 	/* The tail goes with what is before it. */
 	if (request->op != WF_IO_SYNC && size > io->block_bytes[request->op] + request->tail_size)
 		size = io->block_bytes[request->op];
-	*block = (struct wf_io_block){ .request = request, .at = request->issued, .size = size };
+	*block = (struct wf_io_block){ .request = request, .lane = lane, .size = size };
+	block->at = request->issued;
+	lane->shared += request->shares_lane;
 	request->issued += size;
 	request->flying++;
 	take_out(&io->queue, request);
@@ -344,9 +382,9 @@ enum wf_io_taken wf_io_take(struct wf_io_lane *lane, bool busy, struct wf_io_blo
 		if (io->ended.first != NULL) {
 			finish_ended(io);
 		} else if (io->queue.first != NULL) {
-			cut(io, block);
+			cut(lane, block);
 			if (io->queue.first != NULL)
-				wake_one(io);
+				wake_one(io, io->queue.first->shares_lane);
 			pthread_mutex_unlock(&io->lock);
 			if (make_attempt(io, block))
 				return WF_IO_TAKEN;
@@ -420,7 +458,7 @@ void wf_io_submit(struct wf_io *io, struct wf_io_request *request)
 		request->phase = PHASE_ENDED;
 		append(&io->ended, request);
 	}
-	wake_one(io);
+	wake_one(io, request->phase == PHASE_QUEUED && request->shares_lane);
 	pthread_mutex_unlock(&io->lock);
 }
 
@@ -438,7 +476,7 @@ bool wf_io_cancel(struct wf_io *io, struct wf_io_request *request)
 		request->status = -ECANCELED;
 		request->moved = 0;
 		append(&io->ended, request);
-		wake_one(io);
+		wake_one(io, false);
 	}
 	pthread_mutex_unlock(&io->lock);
 	return is_taken_back;

@@ -43,6 +43,7 @@ enum wf_io_fate {
  */
 struct wf_io_block {
 	struct wf_io_request *request;
+	struct wf_io_lane *lane;
 	uint64_t at; /* from the start of the request */
 	uint64_t size;
 	uint64_t attempt; /* bytes of this attempt: size, or less under a fault */
@@ -65,6 +66,7 @@ struct wf_io_lane {
 	pthread_cond_t wake;
 	/* Under the lock of io. */
 	enum wf_io_lane_state state;
+	uint32_t shared; /* blocks that it has of requests that share a lane */
 	int error;   /* of init() */
 	bool broken; /* what init() made stopped working: it goes on by plain calls */
 };

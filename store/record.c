@@ -45,7 +45,9 @@ void wf_record_write(void *header, const struct wf_record *record)
 
 	WF_CHECK(record->size <= WF_RECORD_SIZE_MAX);
 	h.header_sum = wf_sum(&h, offsetof(struct header, header_sum));
-	memcpy(header, &h, sizeof(h));
+	/* In two halves, which are moves: of all at once gcc makes a slow `rep movs`. */
+	memcpy(header, &h, sizeof(h) / 2);
+	memcpy((char *)header + sizeof(h) / 2, (const char *)&h + sizeof(h) / 2, sizeof(h) / 2);
 }
 
 const char *wf_record_parse(const void *header, size_t size, struct wf_record *out)

@@ -19,9 +19,12 @@
 /* From here on an object is written straight from its place. */
 #define WF_SPILL_DIRECT_MIN    ((uint64_t)1 << 20)
 
-/* Small objects are fused in buffers of this size. */
-#define WF_SPILL_STAGING_BYTES ((uint64_t)4 << 20)
-#define WF_SPILL_STAGING_COUNT 3
+/*
+ * Small objects are fused in buffers of this size: a block of a transfer. What flies together may
+ * end together, so there are more of them than a lane takes: the others are filled meanwhile.
+ */
+#define WF_SPILL_STAGING_BYTES ((uint64_t)2 << 20)
+#define WF_SPILL_STAGING_COUNT 6
 
 /* Objects on their way straight from their places, and the detour for the end of each. */
 #define WF_SPILL_DIRECT_COUNT  8

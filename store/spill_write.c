@@ -16,7 +16,8 @@
 
 #include "spill_inner.h"
 
-#define JOBS (WF_SPILL_DIRECT_COUNT + WF_SPILL_STAGING_COUNT)
+#define JOBS        (WF_SPILL_DIRECT_COUNT + WF_SPILL_STAGING_COUNT)
+#define AHEAD_BYTES ((uint64_t)4096)
 
 enum way { WAY_STRAIGHT, WAY_FUSED, WAY_COPIED, WAY_IMPOSSIBLE };
 
@@ -130,6 +131,8 @@ static void send_fused(struct wf_spill_job *job)
 	WF_CHECK(job->fused && !job->flying);
 	WF_CHECK((uint64_t)job->extent.pages * WF_RECORD_PAGE <= WF_SPILL_STAGING_BYTES);
 	prepare(job, job->buffer, (uint64_t)job->extent.pages * WF_RECORD_PAGE, 0);
+	/* The next buffer is filled meanwhile, and some disks do their work in the system call. */
+	job->request.shares_lane = true;
 	job->flying = true;
 	wf_io_submit(job->spill->io, &job->request);
 }
@@ -204,12 +207,44 @@ static uint32_t plan_pages(const struct wf_spill *spill)
 	return (uint32_t)(wf_record_round(end, WF_RECORD_PAGE) / WF_RECORD_PAGE);
 }
 
+/*
+ * Small objects lie anywhere, and each is short: their bytes, and the place for them, are asked for
+ * ahead, or every one waits for the memory anew.
+ */
+struct ahead {
+	uint32_t at;    /* the next item to be asked for */
+	uint64_t bytes; /* asked for and not yet copied */
+};
+
+static uint64_t bytes_ahead(const struct wf_spill_item *item)
+{
+	return item->size < AHEAD_BYTES ? item->size : AHEAD_BYTES;
+}
+
+static void look_ahead(const struct wf_spill_batch *batch, struct ahead *ahead)
+{
+	WF_DEBUG(ahead->at <= batch->count);
+	WF_DEBUG(ahead->bytes < 2 * AHEAD_BYTES);
+	while (ahead->bytes < AHEAD_BYTES && ahead->at < batch->count) {
+		const struct wf_spill_item *item = &batch->items[ahead->at++];
+		uint64_t bytes = bytes_ahead(item);
+
+		if (way_of(item) != WAY_FUSED)
+			continue;
+		for (uint64_t i = 0; i < bytes; i += WF_CACHE_LINE)
+			__builtin_prefetch((const char *)item->data + i);
+		ahead->bytes += bytes;
+	}
+}
+
 static void put_record(const struct wf_spill_job *job, struct wf_spill_item *item, uint64_t begin)
 {
 	char *to = job->buffer + begin;
 
 	WF_CHECK(begin % wf_record_unit(item->size) == 0);
 	WF_CHECK(begin + wf_record_bytes(item->size) <= WF_SPILL_STAGING_BYTES);
+	for (uint64_t i = 0; i < bytes_ahead(item); i += WF_CACHE_LINE)
+		__builtin_prefetch(to + AHEAD_BYTES + i, 1);
 	/* Summed first: then the copy finds the bytes in the cache. */
 	write_header(job->spill, item, wf_sum(item->data, item->size),
 	             to + wf_record_header_at(item->size));
@@ -226,6 +261,7 @@ static void put_record(const struct wf_spill_job *job, struct wf_spill_item *ite
 static uint32_t fill(const struct wf_spill *spill, const struct wf_spill_job *job, uint64_t *end)
 {
 	uint64_t limit = (uint64_t)job->extent.pages * WF_RECORD_PAGE, begin;
+	struct ahead ahead = { .at = spill->at };
 	uint32_t i;
 
 	WF_CHECK(limit <= WF_SPILL_STAGING_BYTES);
@@ -236,7 +272,10 @@ static uint32_t fill(const struct wf_spill *spill, const struct wf_spill_job *jo
 			continue;
 		if (!lay(item->size, limit, end, &begin))
 			break;
+		look_ahead(spill->batch, &ahead);
 		put_record(job, item, begin);
+		WF_CHECK(ahead.bytes >= bytes_ahead(item));
+		ahead.bytes -= bytes_ahead(item);
 	}
 	return i;
 }

@@ -34,6 +34,11 @@ struct wf_io_request {
 	enum wf_io_op op;
 	int fd;
 	bool direct; /* fd was opened with O_DIRECT: buffers, sizes, offset in units of 512 */
+	/*
+	 * A hint: while an io_uring thread has some such in flight it gets these too, for a caller
+	 * that has work for the other processors meanwhile.
+	 */
+	bool shares_lane;
 	void *data;  /* read into, or written from */
 	/* The last `tail_size` bytes of `size` are at `tail` instead; 0: all are at `data`. */
 	void *tail;

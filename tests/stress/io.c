@@ -100,6 +100,7 @@ static void issue(struct submitter *self, struct segment *segment)
 				    : WF_IO_WRITE,
 		.fd = self->fd,
 		.direct = self->direct,
+		.shares_lane = wf_random_below(&self->random, 2) == 0,
 		.data = segment->data + begin,
 		.size = size / unit * unit,
 		.offset = self->index * REGION_BYTES + index * SEGMENT_BYTES + begin,

@@ -115,6 +115,61 @@ Test(store_evict, copies_go_wherever_they_stand, .init = open_4m, .fini = close_
 	cr_assert_gt(store_recount(store).evicted_copies, 0);
 }
 
+/* ---- What one walk has added up serves again ------------------------------------------------ */
+
+static bool is_resident(uint32_t i)
+{
+	return store_state(objects[i]) == WF_OBJECT_SEALED;
+}
+
+/* A part of the old ones has gone, and the sums of that walk are there. */
+static void let_some_go(void)
+{
+	uint32_t gone;
+
+	touch_the_young();
+	make_room(1700 * KIB);
+	gone = spilled_old();
+	cr_assert(gone > 0 && gone < 1200);
+}
+
+Test(store_evict, what_was_used_since_the_walk_stays, .init = open_4m, .fini = close_all)
+{
+	static bool used[OBJECTS];
+	uint32_t gone = 0;
+
+	let_some_go();
+	for (uint32_t i = 0; i < OBJECTS; i++) {
+		used[i] = is_old(i) && is_resident(i);
+		if (used[i])
+			cr_assert_eq(store_check(store, local, objects[i], BYTES, i), 0);
+	}
+	make_room(2 * MIB);
+	for (uint32_t i = 0; i < OBJECTS; i++) {
+		cr_assert(!used[i] || is_resident(i), "%u was used", i);
+		gone += !is_old(i) && !is_resident(i);
+	}
+	cr_assert_gt(gone, 0);
+}
+
+Test(store_evict, what_was_deleted_since_the_walk_is_made_up_for, .init = open_4m,
+     .fini = close_all)
+{
+	uint32_t left = 0;
+
+	let_some_go();
+	for (uint32_t i = 0; i < made; i++) {
+		if (is_old(i) && is_resident(i))
+			wf_object_delete(store, local, objects[i]);
+		else
+			objects[left++] = objects[i];
+	}
+	cr_assert_lt(left, made);
+	made = left;
+	/* More than there is without the walk's share of the deleted. */
+	make_room(3500 * KIB);
+}
+
 /* ---- A full disk ----------------------------------------------------------------------------- */
 
 #define LARGE (256 * KIB)
