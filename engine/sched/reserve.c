@@ -442,6 +442,19 @@ static void pass_all_waiting(struct wf_local *self, struct wf_pg *pg)
 	}
 }
 
+/*
+ * Removed already: what waits in it is served no more, also while the mutex is let go. Who took
+ * something of it now would give the rest to the runtime in the middle of that.
+ */
+static void leave_queues(struct wf_admit *a, const struct wf_pg *pg)
+{
+	/* relaxed: under the mutex. */
+	WF_CHECK(wf_load_relaxed(&pg->removed));
+	WF_DEBUG(pg->users > 0);
+	for (struct wf_class *class = pg->classes; class; class = class->pg_next)
+		wf_class_leave(a, class);
+}
+
 /* Whether an actor holds something of it, or is to. */
 static bool has_actors(const struct wf_pg *pg)
 {
@@ -496,6 +509,7 @@ static int give_up(struct wf_local *self, uint64_t bits, int status)
 	pg->ready = NULL;
 	pg->untold = false;
 	pg->users++;
+	leave_queues(a, pg);
 	/* First, so that those that wait end by this, and not because their init cannot run. */
 	end_actors(self, pg, why);
 	pass_all_waiting(self, pg);

@@ -286,6 +286,62 @@ Test(actors_bundles, a_running_call_is_told_and_what_its_actor_holds_comes_back_
 	close_empty(rt);
 }
 
+static struct api_gate dropping = API_GATE_INIT;
+
+static void drop_at_gate(void *state, size_t size)
+{
+	API_CHECK(state && size);
+	api_gate_pass(&dropping);
+}
+
+struct removal {
+	weft *rt;
+	weft_placement group;
+};
+
+static void *removes(void *arg)
+{
+	const struct removal *removal = arg;
+
+	API_CHECK(weft_placement_remove(removal->rt, removal->group) == 0);
+	return NULL;
+}
+
+/* Who removes it is held in a drop; what would be next to collect workers is of the group. */
+Test(actors_bundles, what_waits_for_workers_is_not_begun_while_its_group_is_removed)
+{
+	static const struct weft_actor_class dropped =
+		WEFT_ACTOR_CLASS(.state_bytes = 8, .drop = drop_at_gate);
+	weft *rt = open_with(WORKERS, NULL);
+	struct removal removal = { rt, group_of(rt, BUNDLE(.cpus = 2, .gpus = 1)) };
+	weft_actor actor = placed(rt, &dropped, INSIDE(removal.group), NULL);
+	struct api_gate busy = API_GATE_INIT;
+	struct api_count ran = { 0 };
+	weft_ref held[WORKERS], first, second;
+
+	cr_assert_eq(api_end(rt, act_call(rt, actor, api_body_nothing, NULL, 0)), 0);
+	for (uint32_t i = 0; i < WORKERS; i++)
+		held[i] = submit(rt, api_body_gate, &busy, NULL);
+	api_gate_await(&busy, WORKERS);
+	/* This one collects, and the other waits until it may. */
+	first = submit(rt, api_body_nothing, NULL, WEFT_TASK_OPTIONS(.cpus = 2));
+	second = submit(rt, api_body_count, &ran, IN(removal.group, .cpus = 2, .gpus = 1));
+	pthread_t thread = api_thread(removes, &removal);
+
+	api_gate_await(&dropping, 1);
+	api_gate_open(&busy);
+	cr_assert_eq(api_end(rt, first), 0);
+	for (uint32_t i = 0; i < WORKERS; i++)
+		cr_assert_eq(api_end(rt, held[i]), 0);
+	cr_assert_eq(weft_peek(rt, second), 0);
+	api_gate_open(&dropping);
+	api_join(thread);
+	cr_assert_eq(api_end(rt, second), WEFT_EPLACEMENT);
+	cr_assert_eq(api_read(&ran), 0);
+	act_release(rt, actor);
+	close_empty(rt);
+}
+
 static int removes_its_group(weft_task *self)
 {
 	weft *rt = weft_task_runtime(self);
