@@ -134,7 +134,7 @@ void wf_fork_run(struct wf_local *self, struct weft_fork *fork)
 	self->current = &frame;
 	struct wf_ext *ext = wf_cell_ext(parent->cell);
 	struct wf_fiber *fiber = self->fiber;
-	uint32_t modes = ext && ext->parts ? wf_bodies_begin(self, ext) : 0;
+	uint32_t modes = ext && (ext->parts || ext->call) ? wf_bodies_begin(self, ext) : 0;
 
 	fork->fn(&frame, fork->arg);
 	self = wf_self();

@@ -289,16 +289,20 @@ uint32_t wf_bodies_begin(struct wf_local *self, struct wf_ext *ext)
 	const struct wf_plus *plus = wf_ext_plus(ext);
 	struct wf_fiber_user *user = self->fiber ? wf_fiber_user(self->fiber) : NULL;
 	uint32_t modes = plus && (plus->context || plus->identity) ? MODE_GIVING : 0;
+	bool stolen = self->current && self->current->borrowed;
+	/* Of the actor, when this is not the stack of its turn, which knows. */
+	const struct wf_kept *kept = ext->call && stolen ? wf_call_kept(self->rt, ext) : NULL;
 
 	/* A fork that was stolen runs on a worker of its own. */
 	if (((request && (request->cpus || (request->gpus && self->rt->gpus))) ||
 	     (ext->call && self->rt->gpus && wf_call_devices(self->rt, ext))) &&
-	    !(self->current && self->current->borrowed))
+	    !stolen)
 		modes |= MODE_COUNTED;
 	WF_DEBUG(ext->parts || ext->call);
-	if (request && request->capture)
+	if ((request && request->capture) || (kept && kept->captures))
 		modes |= MODE_GIVING;
-	if (request && request->kept && user && !(user->bound & WF_FIBER_KEPT))
+	if (((request && request->kept) || (kept && kept->stays)) && user &&
+	    !(user->bound & WF_FIBER_KEPT))
 		modes |= MODE_KEPT;
 	if (ext->parts & WF_PART_GROUP)
 		modes |= MODE_GIVING | MODE_GROUP;

@@ -547,6 +547,59 @@ Test(actors_bundles, every_short_call_passes_it_on_and_nothing_is_left_on_the_st
 	close_empty(rt);
 }
 
+struct forked {
+	const struct family *family;
+	struct api_count began;
+};
+
+static void spawns_in_a_fork(weft_task *self, void *arg)
+{
+	struct forked *forked = arg;
+	const struct family *family = forked->family;
+	weft *rt = weft_task_runtime(self);
+	weft_ref ref;
+
+	api_add(&forked->began, 1);
+	API_CHECK(place_here(self).captures == family->captured);
+	API_CHECK(weft_spawn(rt, checks_family, family, sizeof *family, &ref) == 0);
+	API_CHECK(api_end(rt, ref) == 0);
+}
+
+/* A thief begins the fork while its parent waits on its own thread. */
+static int has_its_fork_stolen(weft_task *self)
+{
+	struct forked forked = { .family = api_arg_pointer(self) };
+	struct weft_fork fork;
+
+	weft_fork(self, &fork, spawns_in_a_fork, &forked);
+	api_await_count(&forked.began, 1);
+	weft_fork_join(self, &fork);
+	return 0;
+}
+
+Test(actors_bundles, a_fork_of_a_call_that_a_thief_takes_passes_it_on)
+{
+	weft *rt = open_with(WORKERS, NULL);
+
+	for (int captured = 0; captured < 2; captured++) {
+		struct family family = { .group = group_of(rt, roomy), .captured = captured };
+		const struct weft_place place = { .struct_size = sizeof place,
+			                          .group = family.group,
+			                          .flags = captured ? WEFT_PLACE_CAPTURE : 0 };
+		weft_actor actor = placed(rt, &bare, HOLDS(.place = &place), NULL);
+		void *in = &family;
+
+		for (int i = 0; i < 10; i++)
+			cr_assert_eq(
+				api_end(rt,
+			                act_call(rt, actor, has_its_fork_stolen, &in, sizeof in)),
+				0);
+		act_release(rt, actor);
+		removed(rt, family.group);
+	}
+	close_empty(rt);
+}
+
 static int makes_actors(weft_task *self)
 {
 	const struct family *family = weft_task_arg(self, NULL);
