@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "actor.h"
+#include "options.h"
 
 struct timer {
 	weft *rt;
@@ -166,6 +167,7 @@ static int timer_start(struct wf_local *self, struct timer *timer, weft_actor ac
 {
 	static const struct weft_task_options options = { .struct_size = sizeof(options),
 		                                          .name = "weft_tell",
+		                                          .place = &wf_place_nowhere,
 		                                          .arg_drop = timer_drop };
 	const struct weft_call call = {
 		.fn = timer_body, .arg = &timer, .arg_size = sizeof(timer), .opts = &options

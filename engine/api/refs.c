@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "options.h"
 #include "room.h"
 #include "runtime.h"
 #include "wf_copy.h"
@@ -162,6 +163,7 @@ static int join_few(weft *rt, const weft_ref *refs, uint32_t n, int on_input_err
 {
 	struct weft_task_options options = { .struct_size = sizeof(options),
 		                             .name = "weft_join",
+		                             .place = &wf_place_nowhere,
 		                             .on_input_error = (uint32_t)on_input_error };
 	struct weft_call call = {
 		.fn = join_body, .inputs = refs, .opts = &options, .n_after = (uint16_t)n

@@ -112,7 +112,11 @@ struct weft_place {
  * only its calls are the node's. In a weft_group, too, they run there, as said above of tasks.
  *
  * With WEFT_PLACE_CAPTURE what its calls submit or create is in the group. An actor that a captured
- * task creates without a place of its own is in the group in that way.
+ * task creates without a place of its own is in the group in that way. Timers and joins are in no
+ * group.
+ *
+ * What such a call waits for may want what its own actor holds in the bundle, and waits for ever
+ * then: in bundles nobody is told WEFT_EDEADLOCK for want of resources.
  *
  * weft_actor_create() answers as weft_submit() does, see above.
  */

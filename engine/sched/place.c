@@ -140,6 +140,8 @@ int wf_place_read(weft *rt, const struct weft_task_options *o, struct wf_shape *
 
 /* ---- What is passed on ---------------------------------------------------------------------- */
 
+const struct weft_place wf_place_nowhere = { .struct_size = sizeof(wf_place_nowhere) };
+
 /* The group that the running body, or its actor, has its children in. NULL: none. */
 static const struct wf_shape *captor(const struct wf_local *self)
 {

@@ -25,6 +25,8 @@ bool wf_fixed(double amount, int64_t *out);
  * parent is; *out is left alone when it is in none. 0, -EINVAL, -ENOMEM, WEFT_EPLACEMENT. (place.c)
  */
 int wf_place_class(struct wf_local *self, const struct wf_setup *setup, struct wf_class **out);
+/* The place of what the library submits for itself: nowhere, and not where its parent is. */
+extern const struct weft_place wf_place_nowhere;
 /* The placement group of the same, 0: none. (place.c) */
 uint64_t wf_place_group(const struct wf_local *self, const struct wf_setup *setup);
 /* 0; or -EINVAL, -ENOTSUP, with the field and its value in the log. */

@@ -600,6 +600,49 @@ Test(actors_bundles, a_fork_of_a_call_that_a_thief_takes_passes_it_on)
 	close_empty(rt);
 }
 
+/* Timers and joins of what captures: they are the library's, and ask for nothing in a bundle. */
+static int uses_timers_and_joins(weft_task *self)
+{
+	const struct family *family = api_arg_pointer(self);
+	weft *rt = weft_task_runtime(self);
+	weft_ref refs[2], joined;
+
+	for (int gone = 0; gone < 2; gone++) {
+		const weft_actor other = placed(rt, &bare, HOLDS(AT(0)), NULL);
+		weft_ref event = api_event(rt);
+
+		API_CHECK(weft_tell_after(rt, other, 1000, api_body_nothing, NULL, 0, &refs[0]) ==
+		          0);
+		refs[1] = event;
+		API_CHECK(weft_join(rt, refs, 2, 0, &joined) == 0);
+		settle(rt, event);
+		/* Whoever removes the group has told this call to stop: it waits for nothing. */
+		if (!gone)
+			API_CHECK(api_end(rt, joined) == 0);
+		else
+			api_release(rt, joined);
+		api_release(rt, refs[0]);
+		api_release(rt, event);
+		act_release(rt, other);
+		API_CHECK(weft_placement_remove(rt, family->group) == 0);
+	}
+	return 0;
+}
+
+Test(actors_bundles, timers_and_joins_of_a_captured_call_need_no_room_in_a_bundle)
+{
+	weft *rt = open_with(WORKERS, NULL);
+	struct family family = { .group = group_of(rt, BUNDLE(.memory = 10)) };
+	void *in = &family;
+	weft_actor actor = placed(
+		rt, &bare, HOLDS(AT(.group = family.group, .flags = WEFT_PLACE_CAPTURE)), NULL);
+
+	cr_assert_eq(api_end(rt, act_call(rt, actor, uses_timers_and_joins, &in, sizeof in)),
+	             WEFT_EACTOR);
+	act_release(rt, actor);
+	close_empty(rt);
+}
+
 static int makes_actors(weft_task *self)
 {
 	const struct family *family = weft_task_arg(self, NULL);
