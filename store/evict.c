@@ -12,7 +12,8 @@
  * The first walk reads all entries, most of which are of objects in files when much is spilled. So
  * what it has added up serves until nearly all of it is claimed. What changes meanwhile is younger
  * than all that it has seen, or gone, which is found when a line claims less than it should: then,
- * and when there are copies or a write has failed, the entries are added up anew.
+ * and when there are copies, something was restored or a write has failed, the entries are added up
+ * anew. A copy that was held during the walk and is let go later waits for the next one.
  *
  * How: copies of what a file has already go first and cost nothing: when they are enough, nothing
  * is written. The rest is written in batches of at least BATCH_BYTES while there is more, with a
@@ -640,11 +641,12 @@ static bool can_follow(const struct wf_store *store, uint64_t want)
 
 	WF_DEBUG(want > 0);
 	WF_DEBUG(!evict->planned);
-	if (!evict->counted || evict->totals[1] > 0 || evict->totals[0] < want)
+	if (!evict->counted || evict->totals[1] > 0)
 		return false;
 	/* relaxed: written by this thread. */
 	if (wf_load_relaxed(&store->restores_done) != evict->restored)
 		return false;
+	/* At 0 also when they are less than that. */
 	return draw_line(evict->sums[0], want).key >= SIZES;
 }
 

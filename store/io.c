@@ -20,7 +20,8 @@
  * `done` is called by whoever sets the phase to DONE, with the lock not held. A block leaves its
  * lane through end_block() only, whatever happened to it, so flying comes back to 0.
  * A lane that is PARKED or WAITING was so when the queue was empty; whoever fills the queue wakes
- * one, and a lane that takes a block and leaves others behind wakes the next.
+ * one, and a lane that takes a block and leaves others behind wakes the next. Where the first of
+ * the queue shares a lane that is awake nobody is woken: that one comes back to the queue.
  *
  * Progress: blocking, by a mutex that is held for the moving of a few words, and for the wake-up of
  * a sleeping lane: after the lock is gone the request may be done and the room closed by somebody

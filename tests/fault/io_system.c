@@ -209,6 +209,7 @@ static void stops_midway(int error)
 	for (int i = 0; i < FLOOD; i++) {
 		requests[i] = (struct wf_io_request){ .op = i % 7 == 6 ? WF_IO_SYNC : WF_IO_WRITE,
 			                              .fd = fd,
+			                              .shares_lane = i % 2 == 0,
 			                              .data = out,
 			                              .size = i % 7 == 6 ? 0 : sizeof(out),
 			                              .offset = (uint64_t)i * sizeof(out),

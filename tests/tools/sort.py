@@ -25,6 +25,8 @@ with open(PROGRAM, "rb") as binary:
 SHRINK = 4 if SANITIZED else 1
 # What the README says a run takes beside its budget; sanitizers take any amount.
 OVERHEAD = 10 ** 10 if SANITIZED else 32000000
+# For a run with --mem 16M; the 16 MiB that the store leaves free wherever it is are not used.
+MEMORY_GROUP = 16000000 + OVERHEAD + (16 << 20)
 
 
 def fail(text):
@@ -370,8 +372,7 @@ def test_full_spill_directory():
 
 
 def memory_group():
-    """A new memory control group for a run with --mem 16M, or None: the 16 MiB that the store
-    leaves free wherever it is are not used."""
+    """A new memory control group of MEMORY_GROUP bytes, or None."""
     for line in read("/proc/self/cgroup").decode().splitlines():
         _, controllers, path = line.split(":", 2)
         base, limit = "/sys/fs/cgroup/memory" + path, "memory.limit_in_bytes"
@@ -382,7 +383,7 @@ def memory_group():
             try:
                 os.mkdir(group)
                 with open(group + "/" + limit, "w", encoding="ascii") as file:
-                    file.write(str(16000000 + OVERHEAD + (16 << 20)))
+                    file.write(str(MEMORY_GROUP))
                 return group
             except OSError:
                 if os.path.exists(group):
@@ -403,6 +404,11 @@ def test_memory_group():
     try:
         out, _ = run("--demo", "90M", "--mem", "16M", "--dir", ".", "--json", before=enter)
         expect(json.loads(out)["spilled_bytes"] > 0, "nothing was spilled in the group")
+        write("in", RANDOM.randbytes(2000000))
+        out, _ = run("in", "-o", "out", "--json", before=enter)
+        expect(read("out") == in_order(read("in"), 100, 0, 10), "a sort in what a group leaves")
+        budget = json.loads(out)["memory_bytes"]
+        expect(budget <= MEMORY_GROUP // 2, "%d bytes of a group of %d" % (budget, MEMORY_GROUP))
     finally:
         os.rmdir(group)
 

@@ -362,6 +362,77 @@ Test(io, what_has_not_begun_can_be_taken_back)
 	on_one_by_one(taken_back);
 }
 
+/* ---- Lanes ---------------------------------------------------------------------------------- */
+
+struct laned {
+	struct wf_io_request request;
+	pthread_t lane; /* that it ended on */
+	struct io_event end;
+};
+
+static void note_lane(struct wf_io_request *request)
+{
+	struct laned *laned = wf_container_of(request, struct laned, request);
+
+	laned->lane = pthread_self();
+	io_event_add(&laned->end);
+}
+
+static struct laned laned_of(int fd, void *data, bool shares)
+{
+	return (struct laned){ .request = { .op = WF_IO_READ,
+		                            .fd = fd,
+		                            .shares_lane = shares,
+		                            .data = data,
+		                            .size = 1,
+		                            .done = note_lane } };
+}
+
+/* Of two lanes the first is asked first; the second has a request that shares one. */
+static void one_lane(struct wf_io *io)
+{
+	char byte, others;
+	struct order order = { .io = io };
+	int fd = io_file(false), ends[2];
+	struct named h = named_of(&order, fd, 'H', &others, 1);
+	struct laned slow, mark = laned_of(fd, &others, false);
+	uint32_t in_a_row = 0;
+
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, 1), 0);
+	cr_assert_eq(pipe(ends), 0);
+	slow = laned_of(ends[0], &byte, true);
+	wf_io_submit(io, &h.request);
+	io_event_wait(&order.held, 1);
+	wf_io_submit(io, &slow.request);
+	wf_io_submit(io, &mark.request);
+	io_event_wait(&mark.end, 1);
+	io_event_add(&order.release);
+	/* The first may get some until it sleeps; nobody wakes it then. */
+	for (uint32_t tries = 0; in_a_row < 20; tries++) {
+		struct laned quick = laned_of(fd, &others, true);
+
+		cr_assert_lt(tries, 10000);
+		wf_io_submit(io, &quick.request);
+		io_event_wait(&quick.end, 1);
+		in_a_row = pthread_equal(quick.lane, mark.lane) ? in_a_row + 1 : 0;
+	}
+	cr_assert_eq(wf_load_acquire(&slow.end.count), 0);
+	cr_assert_eq(write(ends[1], "!", 1), 1);
+	io_event_wait(&slow.end, 1);
+	cr_assert(pthread_equal(slow.lane, mark.lane));
+	cr_assert_eq(byte, '!');
+	cr_assert_eq(slow.request.moved, 1);
+	close(ends[0]);
+	close(ends[1]);
+	close(fd);
+}
+
+Test(io, requests_that_share_a_lane_follow_the_one_in_flight)
+{
+	run_on("uring", (struct wf_io_options){ .threads = 2, .depth = 4 }, one_lane);
+}
+
 /* ---- Threads -------------------------------------------------------------------------------- */
 
 struct chain {

@@ -152,6 +152,31 @@ Test(store_evict, what_was_used_since_the_walk_stays, .init = open_4m, .fini = c
 	cr_assert_gt(gone, 0);
 }
 
+/* At the walk all are as old; since then time has passed, and half of them were used. */
+Test(store_evict, the_youngest_of_the_walk_are_told_apart_anew, .init = open_4m, .fini = close_all)
+{
+	static bool used[OBJECTS];
+	uint32_t gone = 0;
+
+	for (uint32_t i = 0; i < OBJECTS; i++)
+		cr_assert_eq(store_check(store, local, objects[i], BYTES, i), 0);
+	make_room(1700 * KIB);
+	let_time_pass();
+	for (uint32_t i = 0; i < OBJECTS; i += 2) {
+		used[i] = is_resident(i);
+		if (used[i])
+			cr_assert_eq(store_check(store, local, objects[i], BYTES, i), 0);
+	}
+	let_time_pass();
+	make_room(2 * MIB);
+	for (uint32_t i = 0; i < OBJECTS; i++) {
+		cr_assert(!used[i] || is_resident(i), "%u was used", i);
+		gone += !used[i] && !is_resident(i);
+	}
+	/* Of those that were not used, some are left: the sums would have been enough. */
+	cr_assert(gone > 500 && gone < OBJECTS / 2, "%u have gone", gone);
+}
+
 Test(store_evict, what_was_deleted_since_the_walk_is_made_up_for, .init = open_4m,
      .fini = close_all)
 {

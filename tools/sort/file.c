@@ -13,7 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define IO_MOST (1u << 30) /* one call moves less than 2 GiB at most */
+#include "base.h"
+
+#define IO_MOST      (1u << 30) /* one call moves less than 2 GiB at most */
+#define MEMORY_GUESS 512000000u
 
 int wf_sort_pread(int fd, void *data, size_t n, uint64_t offset)
 {
@@ -293,24 +296,10 @@ static bool read_labelled(const char *path, const char *label, uint64_t *bytes)
 
 uint64_t wf_sort_memory_available(void)
 {
-	static const char *const limit_files[] = {
-		"/sys/fs/cgroup/memory.max",
-		"/sys/fs/cgroup/memory/memory.limit_in_bytes",
-	};
-	uint64_t available = UINT64_MAX, limit;
+	/* As the runtime finds it: the limits of all groups above count, less what is used. */
+	uint64_t left = wf_memory_left(NULL);
 
-	if (!read_labelled("/proc/meminfo", "MemAvailable:", &available))
-		available = UINT64_MAX;
-	for (size_t i = 0; i < sizeof(limit_files) / sizeof(limit_files[0]); i++) {
-		FILE *in = fopen(limit_files[i], "re");
-
-		if (!in)
-			continue;
-		if (fscanf(in, "%" SCNu64, &limit) == 1 && limit < available)
-			available = limit;
-		fclose(in);
-	}
-	return available;
+	return left != 0 ? left : MEMORY_GUESS;
 }
 
 uint64_t wf_sort_memory_private(void)

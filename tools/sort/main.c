@@ -213,6 +213,13 @@ static bool open_gpu(struct app *app)
 	return status == 0;
 }
 
+static uint64_t default_memory(void)
+{
+	uint64_t half = wf_sort_memory_available() / 2;
+
+	return half > WF_SORT_MEMORY_MIN ? half : WF_SORT_MEMORY_MIN;
+}
+
 static bool open_weft(struct app *app)
 {
 	const struct wf_sort_options *options = &app->options;
@@ -229,7 +236,7 @@ static bool open_weft(struct app *app)
 	}
 	if (!wf_sort_probe_directory(options->spill_dir))
 		return false;
-	app->memory = options->memory ? options->memory : wf_sort_memory_available() / 2;
+	app->memory = options->memory ? options->memory : default_memory();
 	store_bytes = app->memory - app->memory / 8;
 	/* Batches under way are in memory of their own: a chunk each, less than a fifth in all. */
 	if (options->gpu)

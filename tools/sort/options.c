@@ -11,7 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MEMORY_MIN  4000000
 #define MEMORY_DEMO 256000000
 #define THREADS_MAX 1024 /* of struct weft_options */
 
@@ -204,7 +203,7 @@ static bool take_value(int code, const char *value, struct wf_sort_options *opti
 		options->spill_dir = value;
 		return true;
 	case OPTION_MEMORY:
-		if (!read_size(value, &options->memory) || options->memory < MEMORY_MIN)
+		if (!read_size(value, &options->memory) || options->memory < WF_SORT_MEMORY_MIN)
 			return bad_value("--mem", value, "want a size of at least 4M");
 		return true;
 	case OPTION_KEY:

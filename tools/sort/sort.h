@@ -29,8 +29,10 @@ enum wf_sort_exit {
 	WF_SORT_DONE = 0, /* sorted and checked */
 	WF_SORT_FAILED = 1,
 	WF_SORT_USAGE = 2,
-	WF_SORT_INTERRUPTED = 130 /* by SIGINT or SIGTERM */
+	WF_SORT_INTERRUPTED = 130 /* by SIGHUP, SIGINT or SIGTERM */
 };
+
+#define WF_SORT_MEMORY_MIN ((uint64_t)4000000)
 
 struct wf_sort_options {
 	const char *input;     /* NULL with --demo */
@@ -39,7 +41,7 @@ struct wf_sort_options {
 	const char *dir;       /* of the demo's files; never NULL with --demo */
 	const char *spill_dir; /* never NULL */
 	uint64_t demo_bytes;
-	uint64_t memory; /* 0: half of what is available */
+	uint64_t memory; /* 0: half of what is available, at least WF_SORT_MEMORY_MIN */
 	uint64_t seed;   /* of the demo's records */
 	uint32_t record_bytes;
 	uint32_t key_offset;
@@ -544,7 +546,7 @@ bool wf_sort_output_open(struct wf_sort_output *output, const char *path, uint64
 bool wf_sort_output_publish(struct wf_sort_output *output, bool sync);
 void wf_sort_output_drop(struct wf_sort_output *output);
 
-uint64_t wf_sort_memory_available(void); /* bytes; UINT64_MAX when it cannot be known */
+uint64_t wf_sort_memory_available(void); /* bytes; a guess when it cannot be known */
 uint64_t wf_sort_memory_private(void);   /* resident and not the store's; 0: cannot be known */
 
 /* ---- Signals and progress (main.c, report.c) --------------------------------------- */
