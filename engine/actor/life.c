@@ -311,6 +311,10 @@ bool wf_actor_kill(struct wf_local *self, struct wf_actor *a, struct wf_error *d
 {
 	struct wf_ext *claimed = NULL;
 	struct wf_mail *chain = NULL;
+
+	if (!self->worker)
+		/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
+		wf_add_acq_rel(&self->rt->external, 1);
 	uint32_t word = wf_box_lock(&a->box);
 
 	/* Not used: it has gone since somebody who has no count of it looked it up. */
@@ -626,8 +630,6 @@ void wf_actors_unplace(struct wf_local *self, uint64_t placement, struct wf_erro
 	struct wf_actors *t = wf_actors_of(rt);
 
 	WF_DEBUG(placement && why);
-	/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
-	wf_add_acq_rel(&rt->external, 1);
 	/* relaxed: those of the group were seen under the mutex under which it was removed. */
 	for (uint32_t i = 1; t && i < wf_load_relaxed(&t->end); i++) {
 		struct wf_actor *a = live_at(rt, i, is_placed, placement);

@@ -178,9 +178,6 @@ int weft_actor_kill(weft *rt, weft_actor actor, int how)
 	if (!a)
 		return -EINVAL;
 	WF_DEBUG(a->class_ && self->rt == rt);
-	if (!self->worker)
-		/* acq_rel [E1]: before anything is freed, see wf_deadlock_search(). */
-		wf_add_acq_rel(&rt->external, 1);
 	wf_actor_kill(self, a, wf_death_make(a, "it was killed", NULL), how == WEFT_KILL_RESTART);
 	wf_actor_unhold(wf_local_of(rt), a);
 	return 0;
