@@ -45,7 +45,7 @@ void wf_turn_schedule(struct wf_local *self, struct wf_actor *a)
 	wf_ready_actor(self, a, a->priority, last);
 }
 
-void wf_actor_stick(struct wf_actor *actor, struct wf_actor **list)
+void wf_actor_stuck_at(struct wf_actor *actor, struct wf_actor **list)
 {
 	WF_CHECK(actor->cold->kept.stays);
 	if (actor->cold->stuck++)
@@ -54,7 +54,7 @@ void wf_actor_stick(struct wf_actor *actor, struct wf_actor **list)
 	*list = actor;
 }
 
-struct wf_actor *wf_actor_unstick(struct wf_actor **list)
+struct wf_actor *wf_actor_unstuck_at(struct wf_actor **list)
 {
 	struct wf_actor *actor = *list;
 

@@ -237,7 +237,7 @@ void wf_lane_actor(struct wf_local *self, uint32_t index, bool kept, struct wf_a
 		return;
 	}
 	pthread_mutex_lock(&rt->lanes->mutex);
-	wf_actor_stick(actor, &node->stuck_actors);
+	wf_actor_stuck_at(actor, &node->stuck_actors);
 	struct wf_worker *claimed = announce(rt, node, false);
 
 	pthread_mutex_unlock(&rt->lanes->mutex);
@@ -289,7 +289,7 @@ static void *take_linked(weft *rt, struct wf_place_node *node)
 		node->stuck = wf_ext_request(cell->ext_word)->stuck;
 		return cell;
 	}
-	struct wf_actor *actor = wf_actor_unstick(&node->stuck_actors);
+	struct wf_actor *actor = wf_actor_unstuck_at(&node->stuck_actors);
 
 	return actor ? (void *)((uintptr_t)actor | WF_ITEM_ACTOR) : NULL;
 }

@@ -87,8 +87,8 @@ void wf_actor_run(struct wf_local *self, struct wf_actor *actor) WF_SUSPENDS;
 void wf_actor_stuck(struct wf_actor *actor);
 struct wf_actor *wf_actor_unstuck(weft *rt);
 /* The same of one that is kept on its node, in a list of that; NULL: there is none. */
-void wf_actor_stick(struct wf_actor *actor, struct wf_actor **list);
-struct wf_actor *wf_actor_unstick(struct wf_actor **list);
+void wf_actor_stuck_at(struct wf_actor *actor, struct wf_actor **list);
+struct wf_actor *wf_actor_unstuck_at(struct wf_actor **list);
 /*
  * For the search in service.c, which has the locks of all stacks, and an ext that may just go and
  * seems to have so many edges: the cells of which one must end before this call can run, `most` or
