@@ -88,17 +88,24 @@ static void crash_and_time(weft *rt, weft_actor actor, struct lives *lives, int6
 	cr_assert_eq(api_read(&lives->n), n + 1);
 }
 
+static weft_actor born(weft *rt, struct lives *lives)
+{
+	weft_actor actor;
+
+	cr_assert_eq(weft_actor_create(rt, &stormy, NULL, &(struct weft_call){ API_POINTER(lives) },
+	                               &actor),
+	             0);
+	api_await_count(&lives->n, 1);
+	return actor;
+}
+
 Test(actors_again, restarts_in_a_row_take_longer_and_longer_up_to_a_second)
 {
 	weft *rt = open_virtual();
 	struct lives lives = { 0 };
-	weft_actor actor;
+	weft_actor actor = born(rt, &lives);
 	int64_t delay = 0;
 
-	cr_assert_eq(weft_actor_create(rt, &stormy, NULL,
-	                               &(struct weft_call){ API_POINTER(&lives) }, &actor),
-	             0);
-	api_await_count(&lives.n, 1);
 	for (int i = 0; i < 14; i++) {
 		crash_and_time(rt, actor, &lives, delay);
 		delay = !delay ? MS : 2 * delay < 1000 * MS ? 2 * delay : 1000 * MS;
@@ -112,12 +119,8 @@ Test(actors_again, an_actor_that_has_lived_for_a_while_begins_anew_at_once)
 {
 	weft *rt = open_virtual();
 	struct lives lives = { 0 };
-	weft_actor actor;
+	weft_actor actor = born(rt, &lives);
 
-	cr_assert_eq(weft_actor_create(rt, &stormy, NULL,
-	                               &(struct weft_call){ API_POINTER(&lives) }, &actor),
-	             0);
-	api_await_count(&lives.n, 1);
 	for (int round = 0; round < 3; round++) {
 		crash_and_time(rt, actor, &lives, 0);
 		crash_and_time(rt, actor, &lives, 1 * MS);
@@ -135,13 +138,9 @@ Test(actors_again, an_actor_that_waits_to_begin_anew_can_be_killed_and_keeps_its
 {
 	weft *rt = open_virtual();
 	struct lives lives = { 0 };
-	weft_actor actor;
+	weft_actor actor = born(rt, &lives);
 	weft_ref queued;
 
-	cr_assert_eq(weft_actor_create(rt, &stormy, NULL,
-	                               &(struct weft_call){ API_POINTER(&lives) }, &actor),
-	             0);
-	api_await_count(&lives.n, 1);
 	crash_and_time(rt, actor, &lives, 0);
 	const uint64_t before = suspended(rt);
 

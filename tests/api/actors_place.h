@@ -7,6 +7,7 @@
 
 #include "actors.h"
 #include "bundles.h"
+#include "nodes.h"
 
 enum { NODES = 4, PER_NODE = 2, WORKERS = NODES * PER_NODE };
 
@@ -29,22 +30,6 @@ static inline weft_actor placed(weft *rt, const struct weft_actor_class *class_,
                                 const struct weft_actor_holds *holds, struct act_log *log)
 {
 	return act_create(rt, class_, WEFT_ACTOR_OPTIONS(.holds = holds), log);
-}
-
-static inline uint32_t node_here(weft_task *self)
-{
-	struct weft_task_info info = { .struct_size = sizeof info };
-
-	API_CHECK(weft_task_info(self, &info) == 0);
-	return info.node;
-}
-
-static inline struct weft_task_place place_here(weft_task *self)
-{
-	struct weft_task_place place = { .struct_size = sizeof place };
-
-	API_CHECK(weft_task_place(self, &place) == 0);
-	return place;
 }
 
 static inline int crashes(weft_task *self)

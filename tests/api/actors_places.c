@@ -170,25 +170,10 @@ Test(actors_places, it_waits_for_its_node_while_others_go_on)
 	close_empty(rt);
 }
 
-struct stays {
-	weft_ref event;
-	struct api_count began;
-};
-
 static int waits_and_stays(weft_task *self)
 {
-	struct stays *stays = api_arg_pointer(self);
-	const uint32_t node = node_here(self);
-	weft *rt = weft_task_runtime(self);
-	struct weft_view view;
-
-	API_CHECK(node == place_here(self).node);
-	api_add(&stays->began, 1);
-	API_CHECK(weft_get(rt, stays->event, WEFT_FOREVER, &view) == 0);
-	for (int i = 0; i < 5; i++) {
-		API_CHECK(node_here(self) == node);
-		API_CHECK(weft_yield(rt) == 0);
-	}
+	API_CHECK(node_here(self) == place_here(self).node);
+	wait_and_stay(self);
 	return 0;
 }
 

@@ -5,6 +5,7 @@
  * bodies say on which node they are, and gates hold the workers of a node. What one node alone can
  * show is in bundles.c.
  */
+#include "nodes.h"
 #include "resources.h"
 #include "test.h"
 
@@ -23,22 +24,6 @@ static weft *open_nodes(uint32_t workers, struct said *said)
 	                    WEFT_OPTIONS(.workers = workers, .seed = test_seed(), .gpus = 4,
 	                                 .log = said ? hear : NULL, .log_arg = said)) == 0);
 	return rt;
-}
-
-static uint32_t node_here(weft_task *self)
-{
-	struct weft_task_info info = { .struct_size = sizeof info };
-
-	API_CHECK(weft_task_info(self, &info) == 0);
-	return info.node;
-}
-
-static struct weft_task_place place_here(weft_task *self)
-{
-	struct weft_task_place place = { .struct_size = sizeof place };
-
-	API_CHECK(weft_task_place(self, &place) == 0);
-	return place;
 }
 
 /* Returns the node that it runs on. */
@@ -148,25 +133,9 @@ Test(placement, hard_waits_for_its_node_while_others_go_on)
 	close_empty(rt);
 }
 
-struct stays {
-	weft_ref event;
-	struct api_count began;
-};
-
 static int waits_and_stays(weft_task *self)
 {
-	struct stays *stays = api_arg_pointer(self);
-	const uint32_t node = node_here(self);
-	weft *rt = weft_task_runtime(self);
-	struct weft_view view;
-
-	api_add(&stays->began, 1);
-	API_CHECK(weft_get(rt, stays->event, WEFT_FOREVER, &view) == 0);
-	API_CHECK(node_here(self) == node);
-	for (int i = 0; i < 5; i++) {
-		API_CHECK(weft_yield(rt) == 0);
-		API_CHECK(node_here(self) == node);
-	}
+	wait_and_stay(self);
 	return tells_node(self);
 }
 
