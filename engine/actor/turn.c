@@ -299,12 +299,14 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 	WF_DEBUG(info->kind == WF_CALL_METHOD);
 	info->row = WF_ROW_AGAIN;
 	uint32_t word = wf_box_lock(&a->box);
+	bool queued = wf_task_requeue(cell);
 
-	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
-	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
 	/* Last: one that crashes its actor again and again does not keep back the others. */
-	wf_call_group_append(wf_call_group_at(a, group), wf_mail_of(cell));
+	if (queued)
+		wf_call_group_append(wf_call_group_at(a, group), wf_mail_of(cell));
 	wf_box_unlock(&a->box, word);
+	if (WF_UNLIKELY(!queued))
+		wf_task_refuse(self, cell, NULL);
 }
 
 /* What an actor holds is fixed while a call is inside. An init may run though it was refused. */

@@ -151,6 +151,11 @@ int wf_group_hold_for(weft *rt, const struct wf_local *self, weft_group wanted, 
 /* A call that nobody has seen yet is counted in a group that is kept. */
 void wf_group_take_in(weft *rt, uint32_t index, struct wf_cell *cell);
 bool wf_group_is_cancelled(const weft *rt, uint32_t index);
+/*
+ * End what lies in the lanes of a cancelled group, or of all (0), and has not begun. That may make
+ * more ready, which lands there: a call from inside has the outer one look at all once more.
+ */
+void wf_groups_end_queued(struct wf_local *self, uint32_t index);
 /* The submit failed after all. */
 void wf_group_undo(struct wf_local *self, struct wf_group *group);
 /* A task has ended, and everything about it is done. */

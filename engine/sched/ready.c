@@ -203,7 +203,12 @@ static int push_cell_of_group(struct wf_local *self, struct wf_cell *cell, uint3
 	const struct weft_task *frame = self->current;
 	bool first = frame && frame->rt == self->rt && wf_cell_group(frame->cell) == group;
 
-	return wf_group_push(self, group, cell, priority & ~WF_READY_GROUP, first);
+	int rc = wf_group_push(self, group, cell, priority & ~WF_READY_GROUP, first);
+
+	/* Its canceller may have looked into the lane before: no worker has to come by. */
+	if (WF_UNLIKELY(!rc && wf_group_is_cancelled(self->rt, group)))
+		wf_groups_end_queued(self, group);
+	return rc;
 }
 
 static int push(struct wf_local *self, void *item, uint32_t priority)

@@ -85,6 +85,7 @@ struct wf_local {
 	bool early_busy;          /* inside early_end() */
 	struct wf_cell *early;    /* claimed, to be ended; linked through their data */
 	bool passing, refusing;   /* calls become ready, or are refused, one by one; see call.c */
+	bool draining, drain;     /* inside wf_groups_end_queued(); and all of them once more */
 	bool ends;                /* actors end one by one; see life.c of the actors' room */
 	struct wf_actor *ending;  /* those still to come */
 	struct wf_ext *pass;      /* those still to come, linked through their call info */
@@ -267,8 +268,8 @@ struct weft {
 	bool wakes;                   /* it has had wf_wake_install() */
 	struct wf_a32 bodies_outside; /* bodies that run on spares */
 	struct wf_a32 stopping;
-	struct wf_a32 quiet;    /* bumped when the last worker goes idle; close waits here */
-	struct wf_a32 external; /* bumped by every action from outside the workers */
+	struct wf_a32 quiet;        /* bumped when the last worker goes idle; close waits here */
+	struct wf_a32 external;     /* bumped by every action from outside the workers */
 	struct wf_a32 forks_asleep; /* stolen forks that wait, or are about to */
 
 	/* The service thread: timers, interrupts, deadlock search. */
@@ -630,7 +631,7 @@ void wf_unready_drop(struct wf_local *self, struct wf_ext *ext);
 /* Win the right to end a task early, then end it; `error` is consumed. */
 bool wf_early_claim(struct wf_ext *ext);
 void wf_early_end(struct wf_local *self, struct wf_ext *ext, struct wf_error *error);
-/* End a task that is off its queue and will not run; `error` is consumed. */
+/* End a task that is off its queue and will not run; `error` is consumed, NULL: it was asked. */
 void wf_task_refuse(struct wf_local *self, struct wf_cell *cell, struct wf_error *error);
 /* Win the right to complete an event: 0, -EALREADY. Then give it its value, and complete it. */
 int wf_event_claim(struct wf_cell *cell);

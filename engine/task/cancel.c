@@ -9,16 +9,21 @@
  * Cancel against the way to a queue: a task that stops waiting, or that is submitted with a
  * deadline or in a group, becomes QUEUED a little after a canceller may have looked. The canceller
  * says ASKED (or LATE, or the group's flag) and then looks at the state again; whoever lets a task
- * wait for resources says QUEUED and then looks whether it is asked. Each has a full fence between
- * [C4].
+ * wait for resources, or puts one with a deadline in a queue, says QUEUED and then looks whether it
+ * is asked. Each has a full fence between [C4]. When the last input comes nobody looks, because
+ * that is done for every task: there the canceller waits until the task is QUEUED, which is a few
+ * instructions and perhaps a lock away; the caller's code is not called in between.
  *
  * LOCKED is a moment, also by walkers that hold no count and may have met another task than they
  * meant: cancellers wait for it, and nobody takes it for a request.
  */
 #include <errno.h>
+#include <sched.h>
 
 #include "gpu.h"
 #include "plain.h"
+
+#define RELAX 100u /* looks before the processor is given away */
 
 /*
  * False: somebody saw to it. A walker that has it locked may be after the one that was in this cell
@@ -39,6 +44,20 @@ static bool change_cancel(struct wf_cell *cell, uint8_t old, uint8_t new)
 	return true;
 }
 
+/* Its last input has come: until it is in a queue, or asks for its resources. */
+static void await_queued(const struct wf_cell *cell)
+{
+	/* acquire [C2] */
+	for (uint32_t i = 0; wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
+	     !wf_promise_is_done(&cell->promise);
+	     i++) {
+		if (i < RELAX)
+			wf_cpu_relax();
+		else
+			sched_yield();
+	}
+}
+
 /*
  * Cancel a task that has not begun, or leave the request for the body; `how`: ASKED or LATE, `old`:
  * what it was found with.
@@ -56,18 +75,39 @@ static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t 
 	uint32_t state = wf_load_acquire(&cell->promise.state);
 	bool done = wf_promise_is_done(&cell->promise);
 
-	if (state == WF_STATE_WAITING && !done)
-		wf_task_end_waiting(self, cell, how);
-	else if (state == WF_STATE_QUEUED && !done &&
-	         !(wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell))))
+	if (state == WF_STATE_WAITING && !done) {
+		if (wf_task_end_waiting(self, cell, how))
+			await_queued(cell);
+	} else if (state == WF_STATE_QUEUED && !done &&
+	           !(wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell)))) {
 		wf_task_end_queued(self, cell, how);
-	else {
+	} else {
 		/* One that began ahead of its inputs has edges: its runner ends it. */
 		if (state == WF_STATE_QUEUED && !done)
 			wf_admit_hurry(self, wf_cell_ext(cell));
 		/* release [C1] */
 		wf_store_release(&cell->cancel, how);
 	}
+}
+
+/* It was asked with `how` before; now it may be found in a queue. */
+static void cancel_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how)
+{
+	/* acquire [C2] */
+	if (wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED &&
+	    !wf_promise_is_done(&cell->promise))
+		cancel_unbegun(self, cell, how, how);
+}
+
+void wf_cancel_missed(struct wf_local *self, struct wf_cell *cell)
+{
+	/* [C4]: it is queued; now whether somebody has asked before. */
+	wf_fence_seq_cst();
+	uint32_t how = wf_cancel_asked(cell);
+
+	WF_DEBUG(how != WF_CANCEL_LOCKED);
+	if (how == WF_CANCEL_ASKED || how == WF_CANCEL_LATE)
+		cancel_queued(self, cell, (uint8_t)how);
 }
 
 /* For a walker that holds no count: only what waits. Queued tasks find out when they start. */
@@ -124,10 +164,7 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	wf_spare_interrupt(self, cell, gen);
 	/* [C4]: one that was just on its way to a queue sees that it is asked, or is found. */
 	wf_fence_seq_cst();
-	/* acquire [C2] */
-	if (wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED &&
-	    !wf_promise_is_done(&cell->promise))
-		cancel_unbegun(self, cell, how, how);
+	cancel_queued(self, cell, how);
 }
 
 void wf_cancel_late(struct wf_local *self, struct wf_cell *cell)

@@ -12,6 +12,11 @@
 int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell, uint32_t flags);
 /* The deadline of a task has come; the caller has a count. */
 void wf_cancel_late(struct wf_local *self, struct wf_cell *cell);
+/*
+ * For whoever has just queued a task that could be cancelled before: a canceller may have seen it
+ * on its way. The caller has a count.
+ */
+void wf_cancel_missed(struct wf_local *self, struct wf_cell *cell);
 /* Without a count: only what waits for inputs. */
 void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell);
 /* What a task that was asked to stop ends as. */
@@ -19,6 +24,11 @@ static inline int wf_stop_status(const struct wf_cell *cell)
 {
 	return wf_cancel_asked(cell) == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
 }
+
+/* ---- slow.c -------------------------------------------------------------------------------- */
+
+/* A task that runs is to wait in a queue once more. False: no, it is asked to end. */
+bool wf_task_requeue(struct wf_cell *cell);
 
 /* ---- family.c ------------------------------------------------------------------------------ */
 

@@ -14,7 +14,9 @@
  * Cancel. The flag is set, then everything that waits is looked for: cells that wait for inputs,
  * parked fibers, requests for resources, what lies in the lanes. What is submitted meanwhile either
  * sees the flag, or has been found; a submit that has passed the flag and waits for inputs
- * looks again behind a fence [G3] once it can be found.
+ * looks again behind a fence [G3] once it can be found. What was on its way to a lane meanwhile is
+ * either in it when the lanes are looked through, or its pusher sees the flag: both are under the
+ * mutex.
  *
  * Join. A joiner leaves a signal under the mutex while it sees tasks; who takes the last one off
  * `live` looks there after that. So either the joiner sees none or its signal is seen.
@@ -507,7 +509,7 @@ static void cancel_fibers(struct wf_local *self)
 	}
 }
 
-/* What is ready and has not begun ends here; no worker has to come by. */
+/* What of it is ready and has not begun ends here. */
 static void cancel_queued(struct wf_local *self, struct wf_group *group)
 {
 	void *items[DRAIN_BATCH];
@@ -532,6 +534,31 @@ static void cancel_queued(struct wf_local *self, struct wf_group *group)
 				               wf_task_error(cell, cell->u.fn, -ECANCELED, NULL));
 		}
 	}
+}
+
+void wf_groups_end_queued(struct wf_local *self, uint32_t index)
+{
+	struct wf_groups *gs = wf_groups(self->rt);
+
+	self->drain |= self->draining || !index;
+	if (self->draining)
+		return;
+	self->draining = true;
+	if (index)
+		cancel_queued(self, gs->at[index]);
+	while (self->drain) {
+		self->drain = false;
+		pthread_mutex_lock(&gs->mutex);
+		uint32_t end = gs->end;
+
+		pthread_mutex_unlock(&gs->mutex);
+		for (uint32_t i = 1; i < end; i++) {
+			/* relaxed: those that others cancel meanwhile are as good. */
+			if (wf_load_relaxed(&gs->cancelled[i]))
+				cancel_queued(self, gs->at[i]);
+		}
+	}
+	self->draining = false;
 }
 
 /* Set the flag of a group and of those in it. True: it was not set. Under the mutex. */
@@ -561,7 +588,6 @@ void wf_group_stop(struct wf_local *self, struct wf_group *group)
 	WF_DEBUG(group->parent);
 	pthread_mutex_lock(&gs->mutex);
 	bool first = set_cancelled(gs, group);
-	uint32_t end = gs->end;
 
 	pthread_mutex_unlock(&gs->mutex);
 	if (!first)
@@ -575,9 +601,5 @@ void wf_group_stop(struct wf_local *self, struct wf_group *group)
 	cancel_fibers(self);
 	cancel_cells(self);
 	wf_admit_cancel_groups(self);
-	for (uint32_t i = 1; i < end; i++) {
-		/* relaxed: those that others cancel meanwhile are as good. */
-		if (wf_load_relaxed(&gs->cancelled[i]))
-			cancel_queued(self, gs->at[i]);
-	}
+	wf_groups_end_queued(self, 0);
 }

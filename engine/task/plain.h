@@ -34,9 +34,10 @@ static inline void wf_wait_for_canceller(struct wf_local *self, struct wf_cell *
 
 /*
  * The canceller has locked the task, which waits or is queued; it ends, and is unlocked. `how`:
- * WF_CANCEL_ASKED, or LATE.
+ * WF_CANCEL_ASKED, or LATE. One that waits only notes `how` when it is ended otherwise, or when its
+ * last input has come; true: that, and it is on its way to a queue.
  */
-void wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how);
+bool wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how);
 void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how);
 
 #define WF_PLAIN_EDGES 16  /* of the longest plain list of inputs */

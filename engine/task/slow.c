@@ -164,11 +164,48 @@ static WF_SUSPENDS bool start_inputs(struct wf_local **selfp, struct weft_task *
 	return false;
 }
 
+/* It does not run: `error` (consumed) is why. */
+static WF_SUSPENDS void end_unrun(struct wf_local *self, struct wf_cell *cell,
+                                  struct wf_error *error)
+{
+	struct weft_task frame = { .cell = cell, .rt = self->rt, .fn = cell->u.fn };
+
+	if (wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell))) {
+		(void)wf_gpu_ahead_end(&frame, 0);
+		wf_frame_clear(&frame);
+		self = wf_self();
+	}
+	wf_task_finish(self, cell, error);
+}
+
+/* Who asks it to end sees it queued, or this sees that it is asked [C4]. */
+bool wf_task_requeue(struct wf_cell *cell)
+{
+	/* relaxed: ours. */
+	WF_DEBUG(wf_load_relaxed(&cell->promise.state) == WF_STATE_RUNNING);
+	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
+	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	wf_fence_seq_cst();
+	return wf_cancel_asked(cell) == WF_CANCEL_NO;
+}
+
+/* After that, unless its canceller has ended it. */
+static WF_SUSPENDS void end_asked(struct wf_local *self, struct wf_cell *cell)
+{
+	/* release [C1]: as a start. */
+	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
+	wf_fence_compiler();
+	if (wf_ended_in_queue(self, cell))
+		return;
+	WF_DEBUG(wf_cancel_asked(cell) != WF_CANCEL_NO);
+	end_unrun(self, cell, wf_task_error(cell, cell->u.fn, wf_stop_status(cell), NULL));
+}
+
 /*
  * Whether the body is to run on a spare thread, and does, or will. False: here. Tasks with a
  * request of that kind were started there, unless there was no thread.
  */
-static bool run_elsewhere(struct wf_local *self, struct wf_cell *cell, bool *ended)
+static WF_SUSPENDS bool run_elsewhere(struct wf_local *self, struct wf_cell *cell, bool *ended)
 {
 	struct wf_ext *ext = wf_cell_ext(cell);
 
@@ -177,8 +214,11 @@ static bool run_elsewhere(struct wf_local *self, struct wf_cell *cell, bool *end
 	    (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->held &&
 	     !wf_ext_request(ext)->slot))
 		return false;
-	/* release [C2]: it waits for a thread as it waited for a worker. */
-	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	if (WF_UNLIKELY(!wf_task_requeue(cell))) {
+		end_asked(self, cell);
+		*ended = true;
+		return true;
+	}
 	if (wf_spare_run(self, cell, true))
 		return true;
 	/* No spare thread at all: it must run somewhere, so it holds this worker. */
@@ -243,10 +283,14 @@ void wf_task_refuse(struct wf_local *self, struct wf_cell *cell, struct wf_error
 	/* release [C1]: as a start. */
 	wf_store_release(&cell->promise.state, WF_STATE_RUNNING);
 	wf_fence_compiler();
-	if (wf_ended_in_queue(self, cell))
+	if (wf_ended_in_queue(self, cell)) {
 		wf_error_release(error);
-	else
-		wf_task_finish(self, cell, error);
+		return;
+	}
+	WF_DEBUG(error || wf_cancel_asked(cell) != WF_CANCEL_NO);
+	if (!error)
+		error = wf_task_error(cell, cell->u.fn, wf_stop_status(cell), NULL);
+	wf_task_finish(self, cell, error);
 }
 
 /*
@@ -299,20 +343,6 @@ static WF_SUSPENDS bool run_attempts(struct wf_local **selfp, struct weft_task *
 		wf_frame_set_error(frame, last);
 		return true;
 	}
-}
-
-/* It does not run: `error` (consumed) is why. */
-static WF_SUSPENDS void end_unrun(struct wf_local *self, struct wf_cell *cell,
-                                  struct wf_error *error)
-{
-	struct weft_task frame = { .cell = cell, .rt = self->rt, .fn = cell->u.fn };
-
-	if (wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell))) {
-		(void)wf_gpu_ahead_end(&frame, 0);
-		wf_frame_clear(&frame);
-		self = wf_self();
-	}
-	wf_task_finish(self, cell, error);
 }
 
 /* The long way: options, inputs, cancel, retries, times. */

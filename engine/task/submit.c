@@ -369,31 +369,50 @@ static void arm(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext,
 	                  (uint32_t)(cell - self->rt->cells));
 }
 
+/* It has been queued, or waits for inputs; the count that was taken before arm() goes. */
+static void armed(struct wf_local *self, struct wf_cell *cell)
+{
+	wf_cancel_missed(self, cell);
+	wf_cell_release(self, cell);
+}
+
+/* It waits for nothing but a worker, or for resources. */
+static void enqueue(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext)
+{
+	if (ext->parts & WF_PART_REQUEST) {
+		wf_admit(self, cell);
+		return;
+	}
+	uint32_t ready = wf_ext_ready(ext);
+
+	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
+	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
+	wf_ready_cell(self, cell, ready);
+}
+
 /* Everything is taken: start it, or let it wait for its inputs. */
 static void start(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext,
                   const struct build *b)
 {
-	bool edges = b->call->n_inputs || b->call->n_after, request = ext->parts & WF_PART_REQUEST;
+	bool edges = b->call->n_inputs || b->call->n_after;
 
 	WF_DEBUG(cell->ext_word == ext && ext->cell == (uint32_t)(cell - self->rt->cells));
 
 	if (edges)
 		wf_init(&ext->unready, (wf_ext_edge_count(ext) + 1) | WF_UNREADY_LINKING);
-	if (b->o->deadline)
+	if (b->o->deadline) {
+		wf_promise_retain(&cell->promise);
 		arm(self, cell, ext, b->forget);
+	}
 	if (edges) {
 		link_edges(self, ext, b->call);
 		if (b->group)
 			wf_group_linked(self, b->group, cell);
-	} else if (request) {
-		wf_admit(self, cell);
 	} else {
-		uint32_t ready = wf_ext_ready(ext);
-
-		/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
-		wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
-		wf_ready_cell(self, cell, ready);
+		enqueue(self, cell, ext);
 	}
+	if (b->o->deadline)
+		armed(self, cell);
 }
 
 static int submit(struct wf_local *self, struct build *b, weft_ref *out)
@@ -562,8 +581,12 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 		wf_submit_undo(self, cell, ext);
 		return rc;
 	}
-	if (rc >= 0 && reserved)
+	bool timed = rc >= 0 && reserved;
+
+	if (timed) {
+		wf_promise_retain(&cell->promise);
 		arm(self, cell, ext, forget);
+	}
 	give_refs(self->rt, cell, ext, o, out);
 	if (rc > 0) {
 		link_edges(self, ext, call);
@@ -578,6 +601,8 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 		if (to->own)
 			wf_cell_release(self, cell);
 	}
+	if (timed)
+		armed(self, cell);
 	return 0;
 }
 

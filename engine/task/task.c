@@ -484,12 +484,14 @@ void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how
 }
 
 /* A waiting task ends now, unless its last input is just becoming ready. */
-void wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how)
+bool wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how)
 {
 	int status = how == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
 	struct wf_ext *ext = wf_cell_ext(cell);
 	struct wf_error *error = wf_task_error(cell, NULL, status, NULL);
 	bool ours = wf_early_claim(ext);
+	/* relaxed: what has come to nothing stays so while the ext waits. */
+	bool moves = !ours && !wf_load_relaxed(&ext->unready);
 
 	/* release [C1]: unlocked before the end, whose last step waits for cancellers. */
 	wf_store_release(&cell->cancel, how);
@@ -497,6 +499,7 @@ void wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t ho
 		wf_early_end(self, ext, error);
 	else
 		wf_error_release(error);
+	return moves;
 }
 
 /* ---- Running ------------------------------------------------------------------------------- */

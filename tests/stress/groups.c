@@ -1,7 +1,8 @@
 /*
  * Goal: what ends a task or its group comes through, whatever the task is on its way to: a cancel,
  * a deadline or a group's cancel that meets a request just when it joins its queue; a group that
- * is destroyed while tasks are submitted to it and cancelled one by one.
+ * is destroyed while tasks are submitted to it and cancelled one by one; a cancel or a deadline
+ * that meets a task just when it joins a queue that nobody serves.
  * Method: each round sets two threads off at once, each after a random moment. Requests are for
  * more than there is, so nothing but its end ends a task; every wait has a generous limit, which
  * only a lost end reaches.
@@ -303,6 +304,65 @@ static void run_ready(uint64_t seed)
 	finish(&duel, thread);
 }
 
+/* ---- Against what is on its way to a queue that nobody serves -------------------------------- */
+
+/* The last input comes while it is cancelled. */
+static void run_ways(uint64_t seed)
+{
+	struct duel duel;
+	struct busy busy;
+	const pthread_t thread = start(&duel, 1, seed, sets_event);
+
+	busy_begin(&duel, &busy);
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		weft_ref refs[TASKS];
+
+		duel.event = api_event(duel.rt);
+		for (uint32_t k = 0; k < TASKS; k++)
+			refs[k] = api_submit(duel.rt,
+			                     WEFT_TASK(must_not_run, WEFT_AFTER(duel.event)));
+		begin(&duel);
+		for (uint32_t k = 0; k < TASKS; k++)
+			API_CHECK(weft_cancel(duel.rt, refs[k]) == 0);
+		await_other(&duel);
+		for (uint32_t k = 0; k < TASKS; k++)
+			ends(duel.rt, refs[k], -ECANCELED);
+		api_release(duel.rt, duel.event);
+	}
+	busy_end(&duel, &busy);
+	finish(&duel, thread);
+}
+
+/* Its deadline comes while it is submitted: a task, and a call of an actor that is busy. */
+static void run_late(uint64_t seed)
+{
+	static const struct weft_actor_class class_ = WEFT_ACTOR_CLASS(.name = "busy");
+	weft *rt = api_open(1);
+	struct api_gate gate = API_GATE_INIT;
+	uint64_t random = seed;
+	weft_actor actor;
+
+	API_CHECK(weft_actor_create(rt, &class_, NULL, NULL, &actor) == 0);
+	const weft_ref busy =
+		api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate), .actor = actor));
+
+	api_gate_await(&gate, 1);
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		const struct weft_task_options *opts =
+			WEFT_TASK_OPTIONS(.deadline = weft_now(rt) + api_below(&random, 20000));
+
+		ends(rt,
+		     api_submit(rt,
+		                WEFT_TASK(must_not_run, .opts = opts,
+		                          .actor = i % 2 ? actor : (weft_actor){ 0 })),
+		     WEFT_EDEADLINE);
+	}
+	api_gate_open(&gate);
+	API_CHECK(api_end(rt, busy) == 0);
+	API_CHECK(weft_actor_release(rt, actor) == 0);
+	api_close(rt);
+}
+
 int main(void)
 {
 	const uint64_t seed = test_seed();
@@ -313,5 +373,7 @@ int main(void)
 	run_group_cancels(seed);
 	run_destroys(seed);
 	run_ready(seed);
+	run_ways(seed);
+	run_late(seed);
 	return 0;
 }
