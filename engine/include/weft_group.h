@@ -98,9 +98,6 @@ WEFT_API int weft_group_destroy(weft *rt, weft_group group);
  * groups in it, are cancelled as weft_cancel() does it: what has not begun never runs, who waits or
  * sleeps is woken, and running bodies see weft_task_cancelled(). Not more than one body for each
  * worker runs on: until it looks. Actors in them are killed, as by weft_actor_kill().
- * Three kinds of tasks that have not begun end only when a worker comes to them, and a join waits
- * until then: those that have been given their resources and lie ready for their node, the one for
- * which CPUs are being collected, and WEFT_TASK_BLOCKING ones that wait for a thread.
  * Context: any thread. Suspends: never. Errors: -EINVAL a stale or foreign group, -ENOMEM.
  */
 WEFT_API int weft_group_cancel(weft *rt, weft_group group);

@@ -325,47 +325,62 @@ static struct wf_class *class_by_id(const struct wf_admit *a, uint64_t id)
 	return NULL;
 }
 
+_Static_assert(WF_BATCH_MAX <= WF_CANCEL_BATCH, "a batch is locked at once");
+
+/* Of what waits in one class, up to a batch each. */
+struct batch {
+	struct wf_cell *locked[WF_BATCH_MAX]; /* has not begun, to be ended */
+	uint32_t n;
+	struct wf_grants asked; /* sleeps between two attempts, to be woken */
+};
+
+static void batch_fill(weft *rt, const struct wf_class *class, struct batch *batch, uint64_t most)
+{
+	struct wf_ext *next;
+
+	batch->n = batch->asked.n = 0;
+	for (struct wf_ext *ext = class ? class->first : NULL; ext && most; ext = next) {
+		struct wf_request *request = wf_ext_request(ext);
+		struct wf_cell *cell = &rt->cells[ext->cell];
+		uint8_t no = WF_CANCEL_NO;
+
+		if (batch->n == WF_BATCH_MAX || batch->asked.n == WF_BATCH_MAX)
+			return;
+		next = request->next;
+		WF_DEBUG(request->class == class);
+		/* acq_rel [C1], [C3]: one canceller; another one sees to its own. */
+		if (!wf_cas_acq_rel(&cell->cancel, &no,
+		                    request->sleeper ? WF_CANCEL_ASKED : WF_CANCEL_LOCKED))
+			continue;
+		most--;
+		if (request->sleeper)
+			wf_admit_pass(rt, ext, &batch->asked);
+		else
+			batch->locked[batch->n++] = cell;
+	}
+}
+
 int64_t wf_admit_cancel_class(struct wf_local *self, uint64_t id)
 {
 	weft *rt = self->rt;
 	struct wf_admit *a = rt->admit;
-	uint64_t last = UINT64_MAX;
-	int64_t n = 0;
-	bool again = true;
+	struct batch batch;
+	uint64_t left = UINT64_MAX;
+	int64_t ended = 0;
 
-	while (again) {
-		struct wf_grants grants;
-
-		grants.n = 0;
-		again = false;
+	do {
 		pthread_mutex_lock(&a->mutex);
 		struct wf_class *class = class_by_id(a, id);
 
 		/* No more than waited at first: what is submitted meanwhile is not meant. */
-		if (class && last == UINT64_MAX)
-			last = class->waiting;
-		while (class && class->first && last && !again) {
-			uint8_t no = WF_CANCEL_NO;
-
-			if (grants.n == WF_BATCH_MAX) {
-				again = true;
-				break;
-			}
-			WF_DEBUG(wf_ext_request(class->first)->class == class);
-			/* acq_rel [C3]: as in cancel_task(). */
-			if (!wf_cas_acq_rel(&rt->cells[class->first->cell].cancel, &no,
-			                    WF_CANCEL_ASKED) &&
-			    no == WF_CANCEL_LOCKED) {
-				/* Whoever has it locked ends it, or puts back what was there. */
-				again = true;
-				break;
-			}
-			wf_admit_pass(rt, class->first, &grants);
-			last--;
-			n++;
-		}
+		if (left == UINT64_MAX)
+			left = class ? class->waiting : 0;
+		batch_fill(rt, class, &batch, left);
+		WF_DEBUG(batch.n + batch.asked.n <= left);
 		pthread_mutex_unlock(&a->mutex);
-		wf_grants_send(self, &grants);
-	}
-	return n;
+		left -= batch.n + batch.asked.n;
+		ended += wf_cancel_locked(self, batch.locked, batch.n) + batch.asked.n;
+		wf_grants_send(self, &batch.asked);
+	} while (batch.n || batch.asked.n);
+	return ended;
 }

@@ -80,7 +80,7 @@ static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t 
 			await_queued(cell);
 	} else if (state == WF_STATE_QUEUED && !done &&
 	           !(wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell)))) {
-		wf_task_end_queued(self, cell, how);
+		wf_task_finish(self, cell, wf_task_claim_queued(self, cell, how));
 	} else {
 		/* One that began ahead of its inputs has edges: its runner ends it. */
 		if (state == WF_STATE_QUEUED && !done)
@@ -106,8 +106,56 @@ void wf_cancel_missed(struct wf_local *self, struct wf_cell *cell)
 	uint32_t how = wf_cancel_asked(cell);
 
 	WF_DEBUG(how != WF_CANCEL_LOCKED);
+	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
 	if (how == WF_CANCEL_ASKED || how == WF_CANCEL_LATE)
 		cancel_queued(self, cell, (uint8_t)how);
+	wf_cell_release(self, cell);
+}
+
+/* One that was locked: the error that it is to be finished with, or NULL, it is as before. */
+static struct wf_error *claim_locked(struct wf_local *self, struct wf_cell *cell)
+{
+	struct wf_ext *ext = wf_cell_ext(cell);
+
+	WF_DEBUG(wf_load_relaxed(&cell->cancel) == WF_CANCEL_LOCKED); /* relaxed: ours. */
+	/* acquire [C1]: one that is queued now stays, with its ext, until it is unlocked. */
+	if (wf_load_acquire(&cell->promise.state) != WF_STATE_QUEUED ||
+	    wf_promise_is_done(&cell->promise) || !ext || ext->call) {
+		/* release [C1] */
+		wf_store_release(&cell->cancel, WF_CANCEL_NO);
+		return NULL;
+	}
+	if (!wf_ext_is_ahead(ext))
+		return wf_task_claim_queued(self, cell, WF_CANCEL_ASKED);
+	wf_admit_hurry(self, ext);
+	/* release [C1] */
+	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+	return NULL;
+}
+
+uint32_t wf_cancel_locked(struct wf_local *self, struct wf_cell *const *cells, uint32_t n)
+{
+	struct wf_error *error[WF_CANCEL_BATCH];
+	uint32_t ended = 0;
+
+	WF_CHECK(n <= WF_CANCEL_BATCH);
+	if (!n)
+		return 0;
+	/* [C1]: once for all. */
+	if (self->rt->asymmetric)
+		wf_membarrier();
+	else
+		wf_fence_seq_cst();
+	for (uint32_t i = 0; i < n; i++)
+		error[i] = claim_locked(self, cells[i]);
+	/* None is locked any more: an end may call the program, which may cancel another. */
+	for (uint32_t i = 0; i < n; i++) {
+		if (!error[i])
+			continue;
+		wf_task_finish(self, cells[i], error[i]);
+		ended++;
+	}
+	return ended;
 }
 
 /* For a walker that holds no count: only what waits. Queued tasks find out when they start. */

@@ -6,6 +6,16 @@
 
 #include "runtime.h"
 
+/* struct wf_cell's `life`, taken apart. */
+union wf_life {
+	uint64_t all;
+	struct {
+		uint32_t gen;
+		uint16_t owner;
+		uint8_t flags, cancel;
+	};
+};
+
 /* ---- cancel.c ------------------------------------------------------------------------------ */
 
 /* With a count of the cell; enum weft_cancel_flags. 0, -EINVAL, -EBUSY. */
@@ -14,9 +24,15 @@ int wf_cancel_cell(struct wf_local *self, struct wf_cell *cell, uint32_t flags);
 void wf_cancel_late(struct wf_local *self, struct wf_cell *cell);
 /*
  * For whoever has just queued a task that could be cancelled before: a canceller may have seen it
- * on its way. The caller has a count.
+ * on its way. The caller has a count, which goes.
  */
 void wf_cancel_missed(struct wf_local *self, struct wf_cell *cell);
+/*
+ * End tasks that the caller has locked (swapped LOCKED for NO in `life`), of which it holds no
+ * count, as far as they are queued and have a cold block; the others are as before. How many ended.
+ */
+#define WF_CANCEL_BATCH 64u
+uint32_t wf_cancel_locked(struct wf_local *self, struct wf_cell *const *cells, uint32_t n);
 /* Without a count: only what waits for inputs. */
 void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell);
 /* What a task that was asked to stop ends as. */

@@ -98,7 +98,8 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 		wf_add_relaxed(&self->rt->locals[wf_cell_owner(cell)]->foreign_touches, 1);
 	/* relaxed: the last holder is the only one who may look. */
 	wf_store_relaxed(&cell->gen, wf_load_relaxed(&cell->gen) ^ WF_GEN_ORPHAN);
-	if (wf_promise_orphan(&cell->promise, foreign))
+	/* Who held no count may have made one of an entry, see wf_task_claim_queued(). */
+	if (wf_promise_orphan(&cell->promise, foreign) && wf_promise_drop(&cell->promise))
 		wf_cell_destroy(self, cell);
 }
 
@@ -136,7 +137,8 @@ void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list)
 			first->fire(first, cell, self);
 		first = next;
 	}
-	if (list & WF_W_ORPHAN)
+	/* As in wf_cell_release_slow(). */
+	if (list & WF_W_ORPHAN && wf_promise_drop(&cell->promise))
 		wf_cell_destroy(self, cell);
 }
 

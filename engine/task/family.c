@@ -29,16 +29,6 @@
 #define MEMO_KNOWN   (1u << 30)
 #define MEMO_BELOW   (1u << 31)
 
-/* struct wf_cell's `life`, taken apart. */
-union life {
-	uint64_t all;
-	struct {
-		uint32_t gen;
-		uint16_t owner;
-		uint8_t flags, cancel;
-	};
-};
-
 struct walk {
 	struct wf_local *self;
 	const struct wf_tag *roots; /* sorted */
@@ -175,10 +165,10 @@ static bool is_below(const struct walk *w, uint32_t index, uint32_t gen, struct 
 static void unlock(struct wf_cell *cell, uint32_t gen)
 {
 	/* acquire [Y1]: a guess for the exchange, which decides. */
-	union life old = { .all = wf_load_acquire(&cell->life) };
+	union wf_life old = { .all = wf_load_acquire(&cell->life) };
 
 	while (same_gen(old.gen, gen) && old.cancel == WF_CANCEL_LOCKED) {
-		union life new = old;
+		union wf_life new = old;
 
 		new.cancel = WF_CANCEL_ASKED;
 		/* release [C1] */
@@ -206,21 +196,21 @@ static bool end_waiting(struct wf_local *self, struct wf_cell *cell, uint32_t ge
 	return false;
 }
 
-/* Ask the task that this cell holds with this generation to stop, if it still does. */
-static void ask(struct walk *w, struct wf_cell *cell, uint32_t gen)
+/*
+ * Swap a request into `life`: LOCKED for one that waits, else ASKED; *state: what it was in. `from`
+ * is what it was asked before. 0: it is another task by now, or somebody else sees to it.
+ */
+static uint8_t swap(struct wf_cell *cell, uint32_t gen, uint8_t from, uint32_t *state)
 {
 	/* acquire [Y1]: a guess for the exchange, which decides. */
-	union life old = { .all = wf_load_acquire(&cell->life) };
-	uint8_t how;
-
-	WF_DEBUG(w->self->walking);
+	union wf_life old = { .all = wf_load_acquire(&cell->life) };
 
 	for (;;) {
-		union life new = old;
+		union wf_life new = old;
 
 		if (!same_gen(old.gen, gen) ||
-		    (old.cancel != WF_CANCEL_NO && old.cancel != WF_CANCEL_LOCKED))
-			return;
+		    (old.cancel != from && old.cancel != WF_CANCEL_LOCKED))
+			return 0;
 		if (old.cancel == WF_CANCEL_LOCKED) {
 			/* Whoever has locked it may put back what was there. */
 			wf_cpu_relax();
@@ -228,13 +218,34 @@ static void ask(struct walk *w, struct wf_cell *cell, uint32_t gen)
 			old.all = wf_load_acquire(&cell->life);
 			continue;
 		}
+		WF_DEBUG(old.cancel == from && from != WF_CANCEL_LOCKED);
 		/* acquire [C2] */
-		bool waits = wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING;
-
-		how = new.cancel = waits ? WF_CANCEL_LOCKED : WF_CANCEL_ASKED;
+		*state = wf_load_acquire(&cell->promise.state);
+		new.cancel = *state == WF_STATE_WAITING ? WF_CANCEL_LOCKED : WF_CANCEL_ASKED;
 		/* acq_rel [C3]: a full exchange, as in cancel_task(). */
-		if (wf_cas_acq_rel(&cell->life, &old.all, new.all))
-			break;
+		if (new.all == old.all || wf_cas_acq_rel(&cell->life, &old.all, new.all))
+			return new.cancel;
+	}
+}
+
+/* Ask the task that this cell holds with this generation to stop, if it still does. */
+static void ask(struct walk *w, struct wf_cell *cell, uint32_t gen)
+{
+	uint32_t state;
+	uint8_t how = swap(cell, gen, WF_CANCEL_NO, &state);
+
+	WF_DEBUG(w->self->walking);
+	if (!how)
+		return;
+	if (how == WF_CANCEL_ASKED && state == WF_STATE_RUNNING) {
+		/* [C4]: or it is being built, by who has no fence then, see ext_linked(). */
+		if (w->self->rt->asymmetric)
+			wf_membarrier();
+		else
+			wf_fence_seq_cst();
+		/* acquire [C2] */
+		if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING)
+			how = swap(cell, gen, WF_CANCEL_ASKED, &state);
 	}
 	bool ended = how == WF_CANCEL_LOCKED && end_waiting(w->self, cell, gen);
 

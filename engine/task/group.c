@@ -16,7 +16,7 @@
  * sees the flag, or has been found; a submit that has passed the flag and waits for inputs
  * looks again behind a fence [G3] once it can be found. What was on its way to a lane meanwhile is
  * either in it when the lanes are looked through, or its pusher sees the flag: both are under the
- * mutex.
+ * mutex. What is queued elsewhere is ended as by a reference: its cell tells that it is queued.
  *
  * Join. A joiner leaves a signal under the mutex while it sees tasks; who takes the last one off
  * `live` looks there after that. So either the joiner sees none or its signal is seen.
@@ -536,6 +536,45 @@ static void cancel_queued(struct wf_local *self, struct wf_group *group)
 	}
 }
 
+/* Without a count: only the very task that was seen queued in a cancelled group. */
+static bool lock_queued(const weft *rt, struct wf_cell *cell)
+{
+	/* acquire [Y1] in family.c */
+	union wf_life old = { .all = wf_load_acquire(&cell->life) }, new = old;
+
+	/* acquire [C2] */
+	if (wf_load_acquire(&cell->promise.state) != WF_STATE_QUEUED ||
+	    !wf_group_cancelled(rt, cell) || old.cancel != WF_CANCEL_NO)
+		return false;
+	new.cancel = WF_CANCEL_LOCKED;
+	/* acq_rel [C1]: one canceller. */
+	return wf_cas_acq_rel(&cell->life, &old.all, new.all);
+}
+
+/*
+ * Those that lie ready for a node, collect CPUs, or wait for a thread. One that comes there later
+ * has been QUEUED for as long, or looks at its group.
+ */
+static void cancel_elsewhere(struct wf_local *self)
+{
+	weft *rt = self->rt;
+	struct wf_cell *locked[WF_CANCEL_BATCH];
+	/* acquire [A3] */
+	uint32_t end = wf_load_acquire(&rt->arena.cells_end), n = 0;
+
+	for (uint32_t i = 1; i < end; i++) {
+		struct wf_cell *cell = &rt->cells[i];
+
+		if (lock_queued(rt, cell))
+			locked[n++] = cell;
+		if (n == WF_CANCEL_BATCH || (n && i + 1 == end)) {
+			wf_cancel_locked(self, locked, n);
+			n = 0;
+		}
+	}
+	WF_DEBUG(!n);
+}
+
 void wf_groups_end_queued(struct wf_local *self, uint32_t index)
 {
 	struct wf_groups *gs = wf_groups(self->rt);
@@ -602,4 +641,5 @@ void wf_group_stop(struct wf_local *self, struct wf_group *group)
 	cancel_cells(self);
 	wf_admit_cancel_groups(self);
 	wf_groups_end_queued(self, 0);
+	cancel_elsewhere(self);
 }

@@ -68,6 +68,8 @@ static inline void link_pending(struct wf_local *self, struct wf_ext *ext, uint3
 	uint32_t unready = (count + 1) | WF_UNREADY_LINKING;
 
 	wf_init(&ext->unready, unready);
+	/* release [C2]: what was built, to who finds it waiting. */
+	wf_store_release(&self->rt->cells[ext->cell].promise.state, WF_STATE_WAITING);
 	for (; pending; pending &= pending - 1) {
 		struct wf_edge *edge = &ext->edges[__builtin_ctz(pending)];
 		struct wf_cell *src = &self->rt->cells[edge->src];
@@ -84,8 +86,15 @@ static inline void link_pending(struct wf_local *self, struct wf_ext *ext, uint3
 		if (WF_UNLIKELY(taken))
 			wf_cell_fire(self, src, taken);
 	}
-	/* acq_rel [U1]: the links, to an ender; when anything has happened, the long way. */
-	if (WF_UNLIKELY(!wf_cas_acq_rel(&ext->unready, &unready, count)))
+	/* [C4]: WAITING, then the look: as in ext_linked(). */
+	if (!self->rt->asymmetric)
+		wf_fence_seq_cst();
+	/*
+	 * acquire [C1]. acq_rel [U1]: the links, to an ender; when anything has happened, the long
+	 * way.
+	 */
+	if (WF_UNLIKELY(wf_load_acquire(&self->rt->cells[ext->cell].cancel) != WF_CANCEL_NO ||
+	                !wf_cas_acq_rel(&ext->unready, &unready, count)))
 		wf_ext_linked(self, ext);
 }
 
@@ -137,7 +146,7 @@ int wf_plain_submit(struct wf_local *self, const struct weft_call *call, weft_re
 		return -ENOMEM;
 	}
 	wf_cell_init(self, cell, out ? WF_CELL_TASK : WF_CELL_TASK | WF_CELL_FORGET,
-	             WF_STATE_WAITING, far ? 0 : size);
+	             WF_STATE_RUNNING, far ? 0 : size);
 	cell->u.fn = call->fn;
 	wf_cell_set_ext(cell, ext);
 	ext->cell = (uint32_t)(cell - rt->cells);

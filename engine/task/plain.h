@@ -33,12 +33,13 @@ static inline void wf_wait_for_canceller(struct wf_local *self, struct wf_cell *
 }
 
 /*
- * The canceller has locked the task, which waits or is queued; it ends, and is unlocked. `how`:
- * WF_CANCEL_ASKED, or LATE. One that waits only notes `how` when it is ended otherwise, or when its
- * last input has come; true: that, and it is on its way to a queue.
+ * The canceller has locked the task, which waits; it ends, and is unlocked. `how`: WF_CANCEL_ASKED,
+ * or LATE. It is only noted when somebody else ends the task, or when its last input has come;
+ * true: that, and it is on its way to a queue.
  */
 bool wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how);
-void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how);
+/* The same for one that is queued, which is to be finished with the error that is returned. */
+struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how);
 
 #define WF_PLAIN_EDGES 16  /* of the longest plain list of inputs */
 #define WF_PLAIN_ARG   512 /* bytes of argument */

@@ -186,7 +186,13 @@ bool wf_task_requeue(struct wf_cell *cell)
 	/* release [C1]: a canceller that sees QUEUED frees the ext that was read before. */
 	wf_store_release(&cell->promise.state, WF_STATE_QUEUED);
 	wf_fence_seq_cst();
-	return wf_cancel_asked(cell) == WF_CANCEL_NO;
+	/*
+	 * acquire [C3]. LOCKED is not waited for, whose holder may want a lock of the caller's: it
+	 * sees the task queued, or looks again.
+	 */
+	uint8_t cancel = wf_load_acquire(&cell->cancel);
+
+	return cancel != WF_CANCEL_ASKED && cancel != WF_CANCEL_LATE;
 }
 
 /* After that, unless its canceller has ended it. */
@@ -197,7 +203,7 @@ static WF_SUSPENDS void end_asked(struct wf_local *self, struct wf_cell *cell)
 	wf_fence_compiler();
 	if (wf_ended_in_queue(self, cell))
 		return;
-	WF_DEBUG(wf_cancel_asked(cell) != WF_CANCEL_NO);
+	WF_DEBUG(wf_task_stopping(&(struct weft_task){ .cell = cell, .rt = self->rt }));
 	end_unrun(self, cell, wf_task_error(cell, cell->u.fn, wf_stop_status(cell), NULL));
 }
 
@@ -214,7 +220,8 @@ static WF_SUSPENDS bool run_elsewhere(struct wf_local *self, struct wf_cell *cel
 	    (ext->parts & WF_PART_REQUEST && wf_ext_request(ext)->held &&
 	     !wf_ext_request(ext)->slot))
 		return false;
-	if (WF_UNLIKELY(!wf_task_requeue(cell))) {
+	/* Of its group, too: what comes to wait here is behind the canceller's walk. */
+	if (WF_UNLIKELY(!wf_task_requeue(cell) || wf_group_cancelled(self->rt, cell))) {
 		end_asked(self, cell);
 		*ended = true;
 		return true;

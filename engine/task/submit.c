@@ -369,13 +369,6 @@ static void arm(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext,
 	                  (uint32_t)(cell - self->rt->cells));
 }
 
-/* It has been queued, or waits for inputs; the count that was taken before arm() goes. */
-static void armed(struct wf_local *self, struct wf_cell *cell)
-{
-	wf_cancel_missed(self, cell);
-	wf_cell_release(self, cell);
-}
-
 /* It waits for nothing but a worker, or for resources. */
 static void enqueue(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ext)
 {
@@ -398,8 +391,11 @@ static void start(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ex
 
 	WF_DEBUG(cell->ext_word == ext && ext->cell == (uint32_t)(cell - self->rt->cells));
 
-	if (edges)
+	if (edges) {
 		wf_init(&ext->unready, (wf_ext_edge_count(ext) + 1) | WF_UNREADY_LINKING);
+		/* release [C2]: what was built, to who finds it waiting. */
+		wf_store_release(&cell->promise.state, WF_STATE_WAITING);
+	}
 	if (b->o->deadline) {
 		wf_promise_retain(&cell->promise);
 		arm(self, cell, ext, b->forget);
@@ -412,7 +408,7 @@ static void start(struct wf_local *self, struct wf_cell *cell, struct wf_ext *ex
 		enqueue(self, cell, ext);
 	}
 	if (b->o->deadline)
-		armed(self, cell);
+		wf_cancel_missed(self, cell);
 }
 
 static int submit(struct wf_local *self, struct build *b, weft_ref *out)
@@ -420,8 +416,10 @@ static int submit(struct wf_local *self, struct build *b, weft_ref *out)
 	weft *rt = self->rt;
 	const struct weft_call *call = b->call;
 	bool edges = call->n_inputs || call->n_after;
-	enum wf_state state = b->o->deadline ? WF_STATE_RUNNING : WF_STATE_QUEUED;
-	struct wf_cell *cell = wf_cell_start(self, WF_CELL_TASK, edges ? WF_STATE_WAITING : state);
+	/* What may be ended without us is out of cancellers' reach until it is built. */
+	bool exposed = edges || b->o->deadline || b->group;
+	struct wf_cell *cell =
+		wf_cell_start(self, WF_CELL_TASK, exposed ? WF_STATE_RUNNING : WF_STATE_QUEUED);
 	struct wf_ext *ext = NULL;
 
 	if (!cell)
@@ -602,7 +600,7 @@ int wf_submit_to(struct wf_local *self, const struct wf_target *to, const struct
 			wf_cell_release(self, cell);
 	}
 	if (timed)
-		armed(self, cell);
+		wf_cancel_missed(self, cell);
 	return 0;
 }
 

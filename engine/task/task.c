@@ -326,10 +326,31 @@ static void unlink_edges(struct wf_local *self, struct wf_ext *ext)
 	}
 }
 
+/*
+ * Its parent's canceller came while it was built, and did not end it. It is no matter that this
+ * may be another's cell, when the task has ended: then the claim fails.
+ */
+WF_NOINLINE static void linked_asked(struct wf_local *self, struct wf_ext *ext,
+                                     struct wf_cell *cell)
+{
+	uint32_t how = wf_cancel_asked(cell);
+
+	WF_DEBUG(ext->cell == (uint32_t)(cell - self->rt->cells));
+	if ((how == WF_CANCEL_ASKED || how == WF_CANCEL_LATE) && wf_early_claim(ext))
+		wf_early_end(self, ext, wf_task_error(cell, NULL, wf_stop_status(cell), NULL));
+}
+
 static inline void ext_linked(struct wf_local *self, struct wf_ext *ext, bool may_be_ahead)
 {
 	/* Read before, as in unready_drop(). */
 	struct wf_cell *cell = &self->rt->cells[ext->cell];
+
+	/* [C4]: WAITING, then the look; who asks what is being built has a membarrier. */
+	if (!self->rt->asymmetric)
+		wf_fence_seq_cst();
+	/* acquire [C1] */
+	if (WF_UNLIKELY(wf_load_acquire(&cell->cancel) != WF_CANCEL_NO))
+		linked_asked(self, ext, cell);
 	uint32_t priority = wf_ext_ready(ext);
 	/* relaxed: a guess for the exchange, which decides who unlinks. */
 	uint32_t old = wf_load_relaxed(&ext->unready);
@@ -456,15 +477,19 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 /* ---- The end by a canceller, see cancel.c ------------------------------------------------- */
 
 /*
- * A queued task ends now; the entry in some queue becomes a count of the cell, which whoever pops
- * it drops. Completed in the shared way, because that pop stores to `state`.
+ * The entry in some queue becomes a count of the cell, which whoever pops it drops. Completed in
+ * the shared way, because that pop stores to `state`. The canceller may hold no count: then the
+ * entry's may come beside the last one that is just going, see wf_cell_release_slow(), and of what
+ * nobody has a ref of it is the only one.
  */
-void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how)
+struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how)
 {
 	int status = how == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
 	struct wf_error *error = wf_task_error(cell, cell->u.fn, status, NULL);
 	struct wf_ext *ext = wf_cell_ext(cell);
 
+	WF_DEBUG(error && wf_load_relaxed(&cell->cancel) == WF_CANCEL_LOCKED); /* relaxed: ours. */
+	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
 	/* While the runner waits for us: what it finds ended holds nothing of its actor. */
 	if (ext && ext->call)
 		wf_call_settle(self, ext);
@@ -472,7 +497,10 @@ void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how
 		/* It waited for resources: there is no entry. */
 		wf_bump(&self->count.early);
 	} else {
-		wf_promise_retain(&cell->promise);
+		if (wf_flags(cell) & WF_CELL_FORGET)
+			wf_flags_drop(cell, WF_CELL_FORGET);
+		else
+			wf_promise_retain(&cell->promise);
 		/* The entry lies in the group's lane, or is about to: it keeps the slot, too. */
 		if (wf_cell_group(cell))
 			wf_group_hold_queued(self->rt, wf_cell_group(cell));
@@ -480,7 +508,7 @@ void wf_task_end_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	wf_flags_add(cell, WF_CELL_SHARED);
 	/* release [C1] */
 	wf_store_release(&cell->cancel, WF_CANCEL_ENDED);
-	wf_task_finish(self, cell, error);
+	return error;
 }
 
 /* A waiting task ends now, unless its last input is just becoming ready. */

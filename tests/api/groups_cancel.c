@@ -272,3 +272,48 @@ Test(groups_cancel, a_close_ends_groups_that_nobody_has_destroyed)
 		group_forget(rt, group, sleeps_for_months, NULL);
 	cr_assert_eq(weft_close(rt, WEFT_POLL), 1);
 }
+
+/* Three of each kind: one with a ref, one whose ref is gone, one that never had any. */
+static weft_ref three(weft *rt, const struct weft_task_options *opts)
+{
+	const weft_ref ref = api_submit(rt, WEFT_TASK(must_not_run, .opts = opts));
+
+	api_release(rt, api_submit(rt, WEFT_TASK(must_not_run, .opts = opts)));
+	cr_assert_eq(weft_submit(rt, WEFT_TASK(must_not_run, .opts = opts), NULL), 0);
+	return ref;
+}
+
+Test(groups_cancel, what_waits_for_a_thread_or_collects_cpus_ends_without_a_worker)
+{
+	weft *rt = NULL;
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 2, .spare_threads_max = 1)), 0);
+	weft_group group = group_make(rt, NULL);
+	struct api_gate gate = API_GATE_INIT;
+	const weft_ref holders[2] = {
+		api_submit(rt,
+		           WEFT_TASK(api_body_gate, API_POINTER(&gate),
+		                     .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING))),
+		api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate))),
+	};
+
+	api_gate_await(&gate, 2);
+	const weft_ref blocking =
+		three(rt, WEFT_TASK_OPTIONS(.group = group, .flags = WEFT_TASK_BLOCKING));
+
+	/* Until the free worker has handed them on: the group's lane is empty then. */
+	while (group_stats(rt, group).queued)
+		sched_yield();
+	const weft_ref wide = three(rt, WEFT_TASK_OPTIONS(.group = group, .cpus = 2));
+
+	cr_assert_eq(weft_group_cancel(rt, group), 0);
+	cr_assert_eq(weft_group_join(rt, group, weft_now(rt) + 60 * INT64_C(1000000000)), 0);
+	cr_assert_eq(api_end(rt, blocking), -ECANCELED);
+	cr_assert_eq(api_end(rt, wide), -ECANCELED);
+	cr_assert_eq(group_stats(rt, group).cancelled, 6);
+	group_end(rt, group);
+	api_gate_open(&gate);
+	for (int i = 0; i < 2; i++)
+		cr_assert_eq(api_end(rt, holders[i]), 0);
+	api_close(rt);
+}

@@ -598,3 +598,41 @@ Test(placement, any_bundle_uses_all_of_them)
 	cr_assert_eq(weft_placement_remove(rt, group), 0);
 	close_empty(rt);
 }
+
+static int must_not_run(weft_task *self)
+{
+	(void)self;
+	API_CHECK(!"its group was cancelled before it could begin");
+	return 0;
+}
+
+Test(placement, a_cancelled_group_ends_what_lies_ready_for_a_busy_node)
+{
+	weft *rt = open_nodes(WORKERS, NULL);
+	struct api_gate gate = API_GATE_INIT;
+	weft_ref holders[PER_NODE], refs[20];
+	weft_group group;
+
+	cr_assert_eq(weft_group_create(rt, NULL, &group), 0);
+	for (uint32_t i = 0; i < PER_NODE; i++)
+		holders[i] = api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate), ON(3)));
+	api_gate_await(&gate, PER_NODE);
+	for (uint32_t i = 0; i < 20; i++) {
+		const struct weft_task_options *opts =
+			WEFT_TASK_OPTIONS(.group = group,
+		                          .place = WEFT_PLACE(.strategy = WEFT_PLACE_NODE,
+		                                              .node = 3));
+
+		refs[i] = api_submit(rt, WEFT_TASK(must_not_run, .opts = opts));
+		cr_assert_eq(weft_submit(rt, WEFT_TASK(must_not_run, .opts = opts), NULL), 0);
+	}
+	cr_assert_eq(weft_group_cancel(rt, group), 0);
+	cr_assert_eq(weft_group_join(rt, group, weft_now(rt) + 60 * INT64_C(1000000000)), 0);
+	for (uint32_t i = 0; i < 20; i++)
+		cr_assert_eq(api_end(rt, refs[i]), -ECANCELED);
+	cr_assert_eq(weft_group_destroy(rt, group), 0);
+	api_gate_open(&gate);
+	for (uint32_t i = 0; i < PER_NODE; i++)
+		cr_assert_eq(api_end(rt, holders[i]), 0);
+	close_empty(rt);
+}

@@ -318,6 +318,34 @@ Test(resources, an_infeasible_request_waits_and_blocks_nobody)
 	close_empty(rt);
 }
 
+Test(resources, what_is_cancelled_as_a_kind_ends_without_a_worker)
+{
+	weft *rt = open_with(1, NULL);
+	struct api_gate gate = API_GATE_INIT;
+	const weft_ref holder = api_submit(rt, WEFT_TASK(api_body_gate, API_POINTER(&gate)));
+	struct weft_pending_info info;
+	weft_ref refs[100];
+
+	api_gate_await(&gate, 1);
+	for (int i = 0; i < 100; i++) {
+		refs[i] = submit(rt, api_body_nothing, NULL, WEFT_TASK_OPTIONS(.gpus = 64));
+		cr_assert_eq(weft_submit(rt,
+		                         WEFT_TASK(api_body_nothing,
+		                                   .opts = WEFT_TASK_OPTIONS(.gpus = 64)),
+		                         NULL),
+		             0);
+	}
+	cr_assert_eq(weft_pending(rt, &info, 1), 1);
+	cr_assert_eq(info.waiting, 200);
+	cr_assert_eq(weft_cancel_pending(rt, info.id), 200);
+	for (int i = 0; i < 100; i++)
+		cr_assert_eq(api_end(rt, refs[i]), -ECANCELED);
+	cr_assert_eq(weft_pending(rt, &info, 1), 0);
+	api_gate_open(&gate);
+	cr_assert_eq(api_end(rt, holder), 0);
+	close_empty(rt);
+}
+
 Test(resources, close_ends_what_can_never_start)
 {
 	weft *rt = open_with(2, NULL);

@@ -18,7 +18,7 @@
 struct duel {
 	weft *rt;
 	weft_group group;
-	weft_ref event;
+	weft_ref event, parent, child[TASKS];
 	void (*other)(struct duel *);
 	uint64_t random, other_random;
 	struct wf_a32 round, done; /* done: by the other thread */
@@ -363,6 +363,97 @@ static void run_late(uint64_t seed)
 	api_close(rt);
 }
 
+/* A call that crashes again and again meets its cancel, or its deadline, on its way back. */
+static int crashes(weft_task *self)
+{
+	(void)self;
+	return WEFT_ECRASH;
+}
+
+static void run_crashes(uint64_t seed)
+{
+	static const struct weft_actor_class class_ =
+		WEFT_ACTOR_CLASS(.name = "frail", .max_restarts = WEFT_RESTARTS_UNLIMITED,
+	                         .max_task_retries = WEFT_TASK_RETRIES_ALWAYS);
+	weft *rt = api_open(2);
+	uint64_t random = seed;
+
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		const bool late = i % 2;
+		const struct weft_task_options *opts =
+			WEFT_TASK_OPTIONS(.deadline = late
+		                                  ? weft_now(rt) + api_below(&random, 20000)
+		                                  : 0);
+		weft_actor actor;
+
+		API_CHECK(weft_actor_create(rt, &class_, NULL, NULL, &actor) == 0);
+		const weft_ref ref =
+			api_submit(rt, WEFT_TASK(crashes, .actor = actor, .opts = opts));
+
+		if (!late) {
+			spin(&random, 20000);
+			API_CHECK(weft_cancel(rt, ref) == 0);
+		}
+		ends(rt, ref, late ? WEFT_EDEADLINE : -ECANCELED);
+		API_CHECK(weft_actor_kill(rt, actor, 0) == 0);
+		API_CHECK(weft_actor_release(rt, actor) == 0);
+	}
+	api_close(rt);
+}
+
+/* Half of them with a name, which makes them the long way. */
+static int submits_many(weft_task *self)
+{
+	struct duel *duel = api_arg_pointer(self);
+
+	begin(duel);
+	for (uint32_t k = 0; k < TASKS; k++) {
+		const struct weft_task_options *named = WEFT_TASK_OPTIONS(.name = "child");
+
+		duel->child[k] = api_submit(duel->rt,
+		                            WEFT_TASK(must_not_run, WEFT_AFTER(duel->event),
+		                                      .opts = k % 2 ? named : NULL));
+	}
+	return 0;
+}
+
+static void cancels_parent(struct duel *duel)
+{
+	API_CHECK(weft_cancel(duel->rt, duel->parent) == 0);
+}
+
+/* Its parent is cancelled while it is made: it ends by that, or by its own cancel. */
+static void run_births(uint64_t seed)
+{
+	struct duel duel;
+	const pthread_t thread = start(&duel, 1, seed, cancels_parent);
+
+	for (uint32_t i = 0; i < api_scaled(6000); i++) {
+		/* Not before the other thread has it. */
+		struct api_gate gate = API_GATE_INIT;
+		const weft_ref held =
+			api_submit(duel.rt, WEFT_TASK(api_body_gate, API_POINTER(&gate)));
+
+		duel.event = api_event(duel.rt);
+		duel.parent = api_submit(duel.rt,
+		                         WEFT_TASK(submits_many, WEFT_AFTER(held),
+		                                   .arg = &(struct duel *){ &duel },
+		                                   .arg_size = sizeof(void *)));
+		api_gate_open(&gate);
+		API_CHECK(api_end(duel.rt, held) == 0);
+		while (wf_load_acquire(&duel.round) == i)
+			sched_yield();
+		await_other(&duel);
+		API_CHECK(api_end(duel.rt, duel.parent) == 0);
+		for (uint32_t k = 0; k < TASKS; k++) {
+			API_CHECK(weft_cancel(duel.rt, duel.child[k]) == 0);
+			ends(duel.rt, duel.child[k], -ECANCELED);
+		}
+		api_release(duel.rt, duel.event);
+	}
+	finish(&duel, thread);
+}
+
 int main(void)
 {
 	const uint64_t seed = test_seed();
@@ -375,5 +466,7 @@ int main(void)
 	run_ready(seed);
 	run_ways(seed);
 	run_late(seed);
+	run_crashes(seed);
+	run_births(seed);
 	return 0;
 }
