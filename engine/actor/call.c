@@ -665,7 +665,7 @@ static inline struct wf_ext *plain_fill(struct wf_local *self, const struct wf_a
 	wf_cell_set_ext(cell, ext);
 	wf_init(&cell->head,
 	        self->head + wf_head(0, forget ? WF_CELL_TASK | WF_CELL_FORGET : WF_CELL_TASK));
-	wf_init(&cell->place, wf_place(self->group));
+	wf_init(&cell->place, wf_place(0));
 	wf_init(&cell->mark.all, 0);
 	/* relaxed: published by the lock. */
 	wf_store_relaxed(&cell->promise.state, WF_STATE_QUEUED);

@@ -329,7 +329,7 @@ _Static_assert(WF_BATCH_MAX <= WF_CANCEL_BATCH, "a batch is locked at once");
 
 /* Of what waits in one class, up to a batch each. */
 struct batch {
-	struct wf_cell *locked[WF_BATCH_MAX]; /* has not begun, to be ended */
+	struct wf_locked locked[WF_BATCH_MAX]; /* has not begun, to be ended */
 	uint32_t n;
 	struct wf_grants asked; /* sleeps between two attempts, to be woken */
 };
@@ -356,7 +356,10 @@ static void batch_fill(weft *rt, const struct wf_class *class, struct batch *bat
 		if (request->sleeper)
 			wf_admit_pass(rt, ext, &batch->asked);
 		else
-			batch->locked[batch->n++] = cell;
+			/* relaxed: what waits here stays. */
+			batch->locked[batch->n++] =
+				(struct wf_locked){ .cell = cell,
+				                    .gen = wf_load_relaxed(&cell->gen) };
 	}
 }
 

@@ -240,20 +240,17 @@ void wf_admit_gpu_free(weft *rt, uint32_t device, int64_t *share, int64_t *bytes
 	pthread_mutex_unlock(&a->mutex);
 }
 
-void wf_admit_hurry(struct wf_local *self, struct wf_ext *ext)
+void wf_admit_hurry(weft *rt, struct wf_ext *ext, struct wf_grants *grants)
 {
-	weft *rt = self->rt;
 	struct wf_request *request = wf_ext_request(ext);
-	struct wf_grants grants;
 
-	WF_CHECK(request);
-	grants.n = 0;
+	WF_CHECK(request && grants->n < WF_BATCH_MAX);
+	WF_DEBUG(rt->cells[ext->cell].ext_word == ext);
 	pthread_mutex_lock(&rt->admit->mutex);
 	/* One that collects workers gets them, and finds out. */
 	if (request->state == WF_REQUEST_WAITING)
-		wf_admit_pass(rt, ext, &grants);
+		wf_admit_pass(rt, ext, grants);
 	pthread_mutex_unlock(&rt->admit->mutex);
-	wf_grants_send(self, &grants);
 }
 
 /* ---- A device is lost ---------------------------------------------------------------------- */

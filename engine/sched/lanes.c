@@ -174,11 +174,11 @@ static void stick(struct wf_local *self, struct wf_place_node *node, struct wf_c
 {
 	weft *rt = self->rt;
 
-	WF_CHECK(cell->ext_word->parts & WF_PART_REQUEST);
 	wf_store_release(&cell->promise.state, WF_STATE_RUNNING); /* release [C1] */
 	wf_fence_compiler();
 	if (wf_ended_in_queue(self, cell))
 		return;
+	WF_CHECK(cell->ext_word->parts & WF_PART_REQUEST);
 	pthread_mutex_lock(&rt->lanes->mutex);
 	wf_ext_request(cell->ext_word)->stuck = node->stuck;
 	node->stuck = cell->ext_word->cell;

@@ -77,7 +77,6 @@ struct wf_local {
 	char *stack_floor; /* below this a get parks, not runs in place; or WF_FLOOR_NONE: never */
 	uint16_t id;
 	uint16_t node;
-	uint16_t group;
 	bool worker;              /* this is a struct wf_worker */
 	uint32_t head;            /* wf_head() of new cells, without their kind */
 	uint32_t mark;            /* wf_mark() of a first attempt here */
@@ -476,6 +475,11 @@ static inline void wf_cell_free(struct wf_local *self, struct wf_cell *cell)
 }
 
 /* Free a done cell with its value or error. */
+/*
+ * A queued task is ended by one who has no count of it: he, its entry in the queue, and its last
+ * count, if it ever had one, each call wf_cell_destroy_slow() from here on; the last one frees it.
+ */
+void wf_cell_part(struct wf_cell *cell);
 void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell);
 static inline void wf_cell_destroy(struct wf_local *self, struct wf_cell *cell)
 {

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <sched.h>
 
+#include "admit_state.h"
 #include "gpu.h"
 #include "plain.h"
 
@@ -80,13 +81,17 @@ static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t 
 			await_queued(cell);
 	} else if (state == WF_STATE_QUEUED && !done &&
 	           !(wf_cell_ext(cell) && wf_ext_is_ahead(wf_cell_ext(cell)))) {
-		wf_task_finish(self, cell, wf_task_claim_queued(self, cell, how));
+		wf_task_finish(self, cell, wf_task_claim_queued(self, cell, how, true));
 	} else {
+		struct wf_grants grants;
+
+		grants.n = 0;
 		/* One that began ahead of its inputs has edges: its runner ends it. */
 		if (state == WF_STATE_QUEUED && !done)
-			wf_admit_hurry(self, wf_cell_ext(cell));
+			wf_admit_hurry(self->rt, wf_cell_ext(cell), &grants);
 		/* release [C1] */
 		wf_store_release(&cell->cancel, how);
+		wf_grants_send(self, &grants);
 	}
 }
 
@@ -113,32 +118,42 @@ void wf_cancel_missed(struct wf_local *self, struct wf_cell *cell)
 }
 
 /* One that was locked: the error that it is to be finished with, or NULL, it is as before. */
-static struct wf_error *claim_locked(struct wf_local *self, struct wf_cell *cell)
+static struct wf_error *claim_locked(struct wf_local *self, const struct wf_locked *locked,
+                                     struct wf_grants *grants)
 {
+	struct wf_cell *cell = locked->cell;
 	struct wf_ext *ext = wf_cell_ext(cell);
+	union wf_life now = { .all = wf_load_acquire(&cell->life) }; /* acquire [Y1] */
+	/* Asked already, and found by nobody since. */
+	uint8_t how = locked->was == WF_CANCEL_NO ? WF_CANCEL_ASKED : locked->was;
 
-	WF_DEBUG(wf_load_relaxed(&cell->cancel) == WF_CANCEL_LOCKED); /* relaxed: ours. */
+	if (!wf_same_gen(now.gen, locked->gen) || now.cancel != WF_CANCEL_LOCKED)
+		return NULL;
 	/* acquire [C1]: one that is queued now stays, with its ext, until it is unlocked. */
 	if (wf_load_acquire(&cell->promise.state) != WF_STATE_QUEUED ||
-	    wf_promise_is_done(&cell->promise) || !ext || ext->call) {
+	    wf_promise_is_done(&cell->promise) || !ext || ext->call ||
+	    (locked->grouped && !wf_group_cancelled(self->rt, cell))) {
 		/* release [C1] */
-		wf_store_release(&cell->cancel, WF_CANCEL_NO);
+		wf_store_release(&cell->cancel, locked->was);
 		return NULL;
 	}
 	if (!wf_ext_is_ahead(ext))
-		return wf_task_claim_queued(self, cell, WF_CANCEL_ASKED);
-	wf_admit_hurry(self, ext);
+		return wf_task_claim_queued(self, cell, how, false);
+	wf_admit_hurry(self->rt, ext, grants);
 	/* release [C1] */
-	wf_store_release(&cell->cancel, WF_CANCEL_ASKED);
+	wf_store_release(&cell->cancel, how);
 	return NULL;
 }
 
-uint32_t wf_cancel_locked(struct wf_local *self, struct wf_cell *const *cells, uint32_t n)
+uint32_t wf_cancel_locked(struct wf_local *self, const struct wf_locked *locked, uint32_t n)
 {
 	struct wf_error *error[WF_CANCEL_BATCH];
+	struct wf_grants grants;
 	uint32_t ended = 0;
 
+	_Static_assert(WF_CANCEL_BATCH <= WF_BATCH_MAX, "all may be grants");
 	WF_CHECK(n <= WF_CANCEL_BATCH);
+	grants.n = 0;
 	if (!n)
 		return 0;
 	/* [C1]: once for all. */
@@ -147,14 +162,20 @@ uint32_t wf_cancel_locked(struct wf_local *self, struct wf_cell *const *cells, u
 	else
 		wf_fence_seq_cst();
 	for (uint32_t i = 0; i < n; i++)
-		error[i] = claim_locked(self, cells[i]);
+		error[i] = claim_locked(self, &locked[i], &grants);
 	/* None is locked any more: an end may call the program, which may cancel another. */
 	for (uint32_t i = 0; i < n; i++) {
 		if (!error[i])
 			continue;
-		wf_task_finish(self, cells[i], error[i]);
+		/* relaxed: ours. Without an entry the cell may go with its end. */
+		bool left = wf_load_relaxed(&locked[i].cell->cancel) == WF_CANCEL_LEFT;
+
+		wf_task_finish(self, locked[i].cell, error[i]);
+		if (left)
+			wf_cell_destroy_slow(self, locked[i].cell);
 		ended++;
 	}
+	wf_grants_send(self, &grants);
 	return ended;
 }
 

@@ -16,6 +16,12 @@ union wf_life {
 	};
 };
 
+/* An orphan is the same task. */
+static inline bool wf_same_gen(uint32_t a, uint32_t b)
+{
+	return !((a ^ b) & ~WF_GEN_ORPHAN);
+}
+
 /* ---- cancel.c ------------------------------------------------------------------------------ */
 
 /* With a count of the cell; enum weft_cancel_flags. 0, -EINVAL, -EBUSY. */
@@ -27,12 +33,19 @@ void wf_cancel_late(struct wf_local *self, struct wf_cell *cell);
  * on its way. The caller has a count, which goes.
  */
 void wf_cancel_missed(struct wf_local *self, struct wf_cell *cell);
+/* A task that was locked by an exchange of `life`, without a count. */
+struct wf_locked {
+	struct wf_cell *cell;
+	uint32_t gen;
+	uint8_t was;  /* WF_CANCEL_NO, ASKED or LATE */
+	bool grouped; /* because its group is cancelled */
+};
+#define WF_CANCEL_BATCH 32u
 /*
- * End tasks that the caller has locked (swapped LOCKED for NO in `life`), of which it holds no
- * count, as far as they are queued and have a cold block; the others are as before. How many ended.
+ * End them as far as they are queued and have a cold block; the others are as before. How many
+ * ended.
  */
-#define WF_CANCEL_BATCH 64u
-uint32_t wf_cancel_locked(struct wf_local *self, struct wf_cell *const *cells, uint32_t n);
+uint32_t wf_cancel_locked(struct wf_local *self, const struct wf_locked *locked, uint32_t n);
 /* Without a count: only what waits for inputs. */
 void wf_cancel_waiting(struct wf_local *self, struct wf_cell *cell);
 /* What a task that was asked to stop ends as. */

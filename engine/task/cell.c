@@ -59,10 +59,33 @@ int wf_cell_status_told(const struct wf_cell *cell)
 	return cell->u.error->pub.status;
 }
 
+/* Where the argument of a task was, which nobody reads any more. */
+static struct wf_a32 *parties_of(struct wf_cell *cell)
+{
+	return (struct wf_a32 *)(void *)cell->data;
+}
+
+void wf_cell_part(struct wf_cell *cell)
+{
+	bool forget = wf_flags(cell) & WF_CELL_FORGET;
+
+	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
+	WF_DEBUG(wf_load_relaxed(&cell->cancel) == WF_CANCEL_LOCKED); /* relaxed: ours. */
+	WF_DEBUG(!wf_promise_is_done(&cell->promise));
+	wf_init(parties_of(cell), forget ? 2 : 3);
+	if (forget)
+		wf_flags_drop(cell, WF_CELL_FORGET);
+}
+
 void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell)
 {
 	uint32_t kind = wf_flags(cell) & WF_CELL_KIND_MASK;
 
+	/* relaxed: its end has brought it along. acq_rel [P6]: the others' accesses. */
+	if (WF_UNLIKELY(wf_load_relaxed(&cell->cancel) == WF_CANCEL_LEFT) &&
+	    wf_add_acq_rel(parties_of(cell), (uint32_t)-1) != 1)
+		return;
+	WF_DEBUG(wf_load_relaxed(&cell->promise.state) != WF_STATE_FREE); /* relaxed: ours. */
 	if (kind == WF_CELL_TASK && wf_flags(cell) & WF_CELL_TIMED)
 		wf_ext_free(self, wf_cell_ext(cell), false);
 	if (kind == WF_CELL_HANDLE)
@@ -98,8 +121,7 @@ void wf_cell_release_slow(struct wf_local *self, struct wf_cell *cell)
 		wf_add_relaxed(&self->rt->locals[wf_cell_owner(cell)]->foreign_touches, 1);
 	/* relaxed: the last holder is the only one who may look. */
 	wf_store_relaxed(&cell->gen, wf_load_relaxed(&cell->gen) ^ WF_GEN_ORPHAN);
-	/* Who held no count may have made one of an entry, see wf_task_claim_queued(). */
-	if (wf_promise_orphan(&cell->promise, foreign) && wf_promise_drop(&cell->promise))
+	if (wf_promise_orphan(&cell->promise, foreign))
 		wf_cell_destroy(self, cell);
 }
 
@@ -137,8 +159,7 @@ void wf_cell_fire(struct wf_local *self, struct wf_cell *cell, uintptr_t list)
 			first->fire(first, cell, self);
 		first = next;
 	}
-	/* As in wf_cell_release_slow(). */
-	if (list & WF_W_ORPHAN && wf_promise_drop(&cell->promise))
+	if (list & WF_W_ORPHAN)
 		wf_cell_destroy(self, cell);
 }
 

@@ -44,6 +44,7 @@ enum wf_cancel {
 	WF_CANCEL_LOCKED, /* a canceller looks at state and ext */
 	WF_CANCEL_LATE,   /* asked by its deadline */
 	WF_CANCEL_ENDED,  /* ended by its canceller while queued: the queue's entry is a count */
+	WF_CANCEL_LEFT,   /* the same by one who had no count, see wf_cell_part() */
 };
 
 struct wf_error;

@@ -38,11 +38,6 @@ struct walk {
 	bool queued;    /* something that waits in a queue was asked */
 };
 
-static bool same_gen(uint32_t a, uint32_t b)
-{
-	return !((a ^ b) & GEN_COMPARED);
-}
-
 static int compare_tags(const void *a, const void *b)
 {
 	uint32_t x = ((const struct wf_tag *)a)->at, y = ((const struct wf_tag *)b)->at;
@@ -65,7 +60,7 @@ static bool is_root(const struct walk *w, struct wf_tag tag)
 			hi = mid;
 	}
 	for (; lo < w->n && w->roots[lo].at == tag.at; lo++) {
-		if (same_gen(w->roots[lo].gen, tag.gen))
+		if (wf_same_gen(w->roots[lo].gen, tag.gen))
 			return true;
 	}
 	return false;
@@ -142,7 +137,7 @@ static bool is_below(const struct walk *w, uint32_t index, uint32_t gen, struct 
 			break;
 		}
 		/* relaxed: looked at again after the note was read. */
-		if (!is_pending(cell) || !same_gen(wf_load_relaxed(&cell->gen), tag.gen))
+		if (!is_pending(cell) || !wf_same_gen(wf_load_relaxed(&cell->gen), tag.gen))
 			break;
 		if (n < PATH_MAX_) {
 			path[n].index = at;
@@ -151,7 +146,7 @@ static bool is_below(const struct walk *w, uint32_t index, uint32_t gen, struct 
 		struct wf_tag next = parent_of(cell);
 
 		/* acquire [Y1]: after the note. */
-		if (!same_gen(wf_load_acquire(&cell->gen), tag.gen))
+		if (!wf_same_gen(wf_load_acquire(&cell->gen), tag.gen))
 			break;
 		tag = next;
 	}
@@ -167,7 +162,7 @@ static void unlock(struct wf_cell *cell, uint32_t gen)
 	/* acquire [Y1]: a guess for the exchange, which decides. */
 	union wf_life old = { .all = wf_load_acquire(&cell->life) };
 
-	while (same_gen(old.gen, gen) && old.cancel == WF_CANCEL_LOCKED) {
+	while (wf_same_gen(old.gen, gen) && old.cancel == WF_CANCEL_LOCKED) {
 		union wf_life new = old;
 
 		new.cancel = WF_CANCEL_ASKED;
@@ -186,9 +181,13 @@ static bool end_waiting(struct wf_local *self, struct wf_cell *cell, uint32_t ge
 		wf_membarrier();
 	else
 		wf_fence_seq_cst();
-	/* As wf_cancel_waiting(); acquire [C1]: the ext stays until we unlock. */
+	/*
+	 * As wf_cancel_waiting(); acquire [C1]: the ext stays until we unlock. The generation,
+	 * because the lock may have met a task that had just ended.
+	 */
 	if (wf_load_acquire(&cell->promise.state) == WF_STATE_WAITING &&
-	    !wf_promise_is_done(&cell->promise) && wf_cell_ext(cell)) {
+	    wf_same_gen(wf_load_acquire(&cell->gen), gen) && !wf_promise_is_done(&cell->promise) &&
+	    wf_cell_ext(cell)) {
 		wf_task_end_waiting(self, cell, WF_CANCEL_ASKED);
 		return true;
 	}
@@ -208,7 +207,7 @@ static uint8_t swap(struct wf_cell *cell, uint32_t gen, uint8_t from, uint32_t *
 	for (;;) {
 		union wf_life new = old;
 
-		if (!same_gen(old.gen, gen) ||
+		if (!wf_same_gen(old.gen, gen) ||
 		    (old.cancel != from && old.cancel != WF_CANCEL_LOCKED))
 			return 0;
 		if (old.cancel == WF_CANCEL_LOCKED) {
@@ -317,7 +316,7 @@ static void walk(struct wf_local *self, const struct wf_tag *roots, uint32_t n)
 		struct wf_tag tag = parent_of(cell);
 
 		/* acquire [Y1]: after them. */
-		if (same_gen(wf_load_acquire(&cell->gen), gen))
+		if (wf_same_gen(wf_load_acquire(&cell->gen), gen))
 			visit(&w, i, gen, tag);
 	}
 	visit_big(&w);

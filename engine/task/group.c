@@ -28,6 +28,7 @@
 #include "plain.h"
 
 #define DRAIN_BATCH 64u
+#define LOCKED_WALK 1024u /* cells */
 
 /* ---- The table ----------------------------------------------------------------------------- */
 
@@ -537,18 +538,36 @@ static void cancel_queued(struct wf_local *self, struct wf_group *group)
 }
 
 /* Without a count: only the very task that was seen queued in a cancelled group. */
-static bool lock_queued(const weft *rt, struct wf_cell *cell)
+static bool lock_queued(const weft *rt, struct wf_cell *cell, struct wf_locked *locked)
 {
 	/* acquire [Y1] in family.c */
-	union wf_life old = { .all = wf_load_acquire(&cell->life) }, new = old;
+	union wf_life old = { .all = wf_load_acquire(&cell->life) };
 
 	/* acquire [C2] */
-	if (wf_load_acquire(&cell->promise.state) != WF_STATE_QUEUED ||
-	    !wf_group_cancelled(rt, cell) || old.cancel != WF_CANCEL_NO)
-		return false;
-	new.cancel = WF_CANCEL_LOCKED;
-	/* acq_rel [C1]: one canceller. */
-	return wf_cas_acq_rel(&cell->life, &old.all, new.all);
+	while (wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED &&
+	       wf_group_cancelled(rt, cell)) {
+		union wf_life new = old;
+
+		if (old.cancel == WF_CANCEL_LOCKED) {
+			/* Whoever has locked it may put back what was there. */
+			wf_cpu_relax();
+			/* acquire [Y1] */
+			old.all = wf_load_acquire(&cell->life);
+			continue;
+		}
+		if (old.cancel == WF_CANCEL_ENDED || old.cancel == WF_CANCEL_LEFT)
+			return false;
+		new.cancel = WF_CANCEL_LOCKED;
+		/* acq_rel [C1]: one canceller. When only its last count has gone: once more. */
+		if (!wf_cas_acq_rel(&cell->life, &old.all, new.all))
+			continue;
+		WF_DEBUG(old.cancel < WF_CANCEL_ENDED && cell > rt->cells);
+		*locked = (struct wf_locked){
+			.cell = cell, .gen = old.gen, .was = old.cancel, .grouped = true
+		};
+		return true;
+	}
+	return false;
 }
 
 /*
@@ -558,18 +577,17 @@ static bool lock_queued(const weft *rt, struct wf_cell *cell)
 static void cancel_elsewhere(struct wf_local *self)
 {
 	weft *rt = self->rt;
-	struct wf_cell *locked[WF_CANCEL_BATCH];
+	struct wf_locked locked[WF_CANCEL_BATCH];
 	/* acquire [A3] */
-	uint32_t end = wf_load_acquire(&rt->arena.cells_end), n = 0;
+	uint32_t end = wf_load_acquire(&rt->arena.cells_end), n = 0, since = 0;
 
 	for (uint32_t i = 1; i < end; i++) {
-		struct wf_cell *cell = &rt->cells[i];
-
-		if (lock_queued(rt, cell))
-			locked[n++] = cell;
-		if (n == WF_CANCEL_BATCH || (n && i + 1 == end)) {
+		n += lock_queued(rt, &rt->cells[i], &locked[n]);
+		since = n ? since + 1 : 0;
+		/* None is kept locked for long: others wait for it. */
+		if (n == WF_CANCEL_BATCH || since == LOCKED_WALK || (n && i + 1 == end)) {
 			wf_cancel_locked(self, locked, n);
-			n = 0;
+			n = since = 0;
 		}
 	}
 	WF_DEBUG(!n);

@@ -14,7 +14,7 @@ static inline void wf_cell_init(struct wf_local *self, struct wf_cell *cell, uin
 	wf_init(&cell->promise.refs, 0);
 	/* WF_CANCEL_NO is zero. */
 	wf_init(&cell->head, self->head + wf_head(0, kind));
-	wf_init(&cell->place, wf_place(self->group));
+	wf_init(&cell->place, wf_place(0));
 	wf_init(&cell->mark.all, wf_mark(0, size, 0));
 	/* relaxed: published by the queue or by the handle. */
 	wf_store_relaxed(&cell->promise.state, (uint32_t)state);
@@ -38,8 +38,12 @@ static inline void wf_wait_for_canceller(struct wf_local *self, struct wf_cell *
  * true: that, and it is on its way to a queue.
  */
 bool wf_task_end_waiting(struct wf_local *self, struct wf_cell *cell, uint8_t how);
-/* The same for one that is queued, which is to be finished with the error that is returned. */
-struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how);
+/*
+ * The same for one that is queued, which is to be finished with the error that is returned.
+ * `counted`: the canceller has a count of the cell. If not, see wf_cell_part().
+ */
+struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how,
+                                      bool counted);
 
 #define WF_PLAIN_EDGES 16  /* of the longest plain list of inputs */
 #define WF_PLAIN_ARG   512 /* bytes of argument */

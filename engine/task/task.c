@@ -477,16 +477,17 @@ void wf_edge_fire(struct wf_waiter *node, struct wf_cell *src, struct wf_local *
 /* ---- The end by a canceller, see cancel.c ------------------------------------------------- */
 
 /*
- * The entry in some queue becomes a count of the cell, which whoever pops it drops. Completed in
- * the shared way, because that pop stores to `state`. The canceller may hold no count: then the
- * entry's may come beside the last one that is just going, see wf_cell_release_slow(), and of what
- * nobody has a ref of it is the only one.
+ * The entry in some queue becomes a count of the cell, which whoever pops it drops; or, when the
+ * canceller has no count and could not make one, a party of those that see to its end. Completed in
+ * the shared way, because that pop stores to `state`.
  */
-struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how)
+struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how,
+                                      bool counted)
 {
 	int status = how == WF_CANCEL_LATE ? WEFT_EDEADLINE : -ECANCELED;
 	struct wf_error *error = wf_task_error(cell, cell->u.fn, status, NULL);
 	struct wf_ext *ext = wf_cell_ext(cell);
+	uint8_t ended = WF_CANCEL_ENDED;
 
 	WF_DEBUG(error && wf_load_relaxed(&cell->cancel) == WF_CANCEL_LOCKED); /* relaxed: ours. */
 	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
@@ -497,17 +498,19 @@ struct wf_error *wf_task_claim_queued(struct wf_local *self, struct wf_cell *cel
 		/* It waited for resources: there is no entry. */
 		wf_bump(&self->count.early);
 	} else {
-		if (wf_flags(cell) & WF_CELL_FORGET)
-			wf_flags_drop(cell, WF_CELL_FORGET);
-		else
+		if (counted) {
 			wf_promise_retain(&cell->promise);
+		} else {
+			wf_cell_part(cell);
+			ended = WF_CANCEL_LEFT;
+		}
 		/* The entry lies in the group's lane, or is about to: it keeps the slot, too. */
 		if (wf_cell_group(cell))
 			wf_group_hold_queued(self->rt, wf_cell_group(cell));
 	}
 	wf_flags_add(cell, WF_CELL_SHARED);
 	/* release [C1] */
-	wf_store_release(&cell->cancel, WF_CANCEL_ENDED);
+	wf_store_release(&cell->cancel, ended);
 	return error;
 }
 
@@ -610,11 +613,14 @@ bool wf_ended_in_queue(struct wf_local *self, struct wf_cell *cell)
 		wf_cpu_relax();
 		cancel = wf_load_acquire(&cell->cancel);
 	}
-	if (cancel != WF_CANCEL_ENDED)
+	if (cancel != WF_CANCEL_ENDED && cancel != WF_CANCEL_LEFT)
 		return false;
 	uint32_t group = wf_cell_group(cell);
 
-	wf_cell_release(self, cell);
+	if (cancel == WF_CANCEL_LEFT)
+		wf_cell_destroy_slow(self, cell);
+	else
+		wf_cell_release(self, cell);
 	if (WF_UNLIKELY(group))
 		wf_group_drop(self->rt, wf_group_at(self->rt, group));
 	return true;

@@ -317,3 +317,54 @@ Test(groups_cancel, what_waits_for_a_thread_or_collects_cpus_ends_without_a_work
 		cr_assert_eq(api_end(rt, holders[i]), 0);
 	api_close(rt);
 }
+
+struct leaver {
+	weft_group group;
+	struct api_count made;
+	weft_ref child;
+};
+
+/* Its child waits for a thread. */
+static int leaves_a_child(weft_task *self)
+{
+	struct leaver *leaver = api_arg_pointer(self);
+
+	leaver->child =
+		api_submit(weft_task_runtime(self),
+	                   WEFT_TASK(must_not_run,
+	                             .opts = WEFT_TASK_OPTIONS(.group = leaver->group,
+	                                                       .flags = WEFT_TASK_BLOCKING)));
+	api_add(&leaver->made, 1);
+	while (!weft_task_cancelled(self))
+		sched_yield();
+	return -ECANCELED;
+}
+
+Test(groups_cancel, what_a_parents_cancel_has_asked_ends_with_the_group)
+{
+	weft *rt = NULL;
+
+	cr_assert_eq(weft_open(&rt, WEFT_OPTIONS(.workers = 2, .spare_threads_max = 1)), 0);
+	struct leaver leaver = { .group = group_make(rt, NULL) };
+	struct api_gate gate = API_GATE_INIT;
+	const weft_ref holder =
+		api_submit(rt,
+	                   WEFT_TASK(api_body_gate, API_POINTER(&gate),
+	                             .opts = WEFT_TASK_OPTIONS(.flags = WEFT_TASK_BLOCKING)));
+
+	api_gate_await(&gate, 1);
+	const weft_ref parent = api_submit(rt, WEFT_TASK(leaves_a_child, API_POINTER(&leaver)));
+
+	api_await_count(&leaver.made, 1);
+	while (group_stats(rt, leaver.group).queued)
+		sched_yield();
+	cr_assert_eq(weft_cancel(rt, parent), 0);
+	cr_assert_eq(api_end(rt, parent), -ECANCELED);
+	cr_assert_eq(weft_group_cancel(rt, leaver.group), 0);
+	cr_assert_eq(api_end(rt, leaver.child), -ECANCELED);
+	cr_assert_eq(weft_group_join(rt, leaver.group, WEFT_FOREVER), 0);
+	group_end(rt, leaver.group);
+	api_gate_open(&gate);
+	cr_assert_eq(api_end(rt, holder), 0);
+	api_close(rt);
+}

@@ -68,9 +68,10 @@ static void await_other(struct duel *duel)
 static pthread_t start(struct duel *duel, uint32_t workers, uint64_t seed,
                        void (*other)(struct duel *))
 {
-	*duel = (struct duel){
-		.rt = api_open(workers), .other = other, .random = seed, .spin = 2000
-	};
+	*duel = (struct duel){ .other = other, .random = seed, .spin = 2000 };
+	API_CHECK(weft_open(&duel->rt,
+	                    WEFT_OPTIONS(.workers = workers, .seed = seed,
+	                                 .spare_threads_max = 1)) == 0);
 	return api_thread(other_thread, duel);
 }
 
@@ -454,6 +455,55 @@ static void run_births(uint64_t seed)
 	finish(&duel, thread);
 }
 
+/*
+ * What nobody has a ref of any more, or just now, waits for a thread in a group that is cancelled:
+ * the last ref, the end and the queue's entry go in any order, and each cell goes once. Now and
+ * then the gate holds a worker, and they run.
+ */
+static void releases_children(struct duel *duel)
+{
+	for (uint32_t k = 0; k < TASKS; k++)
+		API_CHECK(weft_release(duel->rt, duel->child[k]) == 0);
+}
+
+static void run_orphans(uint64_t seed)
+{
+	static const struct weft_task_options blocking = { .struct_size = sizeof(blocking),
+		                                           .flags = WEFT_TASK_BLOCKING };
+	struct duel duel;
+	const pthread_t thread = start(&duel, 2, seed, releases_children);
+
+	for (uint32_t i = 0; i < api_scaled(1000); i++) {
+		struct api_gate gate = API_GATE_INIT;
+		const weft_ref held = api_submit(
+			duel.rt, WEFT_TASK(api_body_gate, API_POINTER(&gate), .opts = &blocking));
+		const bool twice = i % 2;
+
+		api_gate_await(&gate, 1);
+		API_CHECK(weft_group_create(duel.rt, NULL, &duel.group) == 0);
+		const struct weft_task_options *opts =
+			WEFT_TASK_OPTIONS(.group = duel.group, .flags = WEFT_TASK_BLOCKING,
+		                          .gpus = i % 4 < 2);
+
+		for (uint32_t k = 0; k < TASKS; k++) {
+			duel.child[k] =
+				api_submit(duel.rt, WEFT_TASK(api_body_nothing, .opts = opts));
+			if (twice)
+				API_CHECK(weft_retain(duel.rt, duel.child[k]) == 0);
+		}
+		begin(&duel);
+		if (i % 3)
+			API_CHECK(weft_group_cancel(duel.rt, duel.group) == 0);
+		for (uint32_t k = 0; k < TASKS && twice; k++)
+			API_CHECK(weft_release(duel.rt, duel.child[k]) == 0);
+		API_CHECK(weft_group_destroy(duel.rt, duel.group) == 0);
+		await_other(&duel);
+		api_gate_open(&gate);
+		API_CHECK(api_end(duel.rt, held) == 0);
+	}
+	finish(&duel, thread);
+}
+
 int main(void)
 {
 	const uint64_t seed = test_seed();
@@ -468,5 +518,6 @@ int main(void)
 	run_late(seed);
 	run_crashes(seed);
 	run_births(seed);
+	run_orphans(seed);
 	return 0;
 }
