@@ -303,6 +303,8 @@ uint32_t wf_room_take(struct wf_actor *a, uint32_t word, uint32_t free, struct w
 void wf_room_tell(struct wf_local *self, struct wf_cell *told);
 /* End queued calls that will not run; `error` is borrowed. */
 void wf_call_refuse_all(struct wf_local *self, struct wf_mail *chain, struct wf_error *error);
+/* Under the lock: a call waits, and nobody behind it. 0, -ENOMEM when there is no cold part. */
+int wf_loose_join(struct wf_actor *a, struct wf_ext *ext);
 /* Under the lock: take what waits outside the queues; what was claimed, linked by row_next. */
 struct wf_ext *wf_rows_claim(struct wf_local *self, struct wf_actor *a);
 /* End what was claimed; `error` is borrowed. */

@@ -5,7 +5,8 @@
  * goes to its group's queue. One that waits for inputs, or stands behind a waiting call of the same
  * caller and group, is in a row: each but the first has one count of ext->unready for its
  * predecessor, so it is ready when its inputs are and all before it have been queued or have
- * ended. Where the order is free a waiting call is loose: in a list, so that a kill finds it.
+ * ended. Where the order is free a waiting call is loose: in a list, so that a kill finds it; so is
+ * one that waits for its next attempt (wf_call_leave()).
  *
  * Everything in rows and in the loose list is the lock's. A call leaves them when it becomes ready
  * (wf_call_ready), ends early (wf_call_gone), or its actor dies (wf_rows_claim).
@@ -201,7 +202,7 @@ static int row_join(struct wf_actor *a, struct wf_ext *ext, uint64_t caller, str
 	return 0;
 }
 
-static int loose_join(struct wf_actor *a, struct wf_ext *ext)
+int wf_loose_join(struct wf_actor *a, struct wf_ext *ext)
 {
 	struct wf_call_info *info = wf_call_info(ext);
 	struct wf_cold *cold = wf_actor_cold(a);
@@ -525,6 +526,8 @@ void wf_call_gone(struct wf_local *self, struct wf_ext *ext, struct wf_error *er
 	}
 	if (idle)
 		wf_actor_poke(self, a);
+	/* Before its refs are ready: who is told by them finds room. */
+	wf_call_settle(self, ext);
 	if (behind)
 		wf_unready_drop(self, ext);
 	let_pass(self, next);
@@ -561,7 +564,7 @@ static int admit(struct wf_local *self, const struct wf_target *to, struct wf_ce
 	if (row || (edges && !free_order))
 		rc = row_join(a, ext, to->caller, row);
 	else if (edges)
-		rc = loose_join(a, ext);
+		rc = wf_loose_join(a, ext);
 	if (rc)
 		return rc;
 	if (link)

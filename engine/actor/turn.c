@@ -301,7 +301,10 @@ void wf_call_again(struct wf_local *self, struct wf_cell *cell)
 	uint32_t word = wf_box_lock(&a->box);
 	bool queued = wf_task_requeue(cell);
 
-	/* Last: one that crashes its actor again and again does not keep back the others. */
+	/*
+	 * Last: one that fails again and again does not keep back the others. This turn comes for
+	 * it, or for one before it.
+	 */
 	if (queued)
 		wf_call_group_append(wf_call_group_at(a, group), wf_mail_of(cell));
 	wf_box_unlock(&a->box, word);

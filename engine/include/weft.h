@@ -614,7 +614,7 @@ struct weft_error {
 WEFT_API int weft_ref_error(weft *rt, weft_ref ref, const struct weft_error **error);
 
 enum weft_ref_state {
-	WEFT_REF_WAITING = 0, /* for its inputs */
+	WEFT_REF_WAITING = 0, /* for its inputs; a call of an actor also for its next attempt */
 	WEFT_REF_QUEUED,
 	WEFT_REF_RUNNING,
 	WEFT_REF_BLOCKED,

@@ -27,9 +27,11 @@
  *
  * Order. Calls of one caller run in the order of their submits. The caller is the calling actor,
  * else the calling task, else the calling thread. A call whose inputs are not ready holds back the
- * later calls of the same caller, in the same concurrency group, and nobody else's. A call whose
- * body failed keeps its place while it is tried again (retries, with its back-off: the actor stays
- * busy with it); one that is tried again because the actor crashed goes to the end of the queue.
+ * later calls of the same caller, in the same concurrency group, and nobody else's. A call that is
+ * tried again, because its body failed (retries) or the actor crashed, leaves the order: the actor
+ * goes on with the others at once, and the next attempt goes to the end of the queue when its
+ * back-off is over. Until then it is pending as one that waits for inputs: max_pending counts it, a
+ * stop waits for it, a kill ends it, and a restart does not touch it.
  *
  * Long queues. When 5,000 calls wait in one queue of an actor, or for their inputs, the log has one
  * warning, another when there are twice as many, and so on. What a caller has pending is limited,

@@ -2,7 +2,8 @@
  * service.c: the service thread: timers, interrupts, and the deadlock search. It sleeps on a futex
  * until the earliest timer or until it is rung; with nothing to do it costs nothing.
  *
- * Timers are a binary heap under a mutex, touched only by waits and tasks with a deadline.
+ * Timers are a binary heap under a mutex, touched only by waits, tasks with a deadline and calls
+ * that are tried again.
  */
 #include <errno.h>
 #include <string.h>
@@ -57,12 +58,18 @@ static void heap_down(weft *rt, uint32_t i)
 	heap_put(rt, i, timer);
 }
 
+/* Nothing goes on because of it alone. */
+static bool is_deadline(const struct wf_timer *timer)
+{
+	return timer->cell && timer->cell != WF_TIMER_PAUSE;
+}
+
 static void heap_take(weft *rt, uint32_t i)
 {
 	struct wf_timer *last = rt->timer_heap[rt->timer_count--];
 
 	WF_CHECK(rt->timer_heap[i]->heap_index == i);
-	rt->timer_tasks -= rt->timer_heap[i]->cell != 0;
+	rt->timer_tasks -= is_deadline(rt->timer_heap[i]);
 	rt->timer_heap[i]->heap_index = 0;
 	if (i <= rt->timer_count) {
 		heap_put(rt, i, last);
@@ -111,7 +118,7 @@ static bool heap_add(weft *rt, struct wf_timer *timer)
 	WF_CHECK(rt->timer_reserved > 0 && rt->timer_count < rt->timer_room);
 	rt->timer_reserved--;
 	rt->timer_heap[++rt->timer_count] = timer;
-	rt->timer_tasks += timer->cell != 0;
+	rt->timer_tasks += is_deadline(timer);
 	heap_up(rt, rt->timer_count);
 	bool first = timer->heap_index == 1;
 
@@ -161,7 +168,7 @@ void wf_timer_add_task(weft *rt, struct wf_timer *timer, uint32_t cell)
 
 bool wf_timer_remove_task(weft *rt, struct wf_timer *timer)
 {
-	WF_DEBUG(timer->cell && timer->cell <= rt->cells_last);
+	WF_DEBUG(timer->cell == WF_TIMER_PAUSE || (timer->cell && timer->cell <= rt->cells_last));
 	pthread_mutex_lock(&rt->timer_mutex);
 	bool there = timer->heap_index;
 
@@ -171,6 +178,22 @@ bool wf_timer_remove_task(weft *rt, struct wf_timer *timer)
 	return there;
 }
 
+static void task_late(struct wf_local *self, struct wf_cell *cell)
+{
+	WF_DEBUG(cell > self->rt->cells && cell <= &self->rt->cells[self->rt->cells_last]);
+	wf_cancel_late(self, cell);
+	wf_cell_release(self, cell);
+}
+
+/* A call's next attempt is due. */
+static void pause_over(struct wf_local *self, struct wf_ext *ext)
+{
+	WF_DEBUG(ext && ext->call);
+	/* acq_rel [E1]: before it is queued, see wf_deadlock_search(). */
+	wf_add_acq_rel(&self->rt->external, 1);
+	wf_unready_drop(self, ext);
+}
+
 void wf_timers_fire(weft *rt, int64_t now)
 {
 	struct wf_local *self = wf_local_of(rt);
@@ -178,20 +201,22 @@ void wf_timers_fire(weft *rt, int64_t now)
 	pthread_mutex_lock(&rt->timer_mutex);
 	while (self && rt->timer_count && rt->timer_heap[1]->until <= now) {
 		struct wf_timer *timer = rt->timer_heap[1];
-		struct wf_cell *cell = timer->cell ? &rt->cells[timer->cell] : NULL;
+		uint32_t cell = timer->cell;
 
 		heap_take(rt, 1);
-		WF_DEBUG(timer->cell <= rt->cells_last && !timer->heap_index);
+		WF_DEBUG(!timer->heap_index);
 		if (!cell) {
 			/* Under the mutex: the sleeper takes it before it leaves its frame. */
 			wf_wait_wake(wf_container_of(timer, struct wf_wait, timer), WF_WAKE_TIMEOUT,
 			             self);
 			continue;
 		}
-		/* The timer's count is ours now. */
+		/* The timer's count is ours now, and a deadline's may go with its task. */
 		pthread_mutex_unlock(&rt->timer_mutex);
-		wf_cancel_late(self, cell);
-		wf_cell_release(self, cell);
+		if (cell == WF_TIMER_PAUSE)
+			pause_over(self, wf_container_of(timer, struct wf_pause, timer)->ext);
+		else
+			task_late(self, &rt->cells[cell]);
 		pthread_mutex_lock(&rt->timer_mutex);
 	}
 	pthread_mutex_unlock(&rt->timer_mutex);

@@ -3,7 +3,9 @@
  * the random stream, injected faults.
  *
  * A task that is tried again stays on its stack: between two attempts it sleeps there like any
- * blocked task, so that a cancel finds it, while its resources (not its inputs) are others'.
+ * blocked task, so that a cancel finds it, while its resources (not its inputs) are others'. A call
+ * of an actor leaves its stack and its actor instead (wf_call_leave()), unless it is an init or a
+ * fini, or memory is short.
  *
  * Shared: plus->children, added to by forks of the body on other workers. Everything else of a
  * struct wf_plus and a struct wf_side belongs to the runner; a context is counted and never
@@ -489,7 +491,7 @@ bool wf_attempt_again(struct weft_task *frame, int code)
 	return true;
 }
 
-static int64_t backoff_of(const struct wf_plus *plus)
+int64_t wf_attempt_backoff(const struct wf_plus *plus)
 {
 	int64_t ns = plus->backoff_ns;
 
@@ -503,7 +505,7 @@ static WF_SUSPENDS int wait_between(struct weft_task *frame)
 	struct wf_ext *ext = wf_cell_ext(frame->cell);
 	struct wf_plus *plus = wf_ext_plus(ext);
 	const struct wf_request *request = wf_ext_request(ext);
-	int64_t ns = backoff_of(plus);
+	int64_t ns = wf_attempt_backoff(plus);
 	bool memory = plus->last_error->pub.status == WEFT_EOOM;
 	int rc = 0;
 

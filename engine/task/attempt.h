@@ -83,6 +83,8 @@ int wf_attempt_begin(struct weft_task *frame);
  * and what the attempt has asked for in between is done; the caller drops its results.
  */
 bool wf_attempt_again(struct weft_task *frame, int code);
+/* After that: how long until the next one, 0: at once. */
+int64_t wf_attempt_backoff(const struct wf_plus *plus);
 /*
  * Wait for the next attempt's time and resources. 0; -ECANCELED; or what prevents it, and the
  * last failure stands.

@@ -68,8 +68,10 @@ enum wf_verdict wf_call_verdict(struct wf_local *self, struct wf_cell *cell);
 struct wf_error *wf_call_lost(struct wf_local *self, struct wf_cell *cell);
 /* A method has returned WEFT_ECRASH, with `error` or NULL. */
 void wf_call_crashed(struct wf_local *self, struct wf_cell *cell, const struct wf_error *error);
-/* Back into its queue, as the first; off the runner's hands. */
+/* Back into its queue, as the last; off the runner's hands. */
 void wf_call_again(struct wf_local *self, struct wf_cell *cell);
+/* The same after a time, in which it is in no queue. False: it must wait on its stack. */
+bool wf_call_leave(struct wf_local *self, struct wf_cell *cell, int64_t ns);
 bool wf_call_stopping(const weft *rt, struct wf_ext *ext);
 /* Of a worker: the turn that it came to in idleness, and what comes of short calls. */
 struct wf_nap {

@@ -14,6 +14,9 @@
  * that is done for every task: there the canceller waits until the task is QUEUED, which is a few
  * instructions and perhaps a lock away; the caller's code is not called in between.
  *
+ * A call of an actor goes back from RUNNING to QUEUED, or to WAITING, between two attempts. The
+ * same holds for it: it says so and then looks whether it is asked.
+ *
  * LOCKED is a moment, also by walkers that hold no count and may have met another task than they
  * meant: cancellers wait for it, and nobody takes it for a request.
  */
@@ -95,11 +98,13 @@ static void cancel_unbegun(struct wf_local *self, struct wf_cell *cell, uint8_t 
 	}
 }
 
-/* It was asked with `how` before; now it may be found in a queue. */
+/* It was asked with `how` before; now it may be in a queue, or wait for its next attempt. */
 static void cancel_queued(struct wf_local *self, struct wf_cell *cell, uint8_t how)
 {
 	/* acquire [C2] */
-	if (wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED &&
+	uint32_t state = wf_load_acquire(&cell->promise.state);
+
+	if ((state == WF_STATE_QUEUED || state == WF_STATE_WAITING) &&
 	    !wf_promise_is_done(&cell->promise))
 		cancel_unbegun(self, cell, how, how);
 }
@@ -211,7 +216,7 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	WF_DEBUG((wf_flags(cell) & WF_CELL_KIND_MASK) == WF_CELL_TASK);
 	if (wf_promise_is_done(&cell->promise))
 		return;
-	/* acquire [C2]: a state only moves forward, but for the resting between retries. */
+	/* acquire [C2]: a state only moves forward, but for a call's between two attempts. */
 	uint32_t state = wf_load_acquire(&cell->promise.state);
 
 	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)

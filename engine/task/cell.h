@@ -313,11 +313,21 @@ struct wf_edge {
 };
 #define WF_EDGE_MARK (1u << 31)
 
-/* In the heap of timers: a wait that has an end, or a task that has a deadline. */
+/*
+ * In the heap of timers: a wait that has an end, a task that has a deadline, or a call between two
+ * attempts.
+ */
 struct wf_timer {
 	int64_t until;
 	uint32_t heap_index; /* 0: not there; under timer_mutex */
 	uint32_t cell;       /* the task's, of which the timer holds a count while it is there */
+};
+#define WF_TIMER_PAUSE UINT32_MAX /* for a cell: of a struct wf_pause */
+
+/* A call of an actor that waits for its next attempt, as for one more input. */
+struct wf_pause {
+	struct wf_timer timer; /* while it is there it has a count of ext->unready */
+	struct wf_ext *ext;    /* NULL: it has never waited so */
 };
 
 /* What few tasks have. */
@@ -356,6 +366,7 @@ struct wf_plus {
 	uint32_t fault_calls;
 	uint32_t n_retry_on;
 	int retry_on[WEFT_RETRY_ON_MAX];
+	struct wf_pause pause;
 };
 
 /* In ext->flags, beside enum weft_task_flags. */

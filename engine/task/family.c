@@ -172,7 +172,7 @@ static void unlock(struct wf_cell *cell, uint32_t gen)
 	}
 }
 
-/* It was waiting for inputs when it was locked. False: not any more, and is left asked. */
+/* It was waiting when it was locked. False: not any more, and is left asked. */
 static bool end_waiting(struct wf_local *self, struct wf_cell *cell, uint32_t gen)
 {
 	WF_DEBUG(self->walking);
@@ -248,10 +248,17 @@ static void ask(struct walk *w, struct wf_cell *cell, uint32_t gen)
 	}
 	bool ended = how == WF_CANCEL_LOCKED && end_waiting(w->self, cell, gen);
 
-	/* [C4]: one that comes to wait for resources right now has not ended, or sees it. */
+	/*
+	 * [C4]: one that comes to wait for resources, or for its next attempt, right now has not
+	 * ended, or sees it.
+	 */
 	wf_fence_seq_cst();
-	/* acquire [C2]: of those that wait for resources. */
-	w->queued |= wf_load_acquire(&cell->promise.state) == WF_STATE_QUEUED;
+	/* acquire [C2] */
+	state = wf_load_acquire(&cell->promise.state);
+	w->queued |= state == WF_STATE_QUEUED;
+	if (!ended && state == WF_STATE_WAITING &&
+	    swap(cell, gen, WF_CANCEL_ASKED, &state) == WF_CANCEL_LOCKED)
+		ended = end_waiting(w->self, cell, gen);
 	if (ended)
 		return;
 	wf_cancel_blocked(w->self, cell, gen);

@@ -61,7 +61,7 @@ _Static_assert(sizeof(void (*)(void)) == sizeof(uint64_t), "an edge hides in a p
 
 enum wf_state {
 	WF_STATE_FREE = 0,
-	WF_STATE_WAITING, /* for inputs; also events until they are set */
+	WF_STATE_WAITING, /* for inputs, or its next attempt; also events until they are set */
 	WF_STATE_QUEUED,
 	WF_STATE_RUNNING,
 	WF_STATE_BLOCKED, /* its fiber is parked; cell->place says which */

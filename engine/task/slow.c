@@ -302,7 +302,8 @@ void wf_task_refuse(struct wf_local *self, struct wf_cell *cell, struct wf_error
 
 /*
  * The attempts of a task that runs here; false: it has ended, because its inputs cannot be had, or
- * its actor is dying, which may also have it begin anew.
+ * its actor is dying, which may also have it begin anew; or it has left its actor until its next
+ * attempt.
  */
 static WF_SUSPENDS bool run_attempts(struct wf_local **selfp, struct weft_task *frame,
                                      const void *pristine, int *code)
@@ -335,6 +336,8 @@ static WF_SUSPENDS bool run_attempts(struct wf_local **selfp, struct weft_task *
 		wf_drop_outs(*selfp, ext, 0);
 		if (wf_ext_stream(ext))
 			wf_stream_restart(*selfp, wf_ext_stream(ext));
+		if (ext->call && wf_call_leave(*selfp, cell, wf_attempt_backoff(wf_ext_plus(ext))))
+			return false;
 		int rc = wf_attempt_wait(frame);
 
 		*selfp = wf_self();
@@ -380,7 +383,9 @@ WF_NOINLINE static WF_SUSPENDS void run_slow(struct wf_local *self, struct wf_ce
 	memcpy(pristine, cell->data, WF_INLINE_BYTES);
 	frame.arg = ext && ext->flags & WF_EXT_ARG ? wf_ext_arg(ext) : frame.data;
 	frame.arg_size = ext ? ext->arg_size : cell->mark.size;
-	if (ext && wf_ext_more(ext) && wf_ext_more(ext)->timed)
+	/* relaxed: only the runner writes it. Of the first attempt, as for one that stays here. */
+	if (ext && wf_ext_more(ext) && wf_ext_more(ext)->timed &&
+	    !wf_load_relaxed(&cell->mark.attempt))
 		wf_ext_more(ext)->start_ns = wf_clock_now(&self->rt->clock);
 	if (stay)
 		wf_fiber_user(fiber)->bound++;

@@ -6,7 +6,8 @@
  *
  * A task ends exactly once: by the runner that took it off its queue, or, while it still waits
  * for inputs, by whoever sets WF_UNREADY_EARLY in ext->unready (a failed input, a cancel). The
- * cold block of a task that ended early lives until its last edge has fired.
+ * cold block of a task that ended early lives until its last edge has fired. A call that waits for
+ * its next attempt is such a task again, and the time of that one more edge.
  */
 #include <errno.h>
 #include <string.h>
@@ -324,6 +325,12 @@ static void unlink_edges(struct wf_local *self, struct wf_ext *ext)
 		    wf_promise_remove(&src->promise, &ext->edges[i].waiter))
 			unready_drop(self, ext);
 	}
+	/* Likewise of the time of its next attempt. */
+	struct wf_plus *plus = wf_ext_plus(ext);
+
+	if (WF_UNLIKELY(plus && plus->pause.ext) &&
+	    wf_timer_remove_task(self->rt, &plus->pause.timer))
+		unready_drop(self, ext);
 }
 
 /*

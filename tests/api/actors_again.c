@@ -233,7 +233,7 @@ Test(actors_again, a_call_that_runs_again_after_a_crash_comes_after_those_that_w
 	}
 }
 
-Test(actors_again, a_call_that_runs_again_after_an_error_keeps_its_place)
+Test(actors_again, a_call_that_runs_again_after_an_error_comes_after_those_that_wait)
 {
 	static const struct weft_task_options retried = { .struct_size = sizeof retried,
 		                                          .retries = 1 };
@@ -242,42 +242,7 @@ Test(actors_again, a_call_that_runs_again_after_an_error_keeps_its_place)
 	weft_actor actor = act_create(rt, &plain, NULL, NULL);
 
 	run_steps(rt, actor, &order, false, &retried);
-	cr_assert_str_eq(order.text, "abccdef");
-	act_release(rt, actor);
-	api_close(rt);
-}
-
-/* The actor is busy with it meanwhile, and its worker is not. */
-Test(actors_again, a_back_off_between_attempts_holds_the_actor_and_no_worker)
-{
-	static const struct weft_task_options retried = { .struct_size = sizeof retried,
-		                                          .retries = 1,
-		                                          .backoff_ns = 5 * MS };
-	weft *rt = open_virtual();
-	struct order order = { .gate = API_GATE_INIT };
-	weft_actor actor = act_create(rt, &plain, NULL, NULL);
-	const struct step bad = { .order = &order, .name = 'x', .tries = 1 },
-			  good = { .order = &order, .name = 'y' };
-	weft_ref refs[2];
-
-	cr_assert_eq(weft_submit(rt,
-	                         WEFT_TASK(steps, .actor = actor, WEFT_ARG(bad), .opts = &retried),
-	                         &refs[0]),
-	             0);
-	cr_assert_eq(weft_submit(rt, WEFT_TASK(steps, .actor = actor, WEFT_ARG(good)), &refs[1]),
-	             0);
-	const int64_t polled = api_now();
-
-	while (!suspended(rt))
-		api_polling(polled, "the call waits for its next attempt");
-	cr_assert_eq(weft_clock_advance(rt, 5 * MS - 1), 0);
-	settle(rt);
-	cr_assert_str_eq(order.text, "x");
-	cr_assert_eq(act_phase(rt, actor), WEFT_ACTOR_RUNNING);
-	cr_assert_eq(weft_clock_advance(rt, 1), 0);
-	cr_assert_eq(api_end(rt, refs[0]), 0);
-	cr_assert_eq(api_end(rt, refs[1]), 0);
-	cr_assert_str_eq(order.text, "xxy");
+	cr_assert_str_eq(order.text, "abcdefc");
 	act_release(rt, actor);
 	api_close(rt);
 }

@@ -44,6 +44,15 @@ static int crashes(weft_task *self)
 	return weft_actor_crash(self, "on purpose");
 }
 
+static int fails_once(weft_task *self)
+{
+	return weft_task_attempt(self) == 1 ? -7 : body(self);
+}
+
+static const struct weft_task_options retried = { .struct_size = sizeof retried,
+	                                          .retries = 1,
+	                                          .backoff_ns = 1000 };
+
 static const struct weft_actor_group groups[] = { { "g", 2 } };
 static const struct weft_actor_class plain =
 	WEFT_ACTOR_CLASS(.state_bytes = sizeof(struct memory), .init = init, .fini = nothing,
@@ -58,8 +67,11 @@ static void call_all(weft *rt, weft_actor actor, weft_ref event)
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < CALLS; i++) {
-		const struct weft_call call = { .fn = i == 20 ? crashes : body,
+		const struct weft_call call = { .fn = i == 20        ? crashes
+			                                : i % 8 == 3 ? fails_once
+			                                             : body,
 			                        .actor = actor,
+			                        .opts = i % 8 == 3 ? &retried : NULL,
 			                        .inputs = &event,
 			                        .n_after = i % 4 == 1 };
 		weft_ref out = api_poison_ref();
@@ -154,6 +166,26 @@ static void round_grouped(uint64_t nth)
 	round_of(nth, &grouped);
 }
 
+/* A call that leaves its actor for a while comes back; without memory it waits on its stack. */
+static void round_leaving(uint64_t nth)
+{
+	weft *rt = api_open(1);
+	weft_ref out = api_poison_ref();
+	weft_actor actor = { API_POISON };
+
+	API_CHECK(weft_actor_create(rt, &plain, NULL, NULL, &actor) == 0);
+	wf_fault_arm(-1, nth);
+	const int rc =
+		weft_submit(rt, WEFT_TASK(fails_once, .actor = actor, .opts = &retried), &out);
+
+	API_CHECK(fault_allowed(rc) && (rc == 0 || out.bits == API_POISON));
+	if (rc == 0)
+		API_CHECK(api_end(rt, out) == 0);
+	wf_fault_arm(-1, 0);
+	API_CHECK(weft_actor_release(rt, actor) == 0);
+	API_CHECK(weft_close(rt, WEFT_FOREVER) == 0);
+}
+
 int main(void)
 {
 	api_close(api_open(1));
@@ -162,6 +194,7 @@ int main(void)
 	API_CHECK(fault_sweep(round_plain) > 0);
 	API_CHECK(fault_sweep(round_grouped) > 0);
 	API_CHECK(fault_sweep(round_holding) > 0);
+	API_CHECK(fault_sweep(round_leaving) > 0);
 	fault_census_check(&before);
 	return 0;
 }

@@ -53,6 +53,7 @@ struct call {
 	uint32_t caller, index; /* index: among those of its caller */
 	uint32_t plan;
 	uint32_t waits; /* for the one so many before it; 0: for none */
+	uint32_t tries; /* further attempts of one that fails */
 	bool strict;    /* and ends when that fails */
 	bool cancelled;
 	bool accepted;
@@ -196,7 +197,9 @@ static void enter(weft_task *self, const struct call *call)
 		return;
 	SIM_CHECK(memory->guard == 0);
 	memory->guard = call->index + 1;
-	SIM_CHECK(last < call->index + 1 || being->retries);
+	if (weft_task_attempt(self) > 1)
+		return;
+	SIM_CHECK(last < call->index + 1);
 	wf_store_relaxed(&being->last[call->caller], call->index + 1);
 }
 
@@ -211,7 +214,10 @@ static int body(weft_task *self)
 	struct call *call = *(struct call *const *)weft_task_arg(self, NULL);
 	struct memory *memory = weft_actor_state(self);
 
-	SIM_CHECK(wf_add_relaxed(&call->runs, 1) == 0 || call->being->retries);
+	uint32_t runs = wf_add_relaxed(&call->runs, 1);
+
+	SIM_CHECK(runs <= call->tries || call->being->retries);
+	SIM_CHECK(weft_task_attempt(self) == runs + 1);
 	if (call->waits)
 		SIM_CHECK(weft_peek(program.rt, awaited(call)->ref) == 1);
 	enter(self, call);
@@ -231,11 +237,14 @@ static int body(weft_task *self)
 
 static int submit_call(struct call *call)
 {
-	static const struct weft_task_options ignore = { .struct_size = sizeof ignore,
-		                                         .on_input_error = WEFT_INPUT_IGNORE };
+	struct weft_task_options o = { .struct_size = sizeof o, .retries = call->tries };
 	weft_actor actor = call->being->actor;
 
-	if (!call->waits && sim_choose(2))
+	if (!call->strict)
+		o.on_input_error = WEFT_INPUT_IGNORE;
+	if (call->tries && sim_choose(3))
+		o.backoff_ns = 1 + sim_choose(sim_choose(2) ? 3000 : 200000);
+	if (!call->waits && !call->tries && sim_choose(2))
 		return weft_actor_call(program.rt, actor, body, &call, sizeof call, &call->ref);
 	return weft_submit(program.rt,
 	                   &(struct weft_call){ .fn = body,
@@ -244,7 +253,7 @@ static int submit_call(struct call *call)
 	                                        .arg_size = sizeof call,
 	                                        .inputs = call->waits ? &awaited(call)->ref : NULL,
 	                                        .n_after = call->waits ? 1 : 0,
-	                                        .opts = call->strict ? NULL : &ignore },
+	                                        .opts = call->strict && !call->tries ? NULL : &o },
 	                   &call->ref);
 }
 
@@ -255,8 +264,11 @@ static void disturb(struct call *call)
 	weft_actor actor = call->being->actor;
 
 	if (sim_choose(8) == 0) {
-		call->cancelled = true;
-		SIM_CHECK(weft_cancel(rt, call->ref) == 0);
+		/* This one, or one that may be between two attempts. */
+		struct call *other = call - sim_choose(call->index + 1);
+
+		other->cancelled = true;
+		SIM_CHECK(weft_cancel(rt, other->ref) == 0);
 	}
 	if (sim_choose(12) == 0) {
 		call->being->disturbed = true;
@@ -305,6 +317,12 @@ static int task_caller(weft_task *self)
 
 /* ---- The oracle ------------------------------------------------------------------------------ */
 
+/* It, or its child, ended as one of the cancelled group before its actor was found dead. */
+static bool by_group(const struct call *call)
+{
+	return program.cancelled && call->being->grouped;
+}
+
 static void check_call(const struct call *call)
 {
 	struct weft_view view = { 0 };
@@ -319,7 +337,10 @@ static void check_call(const struct call *call)
 		SIM_CHECK(*(const uint32_t *)view.data == call->index);
 		break;
 	case WEFT_ETASK:
-		SIM_CHECK((runs == 1 || call->being->retries) && call->plan == PLAN_FAIL);
+		/* What is asked to stop is not tried again. */
+		SIM_CHECK(runs == 1 + call->tries || (runs > call->tries && call->being->retries) ||
+		          (runs && (call->cancelled || call->being->disturbed)));
+		SIM_CHECK(call->plan == PLAN_FAIL || (call->plan == PLAN_CHILD && by_group(call)));
 		break;
 	case WEFT_EACTOR:
 		SIM_CHECK(call->being->disturbed);
@@ -329,7 +350,7 @@ static void check_call(const struct call *call)
 		SIM_CHECK(weft_get(program.rt, awaited(call)->ref, WEFT_FOREVER, &view) < 0);
 		break;
 	default:
-		SIM_CHECK(status == -ECANCELED && call->cancelled);
+		SIM_CHECK(status == -ECANCELED && (call->cancelled || by_group(call)));
 	}
 }
 
@@ -411,6 +432,8 @@ static void make_call(uint32_t caller, uint32_t index)
 		               .index = index,
 		               .plan = sim_choose(program.chaos ? PLANS : PLANS_TAME),
 		               .strict = sim_choose(2) };
+	if (call->plan == PLAN_FAIL)
+		call->tries = sim_choose(3);
 	if (index && sim_choose(3) == 0)
 		call->waits = 1 + sim_choose(index < 3 ? index : 3);
 	if (call->plan >= PLANS_TAME)
@@ -513,7 +536,8 @@ static void actors_close(void)
 	for (uint32_t i = 0; i < program.n_calls; i++) {
 		const uint32_t runs = wf_load_relaxed(&program.calls[0][i].runs);
 
-		SIM_CHECK(runs == 1 || (runs == 0 && how < 2));
+		SIM_CHECK(runs == 1 + program.calls[0][i].tries ||
+		          (runs <= program.calls[0][i].tries && how < 2));
 	}
 	for (uint32_t i = 0; i < program.n_actors; i++) {
 		const struct being *being = &program.beings[i];

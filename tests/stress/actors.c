@@ -3,7 +3,8 @@
  *
  * Goal: every accepted call ends exactly once; calls of one caller run in their order; nobody else
  * is inside while a body runs; state is not shared between lives; kills, restarts, cancels, exits
- * and closes at any moment lose nothing. Method: callers keep a table of what they sent; each body
+ * and closes at any moment lose nothing; nor do calls that fail, leave their actor for a while and
+ * come again. Method: callers keep a table of what they sent; each body
  * marks its entry; the refs, gotten afterwards, must agree with the marks.
  */
 #include "../api/actors.h"
@@ -36,6 +37,14 @@ struct msg {
 	uint32_t caller, seq;
 };
 
+#define TRIES 3
+
+/* Attempts of a call; all but the last of them fail. */
+static uint32_t tries_of(uint32_t seq)
+{
+	return seq % 9 == 7 ? TRIES : 1;
+}
+
 static int init(weft_task *self)
 {
 	struct state *state = weft_actor_state(self);
@@ -62,12 +71,14 @@ static int body(weft_task *self)
 	/* Alone: a plain field that everybody writes. */
 	API_CHECK(state->guard == 0);
 	state->guard = msg.seq + 1;
-	/* In order, with gaps where calls were cancelled or lost. */
-	API_CHECK(state->last[msg.caller] <= msg.seq);
-	state->last[msg.caller] = msg.seq + 1;
 	const uint32_t times = wf_add_acq_rel(&msg.entry->ran, 1);
 
-	API_CHECK(times == 0);
+	API_CHECK(times < tries_of(msg.seq) && times + 1 == weft_task_attempt(self));
+	/* In order, with gaps where calls were cancelled or lost. */
+	if (times == 0) {
+		API_CHECK(state->last[msg.caller] <= msg.seq);
+		state->last[msg.caller] = msg.seq + 1;
+	}
 	if (msg.seq % 7 == 3)
 		weft_yield(weft_task_runtime(self));
 	API_CHECK(state->guard == msg.seq + 1);
@@ -76,7 +87,23 @@ static int body(weft_task *self)
 		return weft_actor_crash(self, "chaos");
 	if (msg.seq % 4999 == 4998)
 		return weft_actor_exit(self);
-	return msg.seq % 11 == 5 ? -7 : 0;
+	return msg.seq % 11 == 5 || times + 1 < tries_of(msg.seq) ? -7 : 0;
+}
+
+/* Its back-off is none, one that is over when it has hardly begun, or longer; or its end comes. */
+static int submit_retried(struct caller *c, weft_actor actor, const struct msg *msg, weft_ref *out)
+{
+	const int64_t deadline = c->chaos && api_below(&c->random, 4) == 0
+		? weft_now(c->rt) + 1 + api_below(&c->random, 100000)
+		: 0;
+
+	return weft_submit(
+		c->rt,
+		WEFT_TASK(body, .actor = actor, .arg = msg, .arg_size = sizeof *msg,
+	                  .opts = WEFT_TASK_OPTIONS(.retries = TRIES - 1, .deadline = deadline,
+	                                            .backoff_ns = api_below(&c->random, 3) *
+	                                                    (1 + api_below(&c->random, 50000)))),
+		out);
 }
 
 static void one_call(struct caller *c, uint32_t i)
@@ -86,7 +113,9 @@ static void one_call(struct caller *c, uint32_t i)
 	int rc;
 
 	for (;;) {
-		if (i % 5 == 2)
+		if (tries_of(i) > 1)
+			rc = submit_retried(c, actor, &msg, &c->entry[i].ref);
+		else if (i % 5 == 2)
 			rc = weft_submit(c->rt, WEFT_TASK(body, .actor = actor, WEFT_ARG(msg)),
 			                 &c->entry[i].ref);
 		else if (i % 13 == 4 && i)
@@ -113,6 +142,9 @@ static void one_call(struct caller *c, uint32_t i)
 		return;
 	if (api_below(&c->random, 40) == 0)
 		API_CHECK(weft_cancel(c->rt, c->entry[i].ref) == 0);
+	/* One that may be between two attempts. */
+	if (i > 6 && api_below(&c->random, 40) == 0)
+		API_CHECK(weft_cancel(c->rt, c->entry[(i + 2) / 9 * 9 - 2].ref) == 0);
 	if (api_below(&c->random, 3000) == 0)
 		API_CHECK(weft_actor_kill(c->rt, actor, WEFT_KILL_RESTART) == 0);
 	if (api_below(&c->random, 20000) == 0)
@@ -127,10 +159,11 @@ static void run_caller(struct caller *c)
 		const int rc = api_end(c->rt, c->entry[i].ref);
 		const uint32_t ran = wf_load_acquire(&c->entry[i].ran);
 
-		API_CHECK(rc == 0 || rc == WEFT_ETASK || rc == WEFT_EACTOR || rc == -ECANCELED);
+		API_CHECK(rc == 0 || rc == WEFT_ETASK || rc == WEFT_EACTOR || rc == -ECANCELED ||
+		          rc == WEFT_EDEADLINE);
 		/* What has a result has run; what has not run has none. */
-		API_CHECK(ran == 1 || rc == WEFT_EACTOR || rc == -ECANCELED);
-		API_CHECK(rc != 0 || ran == 1);
+		API_CHECK(ran || rc == WEFT_EACTOR || rc == -ECANCELED || rc == WEFT_EDEADLINE);
+		API_CHECK(rc != 0 || ran == tries_of(i));
 	}
 }
 
@@ -191,13 +224,22 @@ static void run(uint32_t workers, uint32_t calls, bool chaos, uint64_t seed)
  * A runtime that closes, or is interrupted, while calls of all kinds are on their way and actors
  * are killed and begin anew: 210 times.
  */
+static const struct weft_task_options failing = { .struct_size = sizeof failing,
+	                                          .retries = 2,
+	                                          .backoff_ns = 20000 };
+
 static int floods(weft_task *self)
 {
 	const weft_actor actor = *(const weft_actor *)weft_task_arg(self, NULL);
 	weft *rt = weft_task_runtime(self);
 
 	for (uint32_t i = 0; i < api_scaled(10000) && !weft_task_cancelled(self); i++) {
-		const int rc = weft_actor_call(rt, actor, api_body_nothing, NULL, 0, NULL);
+		const int rc = i % 16
+			? weft_actor_call(rt, actor, api_body_nothing, NULL, 0, NULL)
+			: weft_submit(rt,
+		                      WEFT_TASK(api_body_fail, .actor = actor,
+		                                WEFT_ARG((int64_t){ -7 }), .opts = &failing),
+		                      NULL);
 
 		if (rc == WEFT_ECALLS && weft_actor_wait_room(rt, actor, WEFT_FOREVER))
 			break;
@@ -244,6 +286,8 @@ static int crashes_sometimes(weft_task *self)
 	const uint32_t seq = *(const uint32_t *)weft_task_arg(self, NULL);
 
 	API_CHECK(((struct state *)weft_actor_state(self))->ready);
+	if (seq % 4 == 2 && weft_task_attempt(self) == 1)
+		return -7;
 	return seq % 16 == 15 ? weft_actor_crash(self, "often") : 0;
 }
 
@@ -260,12 +304,15 @@ static void *floods_wide(void *arg)
 
 	for (uint32_t i = 0; i < flood->calls; i += 32) {
 		for (uint32_t j = 0; j < 32; j++)
-			refs[j] = act_call(flood->rt, flood->actor, crashes_sometimes,
-			                   &(uint32_t){ i + j }, sizeof(uint32_t));
+			refs[j] = api_submit(flood->rt,
+			                     WEFT_TASK(crashes_sometimes, .actor = flood->actor,
+			                               WEFT_ARG((uint32_t){ i + j }),
+			                               .opts = j % 4 == 2 ? &failing : NULL));
 		for (uint32_t j = 0; j < 32; j++) {
 			const int rc = api_end(flood->rt, refs[j]);
 
-			API_CHECK(rc == 0 || rc == WEFT_EACTOR);
+			/* One that has just failed is not tried again in an actor that crashes. */
+			API_CHECK(rc == 0 || rc == WEFT_EACTOR || (rc == WEFT_ETASK && j % 4 == 2));
 		}
 	}
 	return NULL;
@@ -290,6 +337,85 @@ static void run_wide(uint32_t workers)
 	API_CHECK(weft_close(rt, WEFT_FOREVER) == 0);
 }
 
+/* ---- What ends a call that is just leaving its actor for an hour ----------------------------- */
+
+static int fails(weft_task *self)
+{
+	(void)self;
+	return -7;
+}
+
+struct leaving {
+	weft *rt;
+	weft_actor actor;
+	weft_deadline deadline;
+	weft_ref call;
+	struct api_count made;
+};
+
+static void leave(struct leaving *l)
+{
+	l->call = api_submit(
+		l->rt,
+		WEFT_TASK(fails, .actor = l->actor,
+	                  .opts = WEFT_TASK_OPTIONS(.retries = 1, .deadline = l->deadline,
+	                                            .backoff_ns = INT64_C(3600000000000),
+	                                            .backoff_max_ns = INT64_C(3600000000000))));
+	api_add(&l->made, 1);
+}
+
+static int leaves(weft_task *self)
+{
+	struct leaving *l = api_arg_pointer(self);
+	struct weft_view view;
+
+	leave(l);
+	return weft_get(l->rt, l->call, WEFT_FOREVER, &view);
+}
+
+/* Asked while its attempt runs it fails as that did, else it ends between two. */
+static void ends_with(const struct leaving *l, int status)
+{
+	const int rc = api_end(l->rt, l->call);
+
+	API_CHECK(rc == status || rc == WEFT_ETASK);
+}
+
+static void run_leaves(uint32_t workers, uint64_t seed)
+{
+	weft *rt = api_open(workers);
+	uint64_t random = seed;
+	weft_ref task;
+
+	for (uint32_t i = 0; i < api_scaled(4000); i++) {
+		struct leaving l = { .rt = rt };
+		const uint32_t how = api_below(&random, 4);
+
+		API_CHECK(weft_actor_create(rt, &wide, NULL, NULL, &l.actor) == 0);
+		if (how == 0)
+			l.deadline = weft_now(rt) + 1 + api_below(&random, 50000);
+		if (how == 1)
+			task = api_submit(rt, WEFT_TASK(leaves, API_POINTER(&l)));
+		else
+			leave(&l);
+		api_await_count(&l.made, 1);
+		for (volatile uint32_t n = api_below(&random, 3000); n; n--)
+			continue;
+		if (how == 1) {
+			API_CHECK(weft_cancel(rt, task) == 0);
+			api_end(rt, task);
+		} else if (how == 2) {
+			API_CHECK(weft_cancel(rt, l.call) == 0);
+		} else if (how == 3) {
+			API_CHECK(weft_actor_kill(rt, l.actor, WEFT_KILL_NOW) == 0);
+		}
+		ends_with(&l, how == 0 ? WEFT_EDEADLINE : how < 3 ? -ECANCELED : WEFT_EACTOR);
+		act_release(rt, l.actor);
+	}
+	api_await_no_tasks(rt);
+	api_close(rt);
+}
+
 int main(void)
 {
 	const uint64_t seed = test_seed();
@@ -301,6 +427,7 @@ int main(void)
 		for (uint32_t j = 0; j < api_scaled(70); j++)
 			run_close(workers[i], seed + j);
 		run_wide(workers[i]);
+		run_leaves(workers[i], seed);
 	}
 	return 0;
 }
