@@ -178,6 +178,17 @@ static void *submit_all(void *arg)
 
 #define CALLS_MAX 4u
 
+/* What was planted may have met the actor's init. */
+static bool init_failed(const struct field *field, weft_ref ref)
+{
+	const struct weft_error *error = NULL;
+
+	API_CHECK(weft_ref_error(field->t.rt, ref, &error) == 0);
+	while (error->cause)
+		error = error->cause;
+	return error->code == -EIO || error->code == -ENOMEM;
+}
+
 /* How a call of an actor may end that holds devices. */
 static void check_call(const struct field *field, weft_ref ref, bool killed)
 {
@@ -195,7 +206,8 @@ static void check_call(const struct field *field, weft_ref ref, bool killed)
 		break;
 	default:
 		/* Without a device to hold it never lives. */
-		API_CHECK(api_get(field->t.rt, ref) == WEFT_EACTOR && (killed || field->loses));
+		API_CHECK(api_get(field->t.rt, ref) == WEFT_EACTOR &&
+		          (killed || field->loses || init_failed(field, ref)));
 	}
 	api_release(field->t.rt, ref);
 }

@@ -51,8 +51,9 @@ static void check_error(struct field *f, weft_ref ref, int rc)
 	}
 	while (error->cause)
 		error = error->cause;
+	/* A body may fail with the code that a lost device gave it, while its own device lives. */
 	API_CHECK(error->status == -ECANCELED || error->code == -EIO || error->code == -ENOMEM ||
-	          (f->trouble == LOSS && error->status == WEFT_EDEVICE));
+	          (f->trouble == LOSS && error->code == WEFT_EDEVICE));
 }
 
 static void check(struct field *f, const struct row *row)
