@@ -31,7 +31,8 @@
  * tried again, because its body failed (retries) or the actor crashed, leaves the order: the actor
  * goes on with the others at once, and the next attempt goes to the end of the queue when its
  * back-off is over. Until then it is pending as one that waits for inputs: max_pending counts it, a
- * stop waits for it, a kill ends it, and a restart does not touch it.
+ * stop waits for it, a kill ends it, and a restart does not touch it. A later call that needs its
+ * result takes it as an input; one that waits for it inside may find a WEFT_EDEADLOCK.
  *
  * Long queues. When 5,000 calls wait in one queue of an actor, or for their inputs, the log has one
  * warning, another when there are twice as many, and so on. What a caller has pending is limited,

@@ -474,12 +474,12 @@ static inline void wf_cell_free(struct wf_local *self, struct wf_cell *cell)
 	wf_cell_reuse(self, cell, gen);
 }
 
-/* Free a done cell with its value or error. */
 /*
  * A queued task is ended by one who has no count of it: he, its entry in the queue, and its last
  * count, if it ever had one, each call wf_cell_destroy_slow() from here on; the last one frees it.
  */
 void wf_cell_part(struct wf_cell *cell);
+/* Free a done cell with its value or error. */
 void wf_cell_destroy_slow(struct wf_local *self, struct wf_cell *cell);
 static inline void wf_cell_destroy(struct wf_local *self, struct wf_cell *cell)
 {

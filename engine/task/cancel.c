@@ -219,15 +219,16 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	/* acquire [C2]: a state only moves forward, but for a call's between two attempts. */
 	uint32_t state = wf_load_acquire(&cell->promise.state);
 
-	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED)
+	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED) {
+		/* A call between two attempts: ended, it is nobody's parent. relaxed: [C2] */
+		if (children && wf_load_relaxed(&cell->mark.attempt))
+			wf_cancel_children(self, cell);
 		cancel_unbegun(self, cell, how, WF_CANCEL_NO);
-	else
+	} else {
 		/* [C3]: either the sleeper sees it, or we see the sleeper. */
 		change_cancel(cell, WF_CANCEL_NO, how);
-	/*
-	 * The children first, so that a body that is woken finds them asked. One that has not begun
-	 * has none. acquire [C2]
-	 */
+	}
+	/* The children first, so that a body that is woken finds them asked. acquire [C2] */
 	if (children && wf_load_acquire(&cell->promise.state) >= WF_STATE_RUNNING &&
 	    !wf_promise_is_done(&cell->promise))
 		wf_cancel_children(self, cell);

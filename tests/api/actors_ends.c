@@ -642,7 +642,9 @@ struct stale {
 
 static void check_stale(int64_t rc)
 {
-	API_CHECK(rc >= 0 || rc == -EINVAL || rc == WEFT_EACTOR || rc == -ETIMEDOUT);
+	/* WEFT_ECALLS: the actor has not run what this thread called before. */
+	API_CHECK(rc >= 0 || rc == -EINVAL || rc == WEFT_EACTOR || rc == -ETIMEDOUT ||
+	          rc == WEFT_ECALLS);
 }
 
 static void look_at_life(weft *rt, weft_actor actor, uint32_t door)

@@ -41,6 +41,13 @@ static int plays(weft_task *self)
 	return attempt > plan->bad ? 0 : weft_fail(self, -attempt, "attempt %d", attempt);
 }
 
+static int sleeps_for_ever(weft_task *self)
+{
+	weft *rt = weft_task_runtime(self);
+
+	return weft_sleep_until(rt, weft_now(rt) + 86400000 * MS);
+}
+
 static weft *open_virtual(uint32_t workers)
 {
 	weft *rt = NULL;
@@ -263,6 +270,49 @@ static int calls_and_waits(weft_task *self)
 	parent->x = play(rt, parent->actor, parent->plan, RETRIED(1));
 	api_add(&parent->begun, 1);
 	return weft_get(rt, parent->x, WEFT_FOREVER, &view);
+}
+
+struct brood {
+	weft_ref child;
+	struct api_count made;
+};
+
+/* Submits what sleeps for ever, and fails. */
+static int leaves_a_child(weft_task *self)
+{
+	struct brood *brood = api_arg_pointer(self);
+
+	brood->child = api_submit(weft_task_runtime(self), WEFT_TASK(sleeps_for_ever));
+	api_add(&brood->made, 1);
+	return -EPROTO;
+}
+
+Test(actors_retries, a_cancel_or_a_deadline_also_ends_what_the_failed_attempt_has_submitted)
+{
+	weft *rt = open_virtual(2);
+	struct act_log log = { 0 };
+	weft_actor actor = act_create(rt, &plain, NULL, &log);
+
+	for (int late = 0; late < 2; late++) {
+		struct brood brood = { 0 };
+		const struct weft_task_options *opts =
+			WEFT_TASK_OPTIONS(.retries = 3, .backoff_ns = INT64_C(3600000) * MS,
+		                          .deadline = late ? weft_now(rt) + 50 * MS : 0);
+		const weft_ref ref = api_submit(rt,
+		                                WEFT_TASK(leaves_a_child, .actor = actor,
+		                                          API_POINTER(&brood), .opts = opts));
+
+		api_await_count(&brood.made, 1);
+		api_await_state(rt, ref, WEFT_REF_WAITING);
+		if (late)
+			cr_assert_eq(weft_clock_advance(rt, 50 * MS), 0);
+		else
+			cr_assert_eq(weft_cancel(rt, ref), 0);
+		cr_assert_eq(api_end(rt, ref), late ? WEFT_EDEADLINE : -ECANCELED);
+		cr_assert_eq(api_end(rt, brood.child), -ECANCELED);
+	}
+	act_release(rt, actor);
+	api_close(rt);
 }
 
 Test(actors_retries, a_cancel_of_who_made_the_call_ends_it)
