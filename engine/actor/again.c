@@ -71,12 +71,10 @@ static void wait_outside(struct wf_local *self, struct wf_actor *a, struct wf_ce
 		return;
 	}
 	wf_timer_add_task(self->rt, &plus->pause.timer, WF_TIMER_PAUSE);
-	/* [C4]: who has asked it to stop before is seen here, who does so later finds it. */
+	/* [C4]: who asked it before is seen in wf_ext_linked(), who does so later finds it. */
 	wf_fence_seq_cst();
-	if ((wf_cancel_asked(cell) != WF_CANCEL_NO || wf_cancelling_all(self->rt)) &&
-	    wf_early_claim(ext))
-		wf_early_end(self, ext,
-		             wf_task_error(cell, cell->u.fn, wf_stop_status(cell), NULL));
+	if (wf_cancelling_all(self->rt) && wf_early_claim(ext))
+		wf_early_end(self, ext, wf_task_error(cell, cell->u.fn, -ECANCELED, NULL));
 	wf_ext_linked(self, ext);
 }
 

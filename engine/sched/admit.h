@@ -136,11 +136,11 @@ void wf_admit_let_go(struct wf_local *self, struct wf_kept *kept);
 bool wf_admit_starves(weft *rt);
 /* A queued task is ended by its canceller. True: it was in no queue but that of its class. */
 bool wf_admit_withdraw(struct wf_local *self, struct wf_ext *ext);
+struct wf_grants;
 /*
  * Locked by a canceller that does not end it: it waits for resources no longer. What that grants is
  * to be sent once no cell is locked.
  */
-struct wf_grants;
 void wf_admit_hurry(weft *rt, struct wf_ext *ext, struct wf_grants *grants);
 /* It starts on a worker after all, because there was no other thread. */
 void wf_admit_started(struct wf_local *self, struct wf_ext *ext);

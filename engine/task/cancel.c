@@ -220,7 +220,7 @@ static void cancel_task(struct wf_local *self, struct wf_cell *cell, uint8_t how
 	uint32_t state = wf_load_acquire(&cell->promise.state);
 
 	if (state == WF_STATE_WAITING || state == WF_STATE_QUEUED) {
-		/* A call between two attempts: ended, it is nobody's parent. relaxed: [C2] */
+		/* A call between two attempts: ended, it is nobody's parent. relaxed: by [C2]. */
 		if (children && wf_load_relaxed(&cell->mark.attempt))
 			wf_cancel_children(self, cell);
 		cancel_unbegun(self, cell, how, WF_CANCEL_NO);

@@ -273,42 +273,11 @@ static void run_destroys(uint64_t seed)
 	finish(&duel, thread);
 }
 
-/* They become ready while their group goes and they are cancelled. */
-static void run_ready(uint64_t seed)
-{
-	struct duel duel;
-	struct busy busy;
-	const pthread_t thread = start(&duel, 1, seed, sets_event);
-
-	busy_begin(&duel, &busy);
-	for (uint32_t i = 0; i < api_scaled(6000); i++) {
-		const struct weft_task_options *opts;
-		weft_ref refs[TASKS];
-
-		duel.event = api_event(duel.rt);
-		API_CHECK(weft_group_create(duel.rt, NULL, &duel.group) == 0);
-		opts = WEFT_TASK_OPTIONS(.group = duel.group);
-		for (uint32_t k = 0; k < TASKS; k++)
-			refs[k] = api_submit(
-				duel.rt,
-				WEFT_TASK(must_not_run, WEFT_AFTER(duel.event), .opts = opts));
-		begin(&duel);
-		API_CHECK(weft_group_destroy(duel.rt, duel.group) == 0);
-		for (uint32_t k = 0; k < TASKS; k++)
-			API_CHECK(weft_cancel(duel.rt, refs[k]) == 0);
-		await_other(&duel);
-		for (uint32_t k = 0; k < TASKS; k++)
-			ends(duel.rt, refs[k], -ECANCELED);
-		api_release(duel.rt, duel.event);
-	}
-	busy_end(&duel, &busy);
-	finish(&duel, thread);
-}
-
-/* ---- Against what is on its way to a queue that nobody serves -------------------------------- */
-
-/* The last input comes while it is cancelled. */
-static void run_ways(uint64_t seed)
+/*
+ * Their last input comes while they are cancelled, and, `grouped`, while their group goes; nobody
+ * serves the queue that they are on their way to.
+ */
+static void run_ready(uint64_t seed, bool grouped)
 {
 	struct duel duel;
 	struct busy busy;
@@ -319,10 +288,17 @@ static void run_ways(uint64_t seed)
 		weft_ref refs[TASKS];
 
 		duel.event = api_event(duel.rt);
+		if (grouped)
+			API_CHECK(weft_group_create(duel.rt, NULL, &duel.group) == 0);
+		const struct weft_task_options *opts = WEFT_TASK_OPTIONS(.group = duel.group);
+
 		for (uint32_t k = 0; k < TASKS; k++)
 			refs[k] = api_submit(duel.rt,
-			                     WEFT_TASK(must_not_run, WEFT_AFTER(duel.event)));
+			                     WEFT_TASK(must_not_run, WEFT_AFTER(duel.event),
+			                               .opts = grouped ? opts : NULL));
 		begin(&duel);
+		if (grouped)
+			API_CHECK(weft_group_destroy(duel.rt, duel.group) == 0);
 		for (uint32_t k = 0; k < TASKS; k++)
 			API_CHECK(weft_cancel(duel.rt, refs[k]) == 0);
 		await_other(&duel);
@@ -333,6 +309,8 @@ static void run_ways(uint64_t seed)
 	busy_end(&duel, &busy);
 	finish(&duel, thread);
 }
+
+/* ---- Against what is on its way in other ways ------------------------------------------------ */
 
 /* Its deadline comes while it is submitted: a task, and a call of an actor that is busy. */
 static void run_late(uint64_t seed)
@@ -513,8 +491,8 @@ int main(void)
 	run_children(seed);
 	run_group_cancels(seed);
 	run_destroys(seed);
-	run_ready(seed);
-	run_ways(seed);
+	run_ready(seed, true);
+	run_ready(seed, false);
 	run_late(seed);
 	run_crashes(seed);
 	run_births(seed);
